@@ -1,0 +1,334 @@
+"""The one-class classifier."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._fitting import fit_models, intact_after_failure
+from ._labels import normal_rows
+from .core.scoring import SLOPES, score_rows
+
+
+class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
+    r"""One-class classifier with holistic regularisation (HRN).
+
+    A network f without output activation is trained on normal rows alone to minimise
+
+        E_x[ -log sigma(f(x)) ]  +  lambda E_x[ ||grad_x f(x)||_2^n ]                  (Eq. 3)
+
+    and f itself is the score: the higher, the more normal. The first term lifts f on the training
+    rows, the second keeps it from growing anywhere else. f is a perceptron without biases, so that
+    ``f(c x) = c f(x)`` for c > 0: rows are meant to be of one length, as
+    `InstanceL2Normalizer` makes them.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Units of each hidden layer; the paper uses one layer of 100. ``()`` makes f linear.
+    reg_lambda : float, default=0.1
+        Weight :math:`\lambda \ge 0` of the regulariser; 0.1 is the paper's.
+    reg_exponent : float, default=12
+        Exponent :math:`n \ge 1` of the gradient norm; 12 is the paper's.
+    loss : {"nll", "square"}, default="nll"
+        ``-log sigma(f)`` or ``(1 - f)^2``, the alternative of the paper's Table 3.
+    regularizer : {"h", "l2"} or None, default="h"
+        ``lambda E ||grad_x f||^n``; plain weight decay ``lambda ||theta||^2`` (HRN-L2 of Table 1);
+        or nothing. The last two are ablations.
+    activation : {"leaky_relu", "relu"}, default="leaky_relu"
+        Of the hidden units; the leaky slope is 0.01, as in the authors' code.
+    module : callable, default=None
+        A function ``module(n_features) -> torch.nn.Module`` whose module maps (batch, n_features)
+        to (batch,) or (batch, 1), in place of the perceptron; its gradients come from autograd.
+        It must be picklable (a function of a module, not a lambda) for the estimator to be.
+        `hidden_layer_sizes`, `activation` and `init` are then not used.
+    n_estimators : int, default=1
+        Networks that differ in their seed; the score is their mean.
+    init : "auto" or float, default="auto"
+        Half-width of the uniform initialisation. "auto" is the authors' :math:`1/\sqrt{2000}` for
+        784-100-1, and for every other shape what gives the same first gradient norm, 0.033.
+    learning_rate_init : float, default=0.1
+        Step of the stochastic gradient descent; 0.1 is the paper's.
+    momentum : float, default=0.9
+        Momentum in [0, 1); 0.9 is that of the authors' code.
+    batch_size : int, default=100
+        Rows an update, as in the authors' code; all rows if there are fewer.
+    max_iter : int, default=100
+        Epochs; 100 is the paper's.
+    max_updates : int, default=None
+        If given, the number of optimiser steps in place of `max_iter`: the same work for 2000
+        rows and for a million.
+    tol : float, default=0.0
+        Stop when the training loss improves in an epoch by less than ``tol * (log 2 - loss)``,
+        log 2 being the loss of an untrained network (1 for the square loss). 0 never stops.
+    contamination : float in (0, 0.5] or None, default=0.01
+        Share of the training rows below `offset_`; None puts `offset_` at the lowest training
+        score. It moves the threshold and nothing else.
+    warm_start : bool, default=False
+        Continue from the last fit: 40 epochs and then 60 are, bit for bit, 100 on the same rows.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
+    random_state : int, RandomState instance or None, default=None
+        Of the initialisation and the order of the batches. The global generators of NumPy and
+        torch are neither read nor moved.
+    verbose : int, default=0
+        1 shows a progress bar (with tqdm installed) or a line of text now and then, 2 a line an
+        epoch.
+
+    Attributes
+    ----------
+    offset_ : float
+        ``decision_function = score_samples - offset_``.
+    coefs_ : list of ndarray of shape (n_estimators, n_in, n_out), float32
+        Weights, layer by layer. Not with `module`.
+    module_state_ : dict of str to ndarray of shape (n_estimators, ...)
+        Parameters and buffers of the modules. Only with `module`.
+    n_iter_ : int
+        Epochs trained, a last incomplete one included; of the longest estimator.
+    n_updates_ : int
+        Optimiser steps taken; of the longest estimator.
+    history_ : dict of str to ndarray of shape (n_iter_, n_estimators)
+        "loss" (the objective), "penalty" (its second term), "gradient_norm" and "learning_rate":
+        means over each epoch's rows as they were trained on; NaN after an estimator has stopped.
+    train_scores_ : ndarray of shape (1001,)
+        Quantiles 0, 0.001, ..., 1 of the training scores.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had names that are all strings.
+    device_ : str
+        The device the networks were trained on.
+
+    See Also
+    --------
+    InstanceL2Normalizer : The instance normalisation that belongs in front.
+    sklearn.svm.OneClassSVM : Kernel one-class classifier.
+    sklearn.ensemble.IsolationForest : Detector by random splits.
+
+    Notes
+    -----
+    A loss that becomes infinite or NaN takes that network back to the start of the epoch, which it
+    repeats with half the step (`NonFiniteLossWarning`); after 30 halvings `TrainingDivergedError`
+    is raised. A failed refit leaves the previous fit as it was.
+
+    There is no ``sample_weight``: in mini-batches a weight of two is not the same as two rows.
+    Repeat rows, or draw them, instead.
+
+    References
+    ----------
+    Hu, W., Wang, M., Qin, Q., Ma, J., and Liu, B. (2020). HRN: A holistic approach to one class
+    learning. Advances in Neural Information Processing Systems 33.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.pipeline import Pipeline
+    >>> from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer
+    >>> X, digit = load_digits(return_X_y=True)
+    >>> detector = Pipeline([
+    ...     ("norm", InstanceL2Normalizer()),
+    ...     ("hrn", HRNOneClassClassifier(random_state=0)),
+    ... ]).fit(X[digit == 0])
+    >>> scores = detector.score_samples(X)
+    >>> bool(scores[digit == 0].mean() > scores[digit != 0].mean())
+    True
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "reg_lambda": [Interval(Real, 0, None, closed="left")],
+        "reg_exponent": [Interval(Real, 1, None, closed="left")],
+        "loss": [StrOptions({"nll", "square"})],
+        "regularizer": [StrOptions({"h", "l2"}), None],
+        "activation": [StrOptions(set(SLOPES))],
+        "module": [callable, None],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_updates": [Interval(Integral, 1, None, closed="left"), None],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "contamination": [Interval(Real, 0, 0.5, closed="right"), None],
+        "warm_start": ["boolean"],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        *,
+        reg_lambda=0.1,
+        reg_exponent=12,
+        loss="nll",
+        regularizer="h",
+        activation="leaky_relu",
+        module=None,
+        n_estimators=1,
+        init="auto",
+        learning_rate_init=0.1,
+        momentum=0.9,
+        batch_size=100,
+        max_iter=100,
+        max_updates=None,
+        tol=0.0,
+        contamination=0.01,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.reg_lambda = reg_lambda
+        self.reg_exponent = reg_exponent
+        self.loss = loss
+        self.regularizer = regularizer
+        self.activation = activation
+        self.module = module
+        self.n_estimators = n_estimators
+        self.init = init
+        self.learning_rate_init = learning_rate_init
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_updates = max_updates
+        self.tol = tol
+        self.contamination = contamination
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train on the normal rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            float32, float64 and memory maps of them are read in place; other types become float32.
+        y : array-like of shape (n_samples,), default=None
+            Rows with ``y == -1`` are left out; all others are taken to be normal.
+
+        Returns
+        -------
+        self : HRNOneClassClassifier
+
+        Raises
+        ------
+        ValueError
+            For a parameter or a value of X that is not allowed, or if fewer than two normal rows
+            are left.
+        TrainingDivergedError
+            If the loss is not finite however small the step.
+        """
+        with intact_after_failure([self]):
+            X = self._validate_rows(X, reset=not self._continues())
+            fit_models([self], X, [normal_rows(X, y)])
+        return self
+
+    def fit_predict(self, X, y=None):
+        """Fit on the rows without ``y == -1``, and label all of them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            +1 for normal rows, -1 for anomalies.
+        """
+        return self.fit(X, y).predict(X)
+
+    def score_samples(self, X):
+        """The mean output f(x) of the networks: the higher, the more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+        """
+        check_is_fitted(self)
+        return self._score(self._validate_rows(X, reset=False))
+
+    def decision_function(self, X):
+        """``score_samples(X) - offset_``: negative for anomalies.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,), float64
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """+1 where the decision function is at least 0, else -1.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int
+        """
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def _continues(self):
+        return self.warm_start and hasattr(self, "history_")
+
+    def _validate_rows(self, X, reset):
+        """X as a float32 or float64 array, finite in float32; scoring takes one row and more."""
+        try:
+            X = validate_data(
+                self,
+                X,
+                dtype=[np.float32, np.float64],
+                ensure_min_samples=2 if reset else 1,
+                reset=reset,
+            )
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"X holds text ({error}), but {type(self).__name__} takes numbers only: encode "
+                "such columns first, for instance with sklearn.preprocessing.OneHotEncoder."
+            ) from error
+        largest = max(-X.min(), X.max())
+        if largest > np.finfo(np.float32).max:
+            raise ValueError(
+                f"X holds {largest:.3g}, beyond the float32 range of +-3.4e38 in which "
+                f"{type(self).__name__} computes: rescale X, for instance with "
+                "InstanceL2Normalizer or sklearn.preprocessing.StandardScaler."
+            )
+        return X
+
+    def _score(self, X, subset=None):
+        """Scores of checked rows, or of a subset of them."""
+        if self._fitted_module is None:
+            return score_rows(self.coefs_, X, self._slope, subset)
+        from .core.modules import score_with_modules
+
+        return score_with_modules(self._fitted_module, self.module_state_, X, subset)
+
+    def _weights(self):
+        """What training moves, in the layout of the training loop."""
+        if self._fitted_module is None:
+            return [coef.swapaxes(1, 2) for coef in self.coefs_]
+        from .core.modules import make_module, trainable
+
+        names = trainable(make_module(self._fitted_module, self.n_features_in_, seed=0))
+        return [self.module_state_[name] for name in names]
