@@ -1,0 +1,20 @@
+"""HRN: one-class learning with holistic regularisation, as scikit-learn estimators."""
+
+from .model_selection import InlierKFold, InlierShuffleSplit, to_inlier_labels
+from .one_class import HRNOneClassClassifier
+from .pipelines import OneClassPipeline
+from .preprocessing import InstanceL2Normalizer, InstanceStandardizer
+from .thresholds import ConformalOutlierDetector
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConformalOutlierDetector",
+    "HRNOneClassClassifier",
+    "InlierKFold",
+    "InlierShuffleSplit",
+    "InstanceL2Normalizer",
+    "InstanceStandardizer",
+    "OneClassPipeline",
+    "to_inlier_labels",
+]

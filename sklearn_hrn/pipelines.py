@@ -1,0 +1,318 @@
+"""Pipelines for one-class learning."""
+
+from contextlib import suppress
+from copy import deepcopy
+from math import ceil, prod
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, gen_even_slices, get_tags, indexable
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_method_params, _num_samples, check_is_fitted
+
+from ._labels import normal_rows
+
+__all__ = ["OneClassPipeline"]
+
+# Steps hold several arrays of a block at once: what comes in, what goes out, what is in between.
+_BLOCKS_IN_WORKING_MEMORY = 16
+# Fewer rows a call than this, and the fixed cost of a call outweighs its work.
+_MIN_BLOCK_ROWS = 256
+
+
+def _pipeline_has(method):
+    """Condition under which a plain pipeline with the same last step has a method."""
+
+    def check(self):
+        getattr(super(OneClassPipeline, self), method)  # its AttributeError says what is missing
+        return True
+
+    return check
+
+
+def _continued(step, before):
+    """The step to fit: where it has a warm start, a copy of the fit before it."""
+    if getattr(step, "warm_start", False) and type(before) is type(step):
+        return deepcopy(before).set_params(**step.get_params(deep=False))
+    return step
+
+
+class OneClassPipeline(Pipeline):
+    """A pipeline that no step of which ever sees an anomaly while it is fitted.
+
+    `fit`, `fit_predict` and `fit_transform` leave out the rows with ``y == -1`` *before the first
+    step*: ``fit(X, y)`` is ``fit(X[y != -1])``. In a plain :class:`~sklearn.pipeline.Pipeline` a
+    detector may drop these rows, but the scaler before it has seen them. So a search with
+    :class:`~sklearn_hrn.model_selection.InlierKFold` is right including its refit, which gets all
+    rows.
+
+    `score_samples`, `decision_function` and `predict` work through large inputs in blocks of rows,
+    so that a wide step in between (Fourier features, a patch dictionary) never holds all rows.
+
+    `fit` trains clones of the steps. The estimators given stay as they are; the fitted ones are
+    found by name or position (``pipeline["scale"]``), in `named_steps` and in `steps_`. A fit that
+    fails leaves the previous one in place. All else is as in :class:`~sklearn.pipeline.Pipeline`.
+
+    Parameters
+    ----------
+    steps : list of (str, estimator) tuples
+        Transformers, and a detector at the end. Steps that are fitted already can be used for
+        scoring without a call to `fit`.
+    transform_input : list of str, default=None
+        Metadata to transform before they are passed on.
+    memory : str or object with the joblib.Memory interface, default=None
+        Cache of the fitted transformers.
+    verbose : bool, default=False
+        Print the time of each step while fitting.
+
+    Attributes
+    ----------
+    steps_ : list of (str, estimator) tuples
+        The fitted steps.
+    named_steps : :class:`~sklearn.utils.Bunch`
+        The steps by name, fitted once `fit` was called.
+    offset_ : float
+        Threshold of the last step, if it has one: ``decision_function = score_samples - offset_``.
+    n_features_in_ : int
+        Number of features seen during fit, if the first step knows it.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during fit, if the first step knows them.
+
+    See Also
+    --------
+    sklearn_hrn.model_selection.InlierKFold : Folds that train on normal rows only.
+
+    Notes
+    -----
+    Blocks have as many rows as fit, in float64 and at the input of the widest step, into one
+    sixteenth of scikit-learn's ``working_memory`` (64 MiB by default; see
+    :func:`sklearn.set_config`), but at least 256. Scores are those of one large block, up to the
+    rounding of a matrix product with another number of rows. Calls with metadata are not blocked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.ensemble import IsolationForest
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_hrn.pipelines import OneClassPipeline
+    >>> X, y = np.array([[1.0], [2.0], [3.0], [999.0]]), [1, 1, 1, -1]
+    >>> pipeline = OneClassPipeline(
+    ...     [("scale", StandardScaler()), ("detector", IsolationForest(random_state=0))]
+    ... ).fit(X, y)
+    >>> pipeline["scale"].mean_
+    array([2.])
+    """
+
+    def fit(self, X, y=None, **params):
+        """Fit all steps on the rows that are not labelled as anomalies.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Whatever the first step takes.
+        y : array-like of shape (n_samples,), default=None
+            Rows with ``y == -1`` are left out; None means that all rows are normal.
+        **params : dict
+            Passed to the steps as by :class:`~sklearn.pipeline.Pipeline`; values given by row lose
+            the same rows.
+
+        Returns
+        -------
+        self : object
+        """
+        rows = normal_rows(X, y)
+        if rows is not None:
+            X, y = indexable(X, y)
+            params = _check_method_params(X, params, rows)
+            X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
+        self._run_on_clone("fit", X, y, params)
+        return self
+
+    @available_if(_pipeline_has("fit_predict"))
+    def fit_predict(self, X, y=None, **params):
+        """Fit on the rows that are not labelled as anomalies, then predict all rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+        **params : dict
+            As in `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Predictions of the last step, one a row of X.
+        """
+        if normal_rows(X, y) is None:
+            return self._run_on_clone("fit_predict", X, y, params)
+        return self.fit(X, y, **params).predict(X)
+
+    @available_if(_pipeline_has("fit_transform"))
+    def fit_transform(self, X, y=None, **params):
+        """Fit on the rows that are not labelled as anomalies, then transform all rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+        **params : dict
+            As in `fit`.
+
+        Returns
+        -------
+        Xt : ndarray of shape (n_samples, n_transformed_features)
+        """
+        if normal_rows(X, y) is None:
+            return self._run_on_clone("fit_transform", X, y, params)
+        return self.fit(X, y, **params).transform(X)
+
+    @available_if(_pipeline_has("score_samples"))
+    def score_samples(self, X):
+        """Scores of the last step, in blocks of rows; higher = more normal.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+        """
+        return self._by_block(super().score_samples, X)
+
+    @available_if(_pipeline_has("decision_function"))
+    def decision_function(self, X, **params):
+        """Decision function of the last step, in blocks of rows; negative = anomaly.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        **params : dict
+            Metadata requested by the steps.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+        """
+        if params:
+            return super().decision_function(X, **params)
+        return self._by_block(super().decision_function, X)
+
+    @available_if(_pipeline_has("predict"))
+    def predict(self, X, **params):
+        """Predictions of the last step, in blocks of rows; +1 = normal, -1 = anomaly.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        **params : dict
+            As in :class:`~sklearn.pipeline.Pipeline`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        if params:
+            return super().predict(X, **params)
+        return self._by_block(super().predict, X)
+
+    def _run_on_clone(self, method, X, y, params):
+        """Call a fitting method of `Pipeline` on a clone, and take its steps once it is done."""
+        self._validate_params()
+        fitted, before = clone(self), dict(self.steps)
+        fitted.steps = [(name, _continued(step, before[name])) for name, step in fitted.steps]
+        result = getattr(super(OneClassPipeline, fitted), method)(X, y, **params)
+        self.steps_ = fitted.steps
+        return result
+
+    def _by_block(self, method, X):
+        """Concatenate what a method returns for even blocks of the rows of X."""
+        check_is_fitted(self)
+        n_rows = _num_samples(X)
+        n_blocks = ceil(n_rows / self._block_rows(X))
+        if n_blocks <= 1:
+            return method(X)
+        (X,) = indexable(X)
+        blocks = gen_even_slices(n_rows, n_blocks)
+        return np.concatenate([method(_safe_indexing(X, block)) for block in blocks])
+
+    def _block_rows(self, X):
+        widths = [getattr(step, "n_features_in_", 1) for _, step in self.steps]
+        row_bytes = 8 * max(prod(getattr(X, "shape", ())[1:]), *widths)
+        block_bytes = get_config()["working_memory"] * 2**20 / _BLOCKS_IN_WORKING_MEMORY
+        return max(int(block_bytes / max(row_bytes, 1)), _MIN_BLOCK_ROWS)
+
+    # The steps as given are a parameter and stay in the instance's dictionary under their name; a
+    # property of that name puts the fitted ones in front of them for all that `Pipeline` does.
+
+    @property
+    def steps(self):
+        """The steps: fitted once `fit` was called, as given until then."""
+        return vars(self).get("steps_", vars(self).get("steps"))
+
+    @steps.setter
+    def steps(self, steps):
+        vars(self)["steps"] = steps
+
+    def _as_given(self):
+        return Pipeline(**{name: vars(self)[name] for name in self._get_param_names()})
+
+    def get_params(self, deep=True):
+        """Parameters of the pipeline and of its steps as given, not as fitted.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Include the parameters of the steps.
+
+        Returns
+        -------
+        params : dict
+        """
+        return self._as_given().get_params(deep)
+
+    def set_params(self, **params):
+        """Set parameters of the pipeline and of its steps, for the next fit.
+
+        Parameters
+        ----------
+        **params : dict
+            Names as in `get_params`.
+
+        Returns
+        -------
+        self : object
+        """
+        for name, value in self._as_given().set_params(**params).get_params(deep=False).items():
+            setattr(self, name, value)
+        return self
+
+    def set_output(self, *, transform=None):
+        """Set the container that `transform` returns, now and after later fits.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            As in :class:`~sklearn.pipeline.Pipeline`.
+
+        Returns
+        -------
+        self : object
+        """
+        self._as_given().set_output(transform=transform)
+        return super().set_output(transform=transform)
+
+    @property
+    def offset_(self):
+        """Threshold of the last step."""
+        return self.steps[-1][1].offset_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        with suppress(ValueError, AttributeError, TypeError):  # malformed steps are for fit to name
+            steps = [step for _, step in self.steps if step not in (None, "passthrough")]
+            tags.input_tags.allow_nan = all(get_tags(step).input_tags.allow_nan for step in steps)
+        return tags
