@@ -1,0 +1,183 @@
+"""The arrows between the rooms of the package, read off its source, and what importing it costs."""
+
+import ast
+import json
+import statistics
+import subprocess
+import sys
+import time
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sklearn_hrn
+
+PACKAGE = Path(sklearn_hrn.__file__).parent
+DOCS = PACKAGE.parent / "docs"
+
+# What each room may import of the others, besides "exceptions" and the private helper modules
+# (names with a leading underscore), which are there for everyone but core.
+ROOMS = {
+    "exceptions": set(),
+    "core": set(),
+    "_helpers": {"core", "progress"},
+    "progress": set(),
+    "thresholds": set(),
+    "preprocessing": set(),
+    "feature_extraction": {"preprocessing"},
+    "one_class": {"core", "preprocessing"},
+    "datasets": set(),
+    "pipelines": {"one_class", "preprocessing", "feature_extraction", "thresholds"},
+    "continual": {"one_class", "preprocessing", "feature_extraction", "thresholds"},
+    "model_selection": {"one_class", "preprocessing", "feature_extraction", "thresholds"},
+}
+ROOMS["model_selection"] |= {"pipelines"}
+# The benchmark stands on everything, and the package's front door names everything but it.
+ROOMS["benchmark"] = set(ROOMS)
+ROOMS["__init__"] = set(ROOMS) - {"benchmark"}
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room(module):
+    """Room of a module of ours: ``sklearn_hrn.core.training`` is in "core"."""
+    name = module.split(".")[1]
+    return "_helpers" if name.startswith("_") and name != "__init__" else name
+
+
+def imports(path):
+    """Every imported module with whether its import runs when the file is imported.
+
+    ``from a import b`` gives both ``a`` and ``a.b``, as b may be a module; relative names are
+    resolved. Imports inside functions, and those for type checkers alone, count as lazy.
+    """
+    package = ("sklearn_hrn", *path.relative_to(PACKAGE).parent.parts)
+    found = []
+
+    def visit(node, eager):
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, eager) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*base, *([node.module] if node.module else [])])
+            found.append((base, eager))
+            found.extend((f"{base}.{alias.name}", eager) for alias in node.names)
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        is_for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for child in ast.iter_child_nodes(node):
+            visit(child, eager and not (is_function or is_for_types))
+
+    visit(ast.parse(path.read_text(encoding="utf-8")), True)
+    return found
+
+
+IMPORTS = {name: imports(path) for name, path in MODULES.items()}
+
+
+def internal(module, *, eager_only=False):
+    """Modules of ours that a module imports."""
+    named = {name for name, eager in IMPORTS[module] if eager or not eager_only}
+    return (named & set(MODULES)) - {module}
+
+
+def external(module, *, eager_only=False):
+    """Top-level names of everything that a module imports, itself or through modules of ours."""
+    todo, seen, names = [module], set(), set()
+    while todo:
+        current = todo.pop()
+        seen.add(current)
+        names |= {n.split(".")[0] for n, eager in IMPORTS[current] if eager or not eager_only}
+        todo.extend(internal(current, eager_only=eager_only) - seen)
+    return names
+
+
+def in_rooms(*names):
+    return [module for module in MODULES if room(module) in names]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_imports_only_from_the_rooms_below_it(module):
+    here = room(module)
+    assert here in ROOMS, f"{here} is a new room: write its arrows into ROOMS and the documentation"
+    allowed = ROOMS[here] | {here} | (set() if here == "core" else {"exceptions", "_helpers"})
+    if here == "exceptions":
+        allowed = {here}
+    above = {other for other in internal(module) if room(other) not in allowed}
+    assert not above, f"{module} imports {sorted(above)}, which is not below it"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    order = TopologicalSorter({module: internal(module) for module in MODULES}).static_order()
+    assert set(order) >= set(MODULES)  # static_order raises CycleError and names the circle
+
+
+@pytest.mark.parametrize("module", in_rooms("core"))
+def test_the_core_never_imports_scikit_learn(module):
+    assert "sklearn" not in external(module)
+
+
+@pytest.mark.parametrize("module", ["sklearn_hrn.core.scoring", "sklearn_hrn.preprocessing"])
+def test_scoring_and_normalising_need_no_torch(module):
+    assert "torch" not in external(module)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) != "core"])
+def test_torch_and_optional_packages_are_imported_only_when_they_are_used(module):
+    optional = {"torch", "pandas", "matplotlib", "tqdm", "PIL", "pyod", "skops"}
+    assert not optional & external(module, eager_only=True)
+
+
+def test_the_equations_stand_below_the_training_loop():
+    for module in ("networks", "objective", "gradients", "scoring"):
+        assert "sklearn_hrn.core.training" not in internal(f"sklearn_hrn.core.{module}")
+
+
+def modules_after(statement):
+    """Modules loaded in a fresh interpreter after a statement."""
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(run.stdout))
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    # scikit-learn itself imports pandas where it is installed, so what it brings is not counted.
+    ours = modules_after("import sklearn_hrn") - modules_after("import sklearn.base")
+    heavy = {"torch", "pandas", "matplotlib", "tqdm", "PIL", "pyod", "sklearn.ensemble"}
+    assert not heavy & ours
+
+
+def test_public_names_are_bound_without_a_lookup():
+    assert set(sklearn_hrn.__all__) <= set(vars(sklearn_hrn))
+    assert "__getattr__" not in vars(sklearn_hrn)
+
+
+def test_public_names_are_listed_once_and_come_from_this_package():
+    assert len(set(sklearn_hrn.__all__)) == len(sklearn_hrn.__all__)
+    for name in set(sklearn_hrn.__all__) - {"__version__"}:
+        assert getattr(sklearn_hrn, name).__module__.startswith("sklearn_hrn.")
+
+
+@pytest.mark.parametrize("page", ["api.rst", "changelog.rst"])
+def test_every_public_name_is_in_the_documentation(page):
+    words = set((DOCS / page).read_text(encoding="utf-8").replace("`", " ").split())
+    missing = [name for name in sklearn_hrn.__all__ if name != "__version__" and name not in words]
+    assert not missing, f"docs/{page} does not name {missing}"
+
+
+@pytest.mark.slow
+def test_importing_the_package_takes_at_most_half_again_as_long_as_scikit_learn():
+    def seconds(statement):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", statement], check=True)
+        return time.perf_counter() - start
+
+    pairs = [(seconds("import sklearn_hrn"), seconds("import sklearn.base")) for _ in range(7)]
+    # The median of alternating pairs: what else the machine does hits both sides alike.
+    assert statistics.median(ours / theirs for ours, theirs in pairs) <= 1.5

@@ -1,0 +1,155 @@
+"""Documentation that cannot drift: docstrings against signatures, pages against what they name."""
+
+import importlib
+import inspect
+import itertools
+import pkgutil
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import sklearn_hrn
+from sklearn_hrn import exceptions
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.rst").read_text(encoding="utf-8")
+
+# Public names without a section of examples, and why.
+NO_EXAMPLES = {}
+
+
+def sections(documented):
+    """Sections of a numpydoc docstring: {title: lines}, the title as it is underlined."""
+    lines = (inspect.getdoc(documented) or "").splitlines()
+    starts = [
+        i
+        for i, (title, line) in enumerate(itertools.pairwise(lines))
+        if title and re.fullmatch("-{3,}", line)
+    ]
+    ends = [*starts, len(lines)][1:]
+    return {lines[a]: lines[a + 2 : b] for a, b in zip(starts, ends, strict=True)}
+
+
+def documented_parameters(documented):
+    """Names of a Parameters section in order; "a, b : int" documents two."""
+    names = []
+    for line in sections(documented).get("Parameters", []):
+        if line and not line[0].isspace():
+            names.extend(name.strip().lstrip("*") for name in line.split(" :")[0].split(","))
+    return names
+
+
+def parameters(function):
+    names = list(inspect.signature(function).parameters)
+    return [name for name in names if name != "self"]
+
+
+def package_modules():
+    names = [sklearn_hrn.__name__]
+    for module in pkgutil.walk_packages(sklearn_hrn.__path__, "sklearn_hrn."):
+        if not module.name.endswith("__main__"):
+            names.append(module.name)
+    return [importlib.import_module(name) for name in names]
+
+
+def members(module):
+    """Functions and classes written in a module, and the methods of its classes, by full name."""
+    for name, item in vars(module).items():
+        if getattr(item, "__module__", None) != module.__name__:
+            continue
+        if inspect.isfunction(item) or inspect.isclass(item):
+            yield f"{module.__name__}.{name}", item
+        if inspect.isclass(item):
+            for method, function in vars(item).items():
+                if inspect.isfunction(function):
+                    yield f"{module.__name__}.{name}.{method}", function
+
+
+MEMBERS = {
+    name: item
+    for module in package_modules()
+    for name, item in members(module)
+    if "Parameters" in sections(item)
+}
+PUBLIC = {name: getattr(sklearn_hrn, name) for name in sklearn_hrn.__all__ if name != "__version__"}
+PUBLIC_METHODS = {
+    f"{name}.{method}": function
+    for name, item in PUBLIC.items()
+    if inspect.isclass(item)
+    for method, function in inspect.getmembers(item, inspect.isfunction)
+    if not method.startswith("_") and function.__module__.startswith("sklearn_hrn.")
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC | PUBLIC_METHODS)
+def test_a_public_docstring_documents_exactly_its_parameters(name):
+    item = (PUBLIC | PUBLIC_METHODS)[name]
+    assert inspect.getdoc(item), f"{name} has no docstring"
+    assert documented_parameters(item) == parameters(item)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_parameters_section_anywhere_follows_its_signature(name):
+    documented = documented_parameters(MEMBERS[name])
+    assert documented == [p for p in parameters(MEMBERS[name]) if p in documented]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_docstring_has_examples(name):
+    assert ">>>" in "\n".join(sections(PUBLIC[name]).get("Examples", [])) or name in NO_EXAMPLES
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_docstring_begins_with_one_line_that_ends_in_a_full_stop(name):
+    first, *rest = inspect.getdoc(PUBLIC[name]).splitlines()
+    assert first.endswith(".")
+    assert not rest or not rest[0]
+
+
+@pytest.mark.parametrize("name", exceptions.__all__)
+def test_every_named_warning_and_error_is_explained_on_the_troubleshooting_page(name):
+    page = (ROOT / "docs" / "troubleshooting.rst").read_text(encoding="utf-8")
+    assert re.search(rf"^{name}\n[-~^]{{{len(name)}}}$", page, re.MULTILINE)
+
+
+def command(word):
+    """The one line of README.rst's literal blocks that installs and then runs `word`."""
+    pattern = rf"^    python -m pip install .* && .*{re.escape(word)}.*$"
+    lines = re.findall(pattern, README, re.MULTILINE)
+    assert len(lines) == 1, f"README.rst needs one command that installs and runs {word}"
+    return lines[0].strip()
+
+
+@pytest.mark.parametrize("word", ["examples/plot_quickstart.py", "pytest"])
+def test_the_readme_installs_and_runs_in_one_command_with_torch_pinned(word):
+    assert "-c constraints.txt" in command(word)
+    assert re.search(r"^torch==[\d.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+
+
+def test_the_test_command_switches_the_array_api_on():
+    assert "SCIPY_ARRAY_API=1 python -m pytest" in command("pytest")
+
+
+def test_files_that_the_readme_points_to_exist():
+    images = re.findall(r"^\.\. image:: (\S+)", README, re.MULTILINE)
+    links = [link for link in re.findall(r"<([\w./-]+)>`__?", README) if "." in link]
+    assert images and links
+    missing = [path for path in images + links if not (ROOT / path).exists()]
+    assert not missing
+
+
+def test_the_python_code_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # whatever the code writes is gone with the test
+    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README, re.MULTILINE)
+    assert blocks
+    names = {}
+    for block in blocks:
+        exec(compile(textwrap.dedent(block), "README.rst", "exec"), names)
+
+
+def test_the_changelog_tells_of_this_version():
+    changelog = (ROOT / "docs" / "changelog.rst").read_text(encoding="utf-8")
+    version = re.escape(sklearn_hrn.__version__)
+    assert re.search(rf"^{version}( .*)?\n[-=]{{3,}}$", changelog, re.MULTILINE)

@@ -1,0 +1,477 @@
+"""OneClassPipeline: anomalies are kept out before the first step, and rows are scored in blocks."""
+
+import pickle
+import tracemalloc
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from scipy.sparse import csr_array, csr_matrix
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_approximation import RBFSampler
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import OneClassSVM
+from sklearn.utils.estimator_checks import check_estimator
+
+from sklearn_hrn.exceptions import LabelConventionWarning
+from sklearn_hrn.model_selection import InlierKFold
+from sklearn_hrn.pipelines import OneClassPipeline
+
+
+class DistanceToMean(OutlierMixin, BaseEstimator):
+    """Minus the distance to the mean; counts the rows of every call."""
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        self.mean_ = np.asarray(X.mean(axis=0))
+        self.offset_ = -3.0
+        self.calls_ = []
+        return self
+
+    def score_samples(self, X):
+        self.calls_.append(X.shape[0])
+        return -np.linalg.norm(np.asarray(X) - self.mean_, axis=1)
+
+    def decision_function(self, X):
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+
+class CountingScaler(StandardScaler):
+    """Notes the number of rows of every fit."""
+
+    fitted_on: ClassVar[list] = []
+
+    def fit(self, X, y=None):
+        self.fitted_on.append(len(X))
+        return super().fit(X)
+
+
+def steps(detector=None):
+    detector = IsolationForest(n_estimators=20, random_state=0) if detector is None else detector
+    return [("scale", StandardScaler()), ("detector", detector)]
+
+
+def small_blocks():
+    """A working memory so small that blocks have the fewest rows they may have, 256."""
+    return sklearn.config_context(working_memory=0.001)
+
+
+@pytest.fixture
+def wild(rng):
+    """300 normal rows, 20 anomalies of a million among them, and their labels."""
+    X = rng.normal(size=(320, 3))
+    y = np.where(np.arange(320) % 16 == 5, -1, 1)
+    X[y == -1] += 1e6
+    return X, y
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the checks bring labels 0 and 1
+@pytest.mark.parametrize(
+    "estimator",
+    [OneClassPipeline(steps()), OneClassPipeline(steps(OneClassSVM()))],
+    ids=["forest", "svm"],
+)
+def test_the_pipeline_keeps_scikit_learns_contract(estimator):
+    results = check_estimator(estimator, on_skip=None, on_fail=None)
+    assert len(results) > 40
+    assert [r["check_name"] for r in results if r["status"] in ("failed", "xfail")] == []
+
+
+# --- anomalies are kept out -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, csr_array, csr_matrix, list])
+def test_fitting_with_anomalies_is_fitting_without_them_bit_for_bit(wild, container):
+    X, y = wild
+    X = container(X)
+    scaler = StandardScaler(with_mean=container not in (csr_array, csr_matrix))
+    pipeline = OneClassPipeline(
+        [("scale", scaler), ("rbf", RBFSampler(random_state=0)), ("detector", OneClassSVM())]
+    )
+    normals = container(wild[0][y == 1])
+    labelled, alone = clone(pipeline).fit(X, y), clone(pipeline).fit(normals)
+    assert labelled["scale"].scale_.tolist() == alone["scale"].scale_.tolist()
+    assert labelled["scale"].scale_.max() < 2
+    assert labelled.score_samples(X).tobytes() == alone.score_samples(X).tobytes()
+    assert labelled.predict(X).tobytes() == alone.predict(X).tobytes()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+@pytest.mark.parametrize("as_labels", [pd.Series, list, lambda y: y.astype(float)[:, None]])
+def test_labels_may_be_a_series_a_list_or_a_column(wild, as_labels):
+    X, y = wild
+    labels = as_labels(y)
+    if isinstance(labels, pd.Series):
+        labels.index += 7000  # rows go by position, not by index
+    alone = OneClassPipeline(steps()).fit(X[y == 1])
+    labelled = OneClassPipeline(steps()).fit(X, labels)
+    np.testing.assert_array_equal(labelled.score_samples(X), alone.score_samples(X))
+
+
+def test_a_plain_pipeline_shows_its_scaler_the_anomalies(wild):
+    X, y = wild
+    assert Pipeline(steps()).fit(X, y)["scale"].scale_.min() > 1e5
+    assert OneClassPipeline(steps()).fit(X, y)["scale"].scale_.max() < 2
+
+
+@pytest.mark.parametrize("y", [None, np.ones(320)])
+def test_without_anomalies_it_is_a_plain_pipeline(wild, y):
+    X, _ = wild
+    plain, ours = Pipeline(steps()).fit(X, y), OneClassPipeline(steps()).fit(X, y)
+    for method in ("score_samples", "decision_function", "predict"):
+        np.testing.assert_array_equal(getattr(ours, method)(X), getattr(plain, method)(X))
+    np.testing.assert_array_equal(OneClassPipeline(steps()).fit_predict(X, y), plain.predict(X))
+
+
+def test_fit_predict_fits_on_normals_and_predicts_all_rows(wild):
+    X, y = wild
+    labels = OneClassPipeline(steps()).fit_predict(X, y)
+    np.testing.assert_array_equal(labels, OneClassPipeline(steps()).fit(X[y == 1]).predict(X))
+    assert labels.shape == y.shape and np.all(labels[y == -1] == -1)
+
+
+def test_fit_transform_fits_on_normals_and_transforms_all_rows(wild):
+    X, y = wild
+    scaling = OneClassPipeline([("scale", StandardScaler())])
+    transformed = scaling.fit_transform(X, y)
+    np.testing.assert_array_equal(transformed, StandardScaler().fit(X[y == 1]).transform(X))
+    np.testing.assert_array_equal(scaling.fit_transform(X), StandardScaler().fit_transform(X))
+    # so it can be a step of another pipeline, which needs a row for every row
+    nested = Pipeline([("scale", scaling), ("detector", DistanceToMean())]).fit(X, y)
+    assert nested["scale"]["scale"].scale_.max() < 2
+
+
+def test_local_outlier_factor_predicts_the_rows_it_was_fitted_on(wild):
+    X, _ = wild
+    pipeline = OneClassPipeline(steps(LocalOutlierFactor()))
+    assert not hasattr(pipeline, "predict")
+    plain = Pipeline(steps(LocalOutlierFactor()))
+    np.testing.assert_array_equal(pipeline.fit_predict(X), plain.fit_predict(X))
+
+
+def test_parameters_of_fit_lose_the_same_rows(wild):
+    X, y = wild
+    weight = np.linspace(0.1, 1, len(y))
+    alone = OneClassPipeline(steps(OneClassSVM()))
+    alone.fit(X[y == 1], detector__sample_weight=weight[y == 1])
+    expected = alone.score_samples(X)
+    pipeline = OneClassPipeline(steps(OneClassSVM()))
+    pipeline.fit(X, y, detector__sample_weight=weight)
+    np.testing.assert_array_equal(pipeline.score_samples(X), expected)
+    assert not np.array_equal(pipeline.fit(X, y).score_samples(X), expected)
+    with sklearn.config_context(enable_metadata_routing=True):
+        detector = OneClassSVM().set_fit_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        routed = OneClassPipeline([("scale", scaler), ("detector", detector)])
+        routed.fit(X, y, sample_weight=weight)
+        np.testing.assert_array_equal(routed.score_samples(X), expected)
+
+
+def test_a_search_is_right_including_its_refit(wild):
+    X, y = wild
+    grid = {"detector__n_estimators": [2, 20]}
+    search = GridSearchCV(
+        OneClassPipeline(steps()), grid, cv=InlierKFold(5), scoring="roc_auc"
+    ).fit(X, y)
+    assert search.best_score_ == 1.0
+    best = OneClassPipeline(steps()).set_params(**search.best_params_).fit(X[y == 1])
+    np.testing.assert_array_equal(search.best_estimator_["scale"].scale_, best["scale"].scale_)
+    np.testing.assert_array_equal(search.decision_function(X), best.decision_function(X))
+    plain = GridSearchCV(Pipeline(steps()), grid, cv=InlierKFold(5), scoring="roc_auc").fit(X, y)
+    assert plain.best_estimator_["scale"].scale_.min() > 1e5
+
+
+def test_searches_run_in_parallel_and_under_metadata_routing(wild):
+    X, y = wild
+    search = GridSearchCV(
+        OneClassPipeline(steps(OneClassSVM())),
+        {"detector__nu": [0.1, 0.2], "scale": [StandardScaler(), "passthrough"]},
+        cv=InlierKFold(3),
+        scoring="roc_auc",
+        n_jobs=2,
+    )
+    alone = search.fit(X, y).cv_results_["mean_test_score"]
+    with sklearn.config_context(enable_metadata_routing=True):
+        np.testing.assert_array_equal(search.fit(X, y).cv_results_["mean_test_score"], alone)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [([1, -1], "2 labels but X has 320 rows"), (np.full(320, -1), "every one of the 320 labels")],
+)
+@pytest.mark.parametrize("method", ["fit", "fit_predict"])
+def test_labels_without_normals_or_of_another_length_are_refused(wild, method, y, message):
+    X, _ = wild
+    with pytest.raises(ValueError, match=message):
+        getattr(OneClassPipeline(steps()), method)(X, y)
+
+
+def test_zero_one_labels_warn_and_all_rows_are_used(wild):
+    X, y = wild
+    with pytest.warns(LabelConventionWarning, match="to_inlier_labels"):
+        pipeline = OneClassPipeline(steps()).fit(X, (y == -1).astype(int))
+    assert pipeline["scale"].n_samples_seen_ == 320
+
+
+# --- scoring in blocks ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["score_samples", "decision_function", "predict"])
+@pytest.mark.parametrize("n_rows", [1, 255, 256, 257, 1000, 1025])
+def test_scores_in_blocks_are_those_of_one_block(rng, method, n_rows):
+    X = rng.normal(size=(n_rows, 4))
+    pipeline = OneClassPipeline(steps()).fit(rng.normal(size=(200, 4)))
+    whole = getattr(Pipeline(pipeline.steps), method)(X)
+    with small_blocks():
+        np.testing.assert_array_equal(getattr(pipeline, method)(X), whole)
+
+
+def test_scores_in_blocks_through_matrix_products_differ_by_rounding_only(rng):
+    X = rng.normal(size=(3000, 6))
+    pipeline = OneClassPipeline(
+        [("lift", RBFSampler(n_components=50, random_state=0)), ("detector", DistanceToMean())]
+    ).fit(X)
+    whole = pipeline.score_samples(X)
+    with small_blocks():
+        # 1e-13: a product of 50 terms in float64, summed in another order
+        np.testing.assert_allclose(pipeline.score_samples(X), whole, rtol=1e-13)
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, csr_array, csr_matrix, np.ndarray.tolist])
+def test_blocks_are_cut_from_any_container(rng, container):
+    X = container(rng.normal(size=(1000, 3)))
+    detector = IsolationForest(n_estimators=5, random_state=0)
+    pipeline = OneClassPipeline([("same", "passthrough"), ("detector", detector)]).fit(X)
+    whole = Pipeline(pipeline.steps).score_samples(X)
+    with small_blocks():
+        np.testing.assert_array_equal(pipeline.score_samples(X), whole)
+
+
+def test_blocks_are_even_and_their_size_follows_the_widest_step(rng):
+    X = rng.normal(size=(3000, 2))
+    narrow = OneClassPipeline([("detector", DistanceToMean())]).fit(X)
+    wide = OneClassPipeline(
+        [("lift", RBFSampler(n_components=64, random_state=0)), ("detector", DistanceToMean())]
+    ).fit(X)
+    with sklearn.config_context(working_memory=8):  # blocks of half a megabyte: 1024 x 64 floats
+        narrow.score_samples(X)
+        wide.score_samples(X)
+    assert narrow["detector"].calls_ == [3000]
+    assert wide["detector"].calls_ == [1000, 1000, 1000]
+
+
+def test_the_memory_of_scoring_is_bounded_by_the_block_and_not_by_the_rows(rng):
+    pipeline = OneClassPipeline(
+        [("lift", RBFSampler(n_components=500, random_state=0)), ("detector", DistanceToMean())]
+    ).fit(rng.normal(size=(100, 2)))
+    X = rng.normal(size=(20_000, 2))  # lifted: 80 MB
+    with sklearn.config_context(working_memory=64):  # blocks of 4 MB
+        tracemalloc.start()
+        pipeline.score_samples(X)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 20e6  # a few arrays of a block, and the scores
+
+
+def test_memory_mapped_rows_are_read_block_by_block(rng, tmp_path):
+    path = tmp_path / "rows.npy"
+    np.save(path, rng.normal(size=(1000, 3)))
+    X = np.load(path, mmap_mode="r")
+    pipeline = OneClassPipeline(steps()).fit(X)
+    whole = pipeline.score_samples(X)
+    with small_blocks():
+        np.testing.assert_array_equal(pipeline.score_samples(X), whole)
+
+
+def test_text_is_scored_in_blocks(rng):
+    words = np.array(["hidden", "unit", "norm", "class", "score"])
+    texts = [" ".join(rng.choice(words, size=4)) for _ in range(600)]
+    pipeline = OneClassPipeline([("words", TfidfVectorizer()), ("detector", OneClassSVM())])
+    pipeline.fit(texts[:100])
+    whole = pipeline.score_samples(texts)
+    with small_blocks():
+        # 1e-9: libsvm sums its kernel values row by row, sparse products do not
+        np.testing.assert_allclose(pipeline.score_samples(texts), whole, rtol=1e-9)
+
+
+def test_methods_that_the_last_step_lacks_are_absent():
+    pipeline = OneClassPipeline([("scale", StandardScaler())])
+    for method in ("score_samples", "decision_function", "predict", "fit_predict"):
+        assert not hasattr(pipeline, method)
+        with pytest.raises(AttributeError, match=method):
+            getattr(pipeline, method)
+    assert hasattr(pipeline, "fit_transform")
+    assert not hasattr(OneClassPipeline(steps()), "fit_transform")
+
+
+# --- an ordinary pipeline otherwise ---------------------------------------------------------------
+
+
+def test_the_given_steps_stay_unfitted_and_the_fitted_ones_are_found_by_name(wild):
+    X, y = wild
+    scaler = StandardScaler()
+    pipeline = OneClassPipeline([("scale", scaler), ("detector", DistanceToMean())]).fit(X, y)
+    assert not hasattr(scaler, "scale_")
+    assert pipeline.get_params()["scale"] is scaler
+    for fitted in (pipeline["scale"], pipeline[0], pipeline.named_steps["scale"]):
+        assert fitted is pipeline.steps_[0][1] and hasattr(fitted, "scale_")
+    assert pipeline.offset_ == -3.0 and pipeline.n_features_in_ == 3
+
+
+def test_a_refit_that_fails_leaves_the_fit_before_it(wild):
+    X, y = wild
+    pipeline = OneClassPipeline(steps(OneClassSVM())).fit(X, y)
+    scores = pipeline.score_samples(X)
+    bad = X.copy()
+    bad[7, 0] = np.nan  # the scaler lets it pass, the detector refuses
+    with pytest.raises(ValueError, match="NaN"):
+        pipeline.fit(bad, y)
+    np.testing.assert_array_equal(pipeline.score_samples(X), scores)
+
+
+def test_a_step_with_a_warm_start_continues_its_fit(wild):
+    X, y = wild
+    detector = IsolationForest(n_estimators=3, warm_start=True, random_state=0)
+    pipeline = OneClassPipeline(steps(detector)).fit(X[:160], y[:160])
+    first = [tree.tree_.threshold.tolist() for tree in pipeline["detector"].estimators_]
+    pipeline.set_params(detector__n_estimators=5).fit(X[160:], y[160:])
+    trees = [tree.tree_.threshold.tolist() for tree in pipeline["detector"].estimators_]
+    assert trees[:3] == first and len(trees) == 5
+    assert not hasattr(detector, "estimators_")
+
+
+@pytest.mark.parametrize("method", ["score_samples", "decision_function", "predict"])
+def test_scoring_before_any_fit_is_refused(wild, method):
+    with pytest.raises(NotFittedError):
+        getattr(OneClassPipeline(steps()), method)(wild[0])
+
+
+def test_steps_that_are_fitted_already_can_score(wild):
+    X, y = wild
+    pipeline = OneClassPipeline(steps()).fit(X, y)
+    again = OneClassPipeline(pipeline.steps)
+    np.testing.assert_array_equal(again.predict(X), pipeline.predict(X))
+    frozen = OneClassPipeline(
+        [("scale", FrozenEstimator(pipeline["scale"])), ("detector", DistanceToMean())]
+    ).fit(2 * X, y)
+    np.testing.assert_array_equal(frozen["scale"].scale_, pipeline["scale"].scale_)
+
+
+def test_a_slice_is_a_one_class_pipeline_of_the_fitted_steps(wild):
+    X, y = wild
+    pipeline = OneClassPipeline(steps()).fit(X, y)
+    head = pipeline[:-1]
+    assert isinstance(head, OneClassPipeline) and len(head) == 1
+    np.testing.assert_array_equal(head.transform(X), pipeline["scale"].transform(X))
+    np.testing.assert_array_equal(
+        pipeline["detector"].score_samples(head.transform(X)), pipeline.score_samples(X)
+    )
+
+
+def test_parameters_can_be_read_set_and_cloned(wild):
+    X, y = wild
+    pipeline = OneClassPipeline(steps(OneClassSVM()), verbose=False).fit(X, y)
+    assert set(pipeline.get_params(deep=False)) == set(Pipeline(steps()).get_params(deep=False))
+    pipeline.set_params(detector__nu=0.2, scale="passthrough")
+    assert pipeline.get_params()["detector__nu"] == 0.2
+    assert pipeline["detector"].nu == 0.5  # parameters are for the next fit
+    copy = clone(pipeline)
+    assert copy.steps[0] == ("scale", "passthrough") and not hasattr(copy, "steps_")
+    pipeline.fit(X, y)
+    assert pipeline["detector"].nu == 0.2 and pipeline["scale"] == "passthrough"
+    with pytest.raises(ValueError, match="Invalid parameter 'gamma'"):
+        pipeline.set_params(gamma=1)
+
+
+def test_copies_of_a_fitted_pipeline_score_alike(wild):
+    X, y = wild
+    pipeline = OneClassPipeline(steps()).fit(X, y)
+    copy = pickle.loads(pickle.dumps(pipeline))
+    np.testing.assert_array_equal(copy.score_samples(X), pipeline.score_samples(X))
+    assert copy.get_params()["scale"].get_params() == StandardScaler().get_params()
+    assert not hasattr(copy.get_params()["scale"], "scale_")
+
+
+def test_fitted_transformers_are_cached(wild, tmp_path):
+    X, y = wild
+    CountingScaler.fitted_on.clear()
+    pipeline = OneClassPipeline(
+        [("scale", CountingScaler()), ("detector", DistanceToMean())], memory=str(tmp_path)
+    )
+    first = pipeline.fit(X, y).score_samples(X)
+    second = pipeline.fit(X, y).score_samples(X)
+    assert CountingScaler.fitted_on == [300]
+    np.testing.assert_array_equal(first, second)
+    alone = OneClassPipeline(steps(DistanceToMean())).fit(X, y)
+    np.testing.assert_array_equal(first, alone.score_samples(X))
+
+
+def test_output_containers_and_feature_names_go_through_it(wild):
+    X, y = wild
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    pipeline = OneClassPipeline(steps(DistanceToMean())).set_output(transform="pandas")
+    pipeline.fit(frame, y)
+    assert pipeline.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert pipeline[:-1].transform(frame).columns.tolist() == ["a", "b", "c"]
+    assert pipeline[:-1].get_feature_names_out().tolist() == ["a", "b", "c"]
+    pipeline.set_output(transform="default")
+    assert isinstance(pipeline[:-1].transform(frame), np.ndarray)
+    assert isinstance(pipeline.fit(frame, y)[:-1].transform(frame), np.ndarray)
+
+
+def test_a_mixed_table_goes_through_it(rng):
+    frame = pd.DataFrame({"size": rng.normal(size=900), "kind": rng.choice(["a", "b"], size=900)})
+    y = np.where(np.arange(900) % 30 == 0, -1, 1)
+    frame.loc[y == -1, "kind"] = "z"  # a category that no normal row has
+    columns = make_column_transformer(
+        (StandardScaler(), ["size"]), (OneHotEncoder(handle_unknown="ignore"), ["kind"])
+    )
+    pipeline = OneClassPipeline([("columns", columns), ("detector", OneClassSVM())]).fit(frame, y)
+    assert pipeline.n_features_in_ == 2
+    assert pipeline["detector"].n_features_in_ == 3  # no column for z
+    with small_blocks():
+        assert pipeline.predict(frame).shape == (900,)
+
+
+def test_it_shows_itself_with_its_own_name(wild):
+    pipeline = OneClassPipeline(steps())
+    for text in (repr(pipeline), pipeline._repr_html_(), repr(pipeline.fit(*wild))):
+        assert "OneClassPipeline" in text and "IsolationForest" in text
+    assert sklearn.base.is_outlier_detector(pipeline)
+
+
+def test_malformed_steps_are_refused_by_fit(wild):
+    for malformed, error in [
+        ([], ValueError),
+        ([("scale", StandardScaler()), ("scale", OneClassSVM())], ValueError),
+        ([("detector", OneClassSVM()), ("scale", StandardScaler())], TypeError),
+        ("steps", ValueError),
+    ]:
+        with pytest.raises(error):
+            OneClassPipeline(malformed).fit(*wild)
+
+
+def test_ten_rows_are_enough(rng):
+    X = rng.normal(size=(10, 2))
+    y = np.repeat([1, -1], [8, 2])
+    assert OneClassPipeline(steps()).fit_predict(X, y).shape == (10,)
+
+
+def test_it_nests_in_other_pipelines(wild):
+    X, y = wild
+    inner = OneClassPipeline(steps(DistanceToMean()))
+    outer = make_pipeline(FunctionTransformer(), inner).fit(X, y)
+    np.testing.assert_array_equal(outer.predict(X), clone(inner).fit(X, y).predict(X))

@@ -1,0 +1,83 @@
+"""scikit-learn's own checks of an estimator, on every public estimator, none excused or skipped."""
+
+import importlib.util
+import inspect
+import os
+import re
+from unittest import SkipTest
+
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import sklearn_hrn
+
+
+def seeded():
+    """A classifier for estimators that hold one: the checks set the random state of the outer."""
+    return sklearn_hrn.HRNOneClassClassifier(random_state=0)
+
+
+# Arguments of the estimators that cannot be made without any; all others are checked as they come.
+REQUIRED_ARGUMENTS = {
+    "ConformalOutlierDetector": lambda: {"estimator": seeded()},
+    "OneClassPipeline": lambda: {
+        "steps": [("norm", sklearn_hrn.InstanceL2Normalizer()), ("hrn", seeded())]
+    },
+    "HRNSearchCV": lambda: {"estimator": seeded(), "param_grid": {"reg_lambda": [0.1, 0.3]}},
+}
+
+# What scikit-learn needs before it skips no check: pandas, and the array API switched on.
+NOTHING_TO_SKIP = (
+    importlib.util.find_spec("pandas") is not None and os.environ.get("SCIPY_ARRAY_API") == "1"
+)
+
+# An attribute of a fitted estimator in a docstring: its name, and the lines that describe it.
+ATTRIBUTE = r"^(\w+_) : .*\n((?:    .*\n?)+)"
+
+
+def public_estimators():
+    """Every estimator class among the public names."""
+    public = [getattr(sklearn_hrn, name) for name in sklearn_hrn.__all__]
+    return [item for item in public if inspect.isclass(item) and issubclass(item, BaseEstimator)]
+
+
+def instance(estimator_class):
+    arguments = REQUIRED_ARGUMENTS.get(estimator_class.__name__, dict)()
+    return estimator_class(**arguments)
+
+
+# The checks hand over the classes 0 and 1 as y, 20 rows, and rows of length 140: what these warnings
+# are there for.
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.LabelConventionWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.NonFiniteLossWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ResolutionWarning")
+@parametrize_with_checks([instance(estimator_class) for estimator_class in public_estimators()])
+def test_every_public_estimator_keeps_scikit_learns_contract(estimator, check):
+    try:
+        check(estimator)
+    except (SkipTest, pytest.skip.Exception) as skipped:
+        if NOTHING_TO_SKIP:
+            pytest.fail(f"the check was skipped although all it needs is here: {skipped}")
+        raise
+
+
+def test_the_main_estimators_are_discovered():
+    names = {estimator_class.__name__ for estimator_class in public_estimators()}
+    assert {"HRNOneClassClassifier", "InstanceL2Normalizer", "InstanceStandardizer"} <= names
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED_ARGUMENTS.keys() & set(sklearn_hrn.__all__)))
+def test_arguments_are_given_only_to_estimators_that_require_them(name):
+    with pytest.raises(TypeError, match="required"):
+        getattr(sklearn_hrn, name)()
+
+
+@pytest.mark.parametrize("estimator_class", public_estimators(), ids=lambda c: c.__name__)
+def test_the_documented_attributes_are_those_a_fit_leaves(estimator_class, rng):
+    documented = dict(re.findall(ATTRIBUTE, inspect.getdoc(estimator_class), re.MULTILINE))
+    estimator = instance(estimator_class).fit(rng.normal(size=(100, 4)))
+    fitted = {name for name in vars(estimator) if name.endswith("_") and name[0] != "_"}
+    assert fitted <= set(documented)
+    absent = {name: text for name, text in documented.items() if not hasattr(estimator, name)}
+    assert all(re.search(r"\b[Ii]f\b|\b[Oo]nly\b", text) for text in absent.values()), absent
