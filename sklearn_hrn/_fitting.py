@@ -105,14 +105,15 @@ def resolve_device(device):
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        usable = torch.empty(1, device=device).device.type in ("cpu", "cuda")
+    except (RuntimeError, AssertionError, NotImplementedError):
+        usable = False
+    if not usable:
         raise ValueError(
-            f"device={device!r} cannot be used ({str(error).splitlines()[0]}); allowed here: "
-            f"{['auto', 'cpu', *gpus]}."
-        ) from error
+            f"device={device!r} cannot be used: allowed here are {['auto', 'cpu', *gpus]}."
+        )
     return device
 
 
@@ -280,8 +281,8 @@ def _set_threshold(estimator, X, subset):
     if np.ptp(scores) <= 1e-9 * size:
         warnings.warn(
             f"all {len(scores)} training rows score {scores[0]:.6g}: the model tells nothing "
-            "apart. Are the rows all equal, or made so by a normalisation (one feature leaves nothing of "
-            "a row that is centred)?",
+            "apart. Are the rows all equal, or made so by a normalisation (centring leaves nothing "
+            "of one feature)?",
             ConstantScoresWarning,
             stacklevel=4,
         )
