@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -207,7 +208,70 @@ def _plan(estimators, rows, owner, start):
 
 
 def _run(plan, rows, start, device, estimators, owner):
-    """Drain the training loop: its state, and a history (4, n_epochs, M)."""
+    """Train all networks: their state, and a history (4, n_epochs, M).
+
+    Networks that differ in nothing but their length walk one path: it is trained once, in segments,
+    and each takes the state at its own length.
+    """
+    from .core.batches import Rows, updates_of
+    from .core.training import State
+
+    path, longest = _paths(plan, rows, start, estimators, owner)
+    short = plan.n_updates < plan.n_updates[longest[path]]
+    paths = _of_networks(plan, longest)
+    path_rows = Rows(rows.X, rows.subsets, rows.subset_of[longest])
+    lengths = np.unique([estimators[i].max_iter for i in owner[short]])
+    targets = [
+        np.minimum(paths.n_updates, updates_of(length, path_rows.counts, plan.batch_size))
+        for length in lengths.astype(np.int64)
+    ]
+    targets.append(paths.n_updates)
+    segments = _segments(paths, path_rows, start, device, estimators, owner[longest], targets)
+    if len(longest) == len(path):
+        (only,) = segments
+        return only
+    whole, n_records = None, np.zeros_like(path)
+    for target, (state, history) in zip(targets, segments, strict=True):
+        due = np.flatnonzero(plan.n_updates == target[path])
+        parts = [*state.weights, *state.velocities, state.n_updates, state.step_scale]
+        if whole is None:
+            whole = [np.empty((len(path), *part.shape[1:]), part.dtype) for part in parts]
+        for array, part in zip(whole, parts, strict=True):
+            array[due] = part[path[due]]
+        n_records[due] = history.shape[1]
+    history = history[:, :, path]
+    history[:, np.arange(history.shape[1])[:, None] >= n_records] = np.nan
+    n_arrays = len(state.weights)
+    return State(whole[:n_arrays], whole[n_arrays:-2], *whole[-2:]), history
+
+
+def _paths(plan, rows, start, estimators, owner):
+    """The path of each network (M,), and the longest network of each path (P,)."""
+    every = np.arange(len(owner))
+    if start is not None:
+        return every, every
+    numbers = {}
+    path = np.empty_like(every)
+    for m in every:
+        estimator = estimators[owner[m]]
+        # A number of updates can end within an epoch, where no other network can go on.
+        budget = None if estimator.max_updates is None else plan.n_updates[m]
+        settings = plan.reg_lambda[m], plan.reg_exponent[m], plan.learning_rate[m], estimator.tol
+        key = (plan.seed[m], rows.subset_of[m], *settings, budget)
+        path[m] = numbers.setdefault(key, len(numbers))
+    of_paths = (every[path == number] for number in range(len(numbers)))
+    return path, np.array([max(networks, key=plan.n_updates.item) for networks in of_paths])
+
+
+def _of_networks(plan, chosen):
+    """The plan of some of the networks."""
+    arrays = ("reg_lambda", "reg_exponent", "learning_rate", "seed", "n_updates")
+    modules = None if plan.modules is None else tuple(plan.modules[m] for m in chosen)
+    return replace(plan, modules=modules, **{name: getattr(plan, name)[chosen] for name in arrays})
+
+
+def _segments(plan, rows, start, device, estimators, owner, targets):
+    """Drain the training loop; the state and the history (4, n_epochs, M) at each target (M,)."""
     from .core.batches import epochs_of
     from .core.objective import DATA_TERMS
     from .core.training import train
@@ -220,28 +284,37 @@ def _run(plan, rows, start, device, estimators, owner):
     done = 0 if start is None else start.n_updates
     n_epochs = epochs_of(plan.n_updates - done, rows.counts, plan.batch_size).max()
     progress = Progress(int(n_epochs), max(e.verbose for e in estimators))
-    history, has_warned, stop = [], False, None
-    run = train(rows, plan, start=start, device=device)
+    history, has_warned, state = [], False, start
+    has_stopped = np.zeros(len(owner), dtype=bool)
     try:
-        while True:
-            record = run.send(stop)
-            history.append([getattr(record, name) for name in HISTORY])
-            if record.n_halvings.any() and not has_warned:
-                has_warned = True
-                warnings.warn(
-                    f"the training loss became non-finite in epoch {len(history)}, which was "
-                    "repeated with half the step. Bring the rows to length one "
-                    "(InstanceL2Normalizer), or lower learning_rate_init or reg_exponent.",
-                    NonFiniteLossWarning,
-                    stacklevel=5,
-                )
-            # NaN, before a second epoch and after the last, compares as False.
-            stop = last_loss - record.loss < tol * (untrained_loss - record.loss)
-            stop &= tol > 0
-            last_loss = record.loss
-            progress.update(np.nanmean(record.loss), record.n_rows)
-    except StopIteration as end:
-        return end.value, np.array(history).transpose(1, 0, 2)
+        for target in targets:
+            if has_stopped.any():
+                target = np.where(has_stopped, state.n_updates, target)
+            segment, stop = replace(plan, n_updates=target), None
+            run = train(rows, segment, start=state, device=device)
+            while True:
+                try:
+                    record = run.send(stop)
+                except StopIteration as end:
+                    state = end.value
+                    break
+                history.append([getattr(record, name) for name in HISTORY])
+                if record.n_halvings.any() and not has_warned:
+                    has_warned = True
+                    warnings.warn(
+                        f"the training loss became non-finite in epoch {len(history)}, which was "
+                        "repeated with half the step. Bring the rows to length one "
+                        "(InstanceL2Normalizer), or lower learning_rate_init or reg_exponent.",
+                        NonFiniteLossWarning,
+                        stacklevel=6,
+                    )
+                # NaN, before a second epoch and after the last, compares as False.
+                stop = last_loss - record.loss < tol * (untrained_loss - record.loss)
+                stop &= tol > 0
+                has_stopped |= stop
+                last_loss = record.loss
+                progress.update(np.nanmean(record.loss), record.n_rows)
+            yield state, np.array(history).transpose(1, 0, 2)
     finally:
         progress.close()
 

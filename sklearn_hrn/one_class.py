@@ -89,14 +89,14 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         Epochs trained, a last incomplete one included; of the longest estimator.
     n_updates_ : int
         Optimiser steps taken; of the longest estimator.
-    history_ : dict of str to ndarray of shape (n_iter_, n_estimators)
+    history_ : dict of str to ndarray of shape (`n_iter_`, n_estimators)
         "loss" (the objective), "penalty" (its second term), "gradient_norm" and "learning_rate":
         means over each epoch's rows as they were trained on; NaN after an estimator has stopped.
     train_scores_ : ndarray of shape (1001,)
         Quantiles 0, 0.001, ..., 1 of the training scores.
     n_features_in_ : int
         Features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if X had names that are all strings.
     device_ : str
         The device the networks were trained on.

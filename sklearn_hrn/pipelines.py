@@ -77,7 +77,7 @@ class OneClassPipeline(Pipeline):
         Threshold of the last step, if it has one: ``decision_function = score_samples - offset_``.
     n_features_in_ : int
         Number of features seen during fit, if the first step knows it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen during fit, if the first step knows them.
 
     See Also

@@ -146,7 +146,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         Threshold: rows that score below it are flagged. -inf if none can be.
     n_features_in_ : int
         Number of features seen during fit, if `estimator_` knows it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen during fit, if `estimator_` knows them.
 
     See Also

@@ -47,8 +47,8 @@ def instance(estimator_class):
     return estimator_class(**arguments)
 
 
-# The checks hand over the classes 0 and 1 as y, 20 rows, and rows of length 140: what these warnings
-# are there for.
+# The checks hand over the classes 0 and 1 as y, few rows, and rows of length 140: just what these
+# warnings are there for.
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.LabelConventionWarning")
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.NonFiniteLossWarning")
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ResolutionWarning")
