@@ -29,10 +29,11 @@ MAX_HALVINGS = 30
 # be small enough to lead back.
 EXPLOSION = 100
 
-# Multiply-adds of the first product of a step up to which a CPU computes it with one thread, because
-# two are no faster (measured: 298 us against 299 a step at 300-100-1, 614 against 453 at 784-100-1).
-# Above, it takes all threads, and one model after the other: split among threads, the rounding of a
-# product would depend on what stands beside it. With one thread it does not: models are stacked.
+# Multiply-adds of the first product of a step up to which a CPU computes it with one thread,
+# because two are no faster (a step of 300-100-1 took 298 us with one and 299 with two, one of
+# 784-100-1 614 and 453). Above, it takes all threads, and one model after the other: split among
+# threads, the rounding of a product would depend on what stands beside it. With one thread it
+# does not, and models are stacked.
 SMALL_PRODUCT = 3 * 10**6
 
 # Bytes that stacked models may take: a share of the last-level cache of a CPU (16 models of
