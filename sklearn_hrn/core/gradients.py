@@ -36,6 +36,10 @@ from .objective import DATA_TERMS, SMALLEST_SLOPE, h_penalty, h_penalty_slope
 _times_slope = torch.ops.aten.leaky_relu_backward
 
 
+# Numbers that a vectorised loop of torch takes at once: two registers of 16 float32 at the most.
+VECTOR = 32
+
+
 def closed_form(layer_sizes, shape, slope, loss, *, dtype=torch.float32, device="cpu"):
     """The fastest closed form for a shape.
 
@@ -74,6 +78,8 @@ class AnyDepth:
         self.slope = slope
         self.loss_slope = DATA_TERMS[loss][1]
         self.options = {"dtype": dtype, "device": device}
+        whole = -(-self.batch_size // VECTOR) * VECTOR
+        self.padded = torch.zeros((2, self.n_models, whole), **self.options)
 
     def bind(self, weights, reg_lambda, reg_exponent):
         """Use these weights, which the caller changes in place between calls.
@@ -106,7 +112,7 @@ class AnyDepth:
         for W in hidden:
             Z.append(A @ W.mT)
             A = _times_slope(Z[-1], Z[-1], self.slope, False)
-        torch.bmm(A, w.mT, out=f.unsqueeze(-1))
+        torch.sum(A * w, -1, out=f)
         G = w.expand(-1, self.batch_size, -1)
         for W, Z_l in zip(reversed(hidden), reversed(Z), strict=True):
             V.insert(0, _times_slope(G, Z_l, self.slope, False))
@@ -122,9 +128,20 @@ class AnyDepth:
 
     def _coefficients(self, f, norm):
         """c and r, as columns (M, B, 1)."""
+        f, norm = self._padded(f, norm)
         slope = self.loss_slope(f)
         r = self.penalty_slope(norm).div_(slope)
-        return slope.div_(self.batch_size).unsqueeze(-1), r.unsqueeze(-1)
+        c = slope.div_(self.batch_size)
+        return c[:, : self.batch_size, None], r[:, : self.batch_size, None]
+
+    def _padded(self, f, norm):
+        """Rows of whole vectors, so that it is the same code that takes the exponential of each.
+
+        torch computes what is left over at the end of a tensor by scalar functions that round
+        differently, and where the end lies depends on how many models there are.
+        """
+        self.padded[:, :, : self.batch_size] = torch.stack([f, norm])
+        return self.padded
 
     def _of_models(self, x):
         """(S, B, d) as (M, B, d): a view where one stream feeds all models or each its own."""
@@ -145,7 +162,7 @@ class _OneHiddenLayer(AnyDepth):
         self.Z, self.A, self.V, self.cV = (self._buffer(self.batch_size, h) for _ in range(4))
         self.cV_T = self.cV.mT
         self.dW, self.dw, self.w = self._buffer(h, d), self._buffer(1, h), self._buffer(1, h)
-        self.w_T, self.w_rows = self.w.mT, self.w.expand(-1, self.batch_size, -1)
+        self.w_rows = self.w.expand(-1, self.batch_size, -1)
 
     def bind(self, weights, reg_lambda, reg_exponent):
         super().bind(weights, reg_lambda, reg_exponent)
@@ -164,7 +181,8 @@ class _OneHiddenLayer(AnyDepth):
             wide = wide.unflatten(-1, (self.n_per_stream, -1)).transpose(1, 2)
             self.Z.unflatten(0, (self.n_streams, -1)).copy_(wide)
         _times_slope.grad_input(self.Z, self.Z, self.slope, False, grad_input=self.A)
-        torch.bmm(self.A, self.w_T, out=f.unsqueeze(-1))
+        # Not a product with a column: its rounding would depend on how many models there are.
+        torch.sum(torch.mul(self.A, self.w, out=self.cV), -1, out=f)
         _times_slope.grad_input(self.w_rows, self.Z, self.slope, False, grad_input=self.V)
 
 

@@ -47,7 +47,7 @@ def h_penalty_slope(reg_lambda, reg_exponent):
     """The function g -> ``lambda n g^(n-2)``, which times the gradient is the derivative by it.
 
     For n < 2 the power is singular at g = 0, where the gradient it multiplies vanishes: g is held
-    above the root of the smallest normal number first.
+    above the root of the smallest normal number.
     """
     factor, power = reg_lambda * reg_exponent, reg_exponent - 2
     if (power >= 0).all():

@@ -1,0 +1,149 @@
+"""A user's own torch module in place of the perceptron."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklearn_hrn import HRNOneClassClassifier
+
+
+def bias_free(n_features):
+    return nn.Sequential(
+        nn.Linear(n_features, 20, bias=False), nn.LeakyReLU(0.01), nn.Linear(20, 1, bias=False)
+    )
+
+
+def convolutional(n_features):
+    return nn.Sequential(
+        nn.Unflatten(1, (1, n_features)), nn.Conv1d(1, 3, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(3 * (n_features - 2), 1), nn.Flatten(0),
+    )  # fmt: skip
+
+
+class Frozen(nn.Module):
+    """A frozen first layer, a buffer, and a head that is trained."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.first = nn.Linear(n_features, 8).requires_grad_(False)
+        self.register_buffer("shift", torch.ones(8))
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.first(x)) + self.shift)
+
+
+@pytest.fixture
+def X(rng):
+    X = rng.normal(1, 1, size=(120, 9))
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def detector(module, **parameters):
+    parameters = {"max_iter": 5, "batch_size": 40, "random_state": 0, **parameters}
+    return HRNOneClassClassifier(module=module, **parameters)
+
+
+@pytest.mark.parametrize("module", [bias_free, convolutional, Frozen])
+def test_any_module_trains_and_scores(X, module):
+    fitted = detector(module, max_iter=20, n_estimators=2).fit(X)
+    assert fitted.history_["loss"].shape == (20, 2)
+    assert (fitted.history_["loss"][-1] < fitted.history_["loss"][0]).all()
+    scores = fitted.score_samples(X)
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(fitted.score_samples(X[:1]), scores[:1], rtol=1e-12)
+    assert not hasattr(fitted, "coefs_")
+    assert all(len(array) == 2 for array in fitted.module_state_.values())
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).score_samples(X), scores)
+
+
+def test_a_module_that_is_the_perceptron_trains_as_the_perceptron(X):
+    module = detector(bias_free).fit(X)
+    perceptron = detector(None, hidden_layer_sizes=20).fit(X)
+    start = {"0.weight": 0, "2.weight": 1}
+    # Same equation from another start: continue the perceptron from the module's weights.
+    perceptron.coefs_ = [np.swapaxes(module.module_state_[name], 1, 2).copy() for name in start]
+    perceptron._loop_state = module._loop_state
+    for either in (module, perceptron):
+        either.set_params(warm_start=True).fit(X)
+    for name, layer in start.items():
+        np.testing.assert_allclose(
+            np.swapaxes(module.module_state_[name], 1, 2),
+            perceptron.coefs_[layer],
+            atol=1e-5,  # float32: double backward against the closed form
+        )
+
+
+def test_frozen_parameters_and_buffers_stay(X):
+    with torch.random.fork_rng():
+        fitted = detector(Frozen).fit(X)
+        longer = detector(Frozen, max_iter=9).fit(X)
+    for name in ("first.weight", "first.bias", "shift"):
+        np.testing.assert_array_equal(fitted.module_state_[name], longer.module_state_[name])
+    assert (fitted.module_state_["head.weight"] != longer.module_state_["head.weight"]).any()
+
+
+def test_making_a_module_leaves_the_global_generator_where_it_was(X):
+    before = torch.get_rng_state()
+    detector(bias_free).fit(X)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_module_is_a_function_of_the_seed(X):
+    a, b, c = (detector(bias_free, random_state=s).fit(X).score_samples(X) for s in (0, 0, 1))
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+def test_a_module_continues_bit_for_bit(X):
+    whole = detector(convolutional, max_iter=6).fit(X)
+    parts = detector(convolutional, max_iter=2, warm_start=True).fit(X)
+    parts = pickle.loads(pickle.dumps(parts)).set_params(max_iter=4).fit(X)
+    np.testing.assert_array_equal(parts.score_samples(X), whole.score_samples(X))
+
+
+def returning(value):
+    return lambda n_features: value
+
+
+class Lambda(nn.Module):
+    def __init__(self, function, n_features=9):
+        super().__init__()
+        self.function, self.linear = function, nn.Linear(n_features, 1)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+BAD_MODULES = {
+    "an instance": (lambda: bias_free(9), TypeError, "is an instance of Sequential.*factory"),
+    "no module": (lambda: returning(3), TypeError, r"module\(n_features=9\) returned int"),
+    "batch norm": (
+        lambda: returning(nn.Sequential(nn.BatchNorm1d(9), nn.Linear(9, 1))),
+        ValueError,
+        "BatchNorm1d.*other rows of its batch.*LayerNorm",
+    ),
+    "dropout": (
+        lambda: returning(nn.Sequential(nn.Dropout(0.5), nn.Linear(9, 1))),
+        ValueError,
+        "Dropout.*Remove it",
+    ),
+    "two outputs": (lambda: returning(nn.Linear(9, 2)), ValueError, r"to \(2, 2\); it must"),
+    "wrong width": (lambda: returning(nn.Linear(8, 1)), ValueError, r"shape \(2, 9\)"),
+    "nothing to train": (lambda: returning(nn.Flatten(0)), ValueError, "no parameter"),
+    "detached": (
+        lambda: returning(Lambda(lambda self, x: self.linear(x.detach()))),
+        ValueError,
+        "does not depend differentiably on its input",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MODULES)
+def test_modules_of_the_wrong_kind_are_refused_with_the_reason(X, case):
+    make, error, message = BAD_MODULES[case]
+    with pytest.raises(error, match=message):
+        detector(make()).fit(X)

@@ -1,0 +1,233 @@
+"""The training loop: what it computes for a model does not depend on how, or beside what."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from oracles import finite_differences, objective
+
+from sklearn_hrn.core import batches, training
+from sklearn_hrn.core.batches import Rows, epochs_of, updates_of
+from sklearn_hrn.core.threads import threads
+from sklearn_hrn.core.training import TrainingPlan, train
+
+
+@pytest.fixture
+def X(rng):
+    X = rng.normal(1, 1, size=(230, 12)).astype(np.float32)
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def make_plan(X, n_models=1, n_epochs=3, hidden=(20,), batch_size=50, **settings):
+    columns = {
+        "reg_lambda": 0.1,
+        "reg_exponent": 12.0,
+        "learning_rate": 0.1,
+        "seed": np.arange(n_models),
+        "n_updates": updates_of(n_epochs, len(X), batch_size),
+    }
+    columns = {k: np.broadcast_to(settings.pop(k, v), n_models).copy() for k, v in columns.items()}
+    return TrainingPlan(
+        layer_sizes=(X.shape[1], *hidden, 1), batch_size=batch_size, **columns, **settings
+    )
+
+
+def all_rows(X, n_models=1):
+    return Rows(X, (None,), np.zeros(n_models, dtype=int))
+
+
+def run(rows, plan, **options):
+    """The final state, and the list of records."""
+    loop, records = train(rows, plan, **options), []
+    while True:
+        try:
+            records.append(next(loop))
+        except StopIteration as end:
+            return end.value, records
+
+
+def alone(rows, plan, m):
+    """Model m without the others."""
+    names = ("reg_lambda", "reg_exponent", "learning_rate", "seed", "n_updates")
+    mine = {name: getattr(plan, name)[m : m + 1] for name in names}
+    rows = Rows(rows.X, rows.subsets, rows.subset_of[m : m + 1])
+    return run(rows, dataclasses.replace(plan, **mine))[0]
+
+
+def assert_same(state, m, other, **tolerance):
+    for ours, theirs in zip(state.weights, other.weights, strict=True):
+        if tolerance:
+            np.testing.assert_allclose(ours[m], theirs[0], **tolerance)
+        else:
+            np.testing.assert_array_equal(ours[m], theirs[0])
+
+
+@pytest.mark.parametrize("cache", [1, 10**5, 10**9], ids="cache={}".format)
+@pytest.mark.parametrize("hidden", [(20,), (60,), (8, 6)], ids=str)
+def test_a_model_among_others_is_bit_for_bit_the_model_alone(X, monkeypatch, hidden, cache):
+    monkeypatch.setattr(training, "CACHE_BYTES", cache)
+    n_models = 7
+    plan = make_plan(
+        X,
+        n_models,
+        hidden=hidden,
+        reg_lambda=np.linspace(0, 1, n_models),
+        reg_exponent=np.array([1.0, 2, 5, 12, 12, 12, 20]),
+        learning_rate=np.array([0.1, 0.05, 0.1, 0.1, 0.2, 0.1, 0.1]),
+        seed=np.array([0, 0, 0, 1, 1, 2, 3]),
+        n_updates=np.array([14, 14, 14, 14, 9, 14, 3]),
+    )
+    subsets = (None, np.arange(0, 230, 2), np.arange(150))
+    rows = Rows(X, subsets, np.array([0, 0, 0, 0, 1, 1, 2]))
+    with threads(1):
+        together, _ = run(rows, plan)
+        for m in range(n_models):
+            assert_same(together, m, alone(rows, plan, m))
+
+
+def test_a_large_model_among_others_is_the_model_alone_at_any_thread_count(rng, monkeypatch):
+    monkeypatch.setattr(training, "SMALL_PRODUCT", 0)
+    X = rng.normal(size=(300, 300)).astype(np.float32) / 17
+    plan = make_plan(X, 3, hidden=(100,), batch_size=100)
+    for n_threads in (1, 2):
+        with threads(n_threads):
+            together, _ = run(all_rows(X, 3), plan)
+            for m in range(3):
+                assert_same(together, m, alone(all_rows(X, 3), plan, m))
+
+
+def test_threads_and_blocks_change_no_more_than_rounding(X, monkeypatch):
+    plan = make_plan(X, 2)
+    with threads(1):
+        expected, _ = run(all_rows(X, 2), plan)
+    monkeypatch.setattr(training, "SMALL_PRODUCT", 0)
+    monkeypatch.setattr(batches, "BLOCK_BYTES", 1)
+    with threads(2):
+        for dtype in (np.float32, np.float64):
+            state, _ = run(all_rows(X.astype(dtype), 2), plan)
+            for m in range(2):
+                one = training.State([w[m : m + 1] for w in expected.weights], [], None, None)
+                # float32 sums in another order, through 15 steps.
+                assert_same(state, m, one, atol=1e-5)
+
+
+def test_training_moves_no_global_state(X):
+    # NPY002: the global state is what is watched here.
+    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = torch.get_rng_state(), torch.get_num_threads()
+    run(all_rows(X), make_plan(X))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    assert torch.get_num_threads() == before[1]
+
+
+@pytest.mark.parametrize("n_first", [1, 4, 5, 9, 13])
+def test_a_run_that_stops_and_continues_is_the_run_that_did_not(X, n_first):
+    plan = make_plan(X, 2, n_updates=14)
+    whole, _ = run(all_rows(X, 2), plan)
+    first, _ = run(all_rows(X, 2), dataclasses.replace(plan, n_updates=np.full(2, n_first)))
+    continued, _ = run(all_rows(X, 2), plan, start=first)
+    for name in ("weights", "velocities"):
+        for a, b in zip(getattr(whole, name), getattr(continued, name), strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(continued.n_updates, 14)
+
+
+def test_one_full_batch_step_is_the_equation(X):
+    plan = make_plan(X, n_updates=1, batch_size=len(X), hidden=(6,), init=0.5, momentum=0.9)
+    start = [w.numpy() for w in training.initial_weights(plan.layer_sizes, [0], 0.5)]
+    before = [w[0].astype(float) for w in start]
+    loss = objective(before, X.astype(float), 0.01)
+    derivatives = finite_differences(lambda: objective(before, X.astype(float), 0.01), before)
+    state, (record,) = run(all_rows(X), plan)
+    for W, dW, after in zip(before, derivatives, state.weights, strict=True):
+        # float32 training against float64 finite differences.
+        np.testing.assert_allclose(after[0], W - 0.1 * dW, atol=1e-6)
+    assert record.loss[0] == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "lam", "n"), [("h", 0.5, 3.0), ("l2", 0.3, 12.0), (None, 0.5, 12.0)]
+)
+@pytest.mark.parametrize("loss", ["nll", "square"])
+def test_the_record_holds_objective_penalty_and_gradient_norm(X, loss, regularizer, lam, n):
+    settings = {"loss": loss, "regularizer": regularizer, "reg_lambda": lam, "reg_exponent": n}
+    plan = make_plan(X, n_updates=1, batch_size=len(X), init=0.5, **settings)
+    weights = [w[0].double().numpy() for w in training.initial_weights(plan.layer_sizes, [0], 0.5)]
+    _, (record,) = run(all_rows(X), plan)
+    options = {"regularizer": regularizer or "h", "lam": lam * (regularizer is not None), "n": n}
+    whole = objective(weights, X.astype(float), 0.01, loss=loss, **options)
+    data = objective(weights, X.astype(float), 0.01, loss=loss, lam=0)
+    # The record is made of float32 outputs.
+    assert record.loss[0] == pytest.approx(whole, rel=1e-5)
+    assert record.penalty[0] == pytest.approx(whole - data, rel=1e-4, abs=1e-7)
+    assert record.gradient_norm[0] > 0
+
+
+def test_weight_decay_pulls_by_twice_lambda_times_the_weights(X):
+    plain = make_plan(X, n_updates=1, regularizer=None, init=0.5)
+    decayed = make_plan(X, n_updates=1, regularizer="l2", reg_lambda=0.3, init=0.5)
+    start = training.initial_weights(plain.layer_sizes, [0], 0.5)
+    (a, _), (b, _) = run(all_rows(X), plain), run(all_rows(X), decayed)
+    for W, without, with_decay in zip(start, a.weights, b.weights, strict=True):
+        expected = without - 0.1 * 2 * 0.3 * W.numpy()
+        np.testing.assert_allclose(with_decay, expected, atol=1e-6)  # float32
+
+
+def test_stopped_models_stay_and_the_others_go_on(X):
+    plan, rows = make_plan(X, 2, n_epochs=4), all_rows(X, 2)
+    loop = train(rows, plan)
+    next(loop)
+    record = loop.send(np.array([True, False]))
+    assert np.isnan(record.loss[0])
+    assert np.isfinite(record.loss[1])
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(loop)
+    np.testing.assert_array_equal(end.value.value.n_updates, [5, 19])
+    assert_same(end.value.value, 1, alone(rows, plan, 1))
+
+
+def test_every_epoch_deals_every_row_once_and_batches_are_full(X):
+    deck = batches.Deck(all_rows(X), torch.device("cpu"))
+    last = updates_of(3, len(X), 50)
+    dealt = deck._deal(7, 0, 0, last, 50)
+    assert dealt.shape == (14, 50)
+    for epoch in range(3):
+        cards = dealt.ravel()[epoch * 230 : (epoch + 1) * 230]
+        np.testing.assert_array_equal(np.sort(cards)[: len(cards)], np.arange(230)[: len(cards)])
+    np.testing.assert_array_equal(deck._deal(7, 0, 4, 9, 50), dealt[4:9])
+
+
+@pytest.mark.parametrize(("n_rows", "batch_size"), [(230, 50), (200, 50), (30, 50), (51, 50)])
+def test_epochs_and_updates_count_alike(n_rows, batch_size):
+    ends = updates_of(np.arange(8), n_rows, batch_size)
+    np.testing.assert_array_equal(epochs_of(ends, n_rows, batch_size), np.arange(8))
+    np.testing.assert_array_equal(epochs_of(ends[1:] - 1, n_rows, batch_size), np.arange(7))
+
+
+def test_subsets_are_trained_on_and_nothing_else(X):
+    mine = np.arange(40, 140)
+    spoilt = np.full_like(X, np.nan)
+    spoilt[mine] = X[mine]
+    plan = make_plan(X, n_updates=6)
+    subset, _ = run(Rows(spoilt, (mine,), np.zeros(1, dtype=int)), plan)
+    copied, _ = run(all_rows(X[mine]), plan)
+    assert_same(subset, 0, copied)
+
+
+def test_a_failed_epoch_is_repeated_from_its_start_with_half_the_step(X):
+    plan = make_plan(X, 2, learning_rate=np.array([1e4, 0.1]), reg_exponent=2.0, n_epochs=4)
+    state, records = run(all_rows(X, 2), plan)
+    assert records[0].n_halvings[0] > 0
+    assert not any(r.n_halvings[1] for r in records)
+    assert state.step_scale[0] == 0.5 ** sum(r.n_halvings[0] for r in records)
+    np.testing.assert_array_equal(state.n_updates, plan.n_updates)
+    assert all(np.isfinite(w).all() for w in state.weights)
+    assert_same(state, 1, alone(all_rows(X, 2), plan, 1))
+
+
+def test_a_hopeless_model_ends_in_an_error(X):
+    with pytest.raises(training.NonFiniteLossError):
+        run(all_rows(X), make_plan(X, learning_rate=1e30))
