@@ -1,11 +1,14 @@
 """Instance normalisation: every row on its own, in contrast to scalers, which treat columns."""
 
+from copy import copy as shallow_copy
 from numbers import Real
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.extmath import row_norms
+from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from ._labels import normal_rows
@@ -16,8 +19,11 @@ __all__ = ["InstanceL2Normalizer", "InstanceStandardizer"]
 # them weigh nothing beside a large input.
 BLOCK_BYTES = 2**20
 
-# A row is constant if centring leaves less than this many roundings of its largest entry.
+# A row is constant if its features spread over less than this many roundings of the largest.
 ROUNDINGS = 8
+
+# exp(-150) to exp(150): magnitudes whose squares, summed over any row, are normal float64 numbers.
+SAFE_LOG = 150
 
 
 class _InstanceTransformer(TransformerMixin, BaseEstimator):
@@ -38,8 +44,11 @@ class _InstanceTransformer(TransformerMixin, BaseEstimator):
         -------
         self : object
         """
-        X = self._validate(X, reset=True)
-        self._learn(X, normal_rows(X, y))
+        # On a copy, so that a fit that fails leaves the estimator as it was.
+        fitted = shallow_copy(self)
+        X = fitted._validate(X, reset=True)
+        fitted._learn(X, normal_rows(X, y))
+        self.__dict__ = vars(fitted)
         return self
 
     def transform(self, X):
@@ -57,13 +66,13 @@ class _InstanceTransformer(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        n_out = len(self.get_feature_names_out())
         if sparse.issparse(X):
-            return self._sparse_rows(X)
+            return self._transform_sparse(X)
+        n_out = X.shape[1] + len(self._appended_names())
         in_place = not self.copy and n_out == X.shape[1]
         out = X if in_place else np.empty((X.shape[0], n_out), dtype=X.dtype)
-        for block in _blocks(X):
-            out[block] = self._rows(X[block].astype(np.float64), np.finfo(X.dtype).eps)
+        for block in _blocks(X.shape[0], X.shape[1]):
+            self._normalize(X[block], out[block])
         return out
 
     def get_feature_names_out(self, input_features=None):
@@ -83,7 +92,7 @@ class _InstanceTransformer(TransformerMixin, BaseEstimator):
         return np.concatenate([names, np.array(self._appended_names(), dtype=object)])
 
     def _validate(self, X, reset):
-        return validate_data(
+        X = validate_data(
             self,
             X,
             accept_sparse="csr" if self._keeps_sparse() else False,
@@ -91,6 +100,10 @@ class _InstanceTransformer(TransformerMixin, BaseEstimator):
             force_writeable=not self.copy and not reset,
             reset=reset,
         )
+        if sparse.issparse(X) and not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
 
     def _keeps_sparse(self):
         return False
@@ -123,7 +136,7 @@ class InstanceL2Normalizer(_InstanceTransformer):
     append : float, "median" or None, default=None
         A positive constant appended as one more feature just before dividing. It acts as a bias,
         and keeps the length of a row visible. "median" is the median length of the training rows
-        as they stand just before appending.
+        as they stand just before appending, or 1 if that is zero.
     power : float, default=1.0
         First of all, ``x <- sign(x) |x|^power``; 0.5 lifts dark pixels.
     copy : bool, default=True
@@ -191,82 +204,66 @@ class InstanceL2Normalizer(_InstanceTransformer):
         return self.center is None
 
     def _appended_names(self):
-        return [] if self.append is None else ["instancel2normalizer_constant"]
+        return [] if self.append_ is None else ["instancel2normalizer_constant"]
 
     def _learn(self, X, rows):
         if self.append != "median":
             self.append_ = self.append
             return
         rows = np.arange(X.shape[0]) if rows is None else rows
-        log_lengths = np.concatenate([self._log_lengths(X[rows[b]]) for b in _blocks(X, rows)])
-        with np.errstate(over="ignore"):
-            median = float(np.exp(np.median(log_lengths)))
-        if not np.isfinite(median):
-            raise ValueError(
-                "append='median' is not finite: the median row has a length of "
-                f"10^{np.median(log_lengths) / np.log(10):.0f}. Rescale X, or give a number."
-            )
-        # Rows that are mostly zero have no length to go by.
-        self.append_ = median if median > 0 else 1.0
-
-    def _log_lengths(self, X):
-        """Logarithm of the length of each row just before the constant is appended."""
-        X = X.toarray() if sparse.issparse(X) else X
-        rows, log_size = self._powers(X.astype(np.float64), np.finfo(X.dtype).eps)
-        with np.errstate(divide="ignore"):
-            return np.log(np.linalg.norm(rows, axis=1)) + log_size
-
-    def _powers(self, rows, eps):
-        """Rows to the power and centred if that comes first, over their size; and log(size)."""
-        size = _divide_by_largest(rows)
-        if self.power != 1:
-            rows = np.sign(rows) * np.abs(rows) ** self.power
-        if self.center == "before":
-            _subtract_means(rows, eps)
-        with np.errstate(divide="ignore"):
-            return rows, self.power * np.log(size)
-
-    def _rows(self, rows, eps):
-        rows, log_size = self._powers(rows, eps)
-        constant = None
-        if self.append_ is not None:
-            row_scale, constant = _scales(log_size, self.append_)
-            rows *= row_scale[:, None]
-        length = np.sqrt(
-            np.einsum("ij,ij->i", rows, rows) + (0 if constant is None else constant**2)
+        blocks = _blocks(len(rows), _stored_per_row(X))
+        self.append_ = _median_length(
+            np.concatenate([self._log_lengths(X[rows[b]]) for b in blocks])
         )
-        length[length == 0] = 1
-        rows /= length[:, None]
-        if self.center == "after":
-            _subtract_means(rows, eps)
-        return rows if constant is None else np.column_stack([rows, constant / length])
 
-    def _sparse_rows(self, X):
-        n_stored = np.diff(X.indptr)
-        row_of = np.repeat(np.arange(X.shape[0]), n_stored)
-        values = X.data.astype(np.float64)
-        size = np.zeros(X.shape[0])
-        np.maximum.at(size, row_of, np.abs(values))
-        size[size == 0] = 1
-        values /= size[row_of]
-        values = np.sign(values) * np.abs(values) ** self.power
-        squares = np.bincount(row_of, values**2, minlength=X.shape[0])
+    def _log_lengths(self, block):
+        """Logarithm of the length of each row just before the constant is appended."""
+        rows, log_scale, is_constant = _prepare(block, self.power)
+        if self.center == "before":
+            _centre(rows, is_constant)
+        with np.errstate(divide="ignore"):
+            return np.log(row_norms(rows)) + log_scale
+
+    def _normalize(self, block, out):
+        rows, log_scale, is_constant = _prepare(block, self.power)
+        if self.center == "before":
+            _centre(rows, is_constant)
+        divisor, constant = self._divisors(row_norms(rows), log_scale)
+        if self.center == "after":
+            _centre(rows, is_constant)
+        n_features = rows.shape[1]
+        np.divide(rows, divisor[:, None], out=out[:, :n_features], casting="same_kind")
+        if constant is not None:
+            out[:, n_features] = constant
+
+    def _divisors(self, lengths, log_scale):
+        """What to divide rows of these lengths by, and the appended constant once divided."""
         if self.append_ is None:
-            length = np.sqrt(squares)
-        else:
-            row_scale, constant = _scales(self.power * np.log(size), self.append_)
-            values *= row_scale[row_of]
-            length = np.sqrt(squares * row_scale**2 + constant**2)
-        length[length == 0] = 1
-        values = (values / length[row_of]).astype(X.dtype)
-        if not self.copy:
-            X.data[:] = values
-        else:
-            X = sparse.csr_array((values, X.indices.copy(), X.indptr.copy()), shape=X.shape)
+            return np.where(lengths == 0, 1, lengths), None
+        # The row and the constant on one scale, on which the larger of the two is near one.
+        log_ratio = np.log(self.append_) - log_scale
+        row_scale, constant = np.exp(-np.maximum(log_ratio, 0)), np.exp(np.minimum(log_ratio, 0))
+        constant[lengths == 0] = 1
+        whole = np.hypot(lengths * row_scale, constant)
+        with np.errstate(divide="ignore", over="ignore"):
+            return whole / row_scale, constant / whole
+
+    def _transform_sparse(self, X):
+        out = X if not self.copy and self.append_ is None else X.copy()
+        constants = []
+        for block in _blocks(X.shape[0], _stored_per_row(X)):
+            rows, log_scale, _ = _prepare(X[block], self.power)
+            divisor, constant = self._divisors(row_norms(rows), log_scale)
+            stored = slice(X.indptr[block.start], X.indptr[block.stop])
+            out.data[stored] = rows.data / np.repeat(divisor, np.diff(rows.indptr))
+            constants.append(constant)
         if self.append_ is None:
-            return X
-        column = sparse.csr_array((constant / length).astype(X.dtype)[:, None])
-        return sparse.hstack([X, column], format="csr")
+            return out
+        n_rows, n_features = X.shape
+        data = np.insert(out.data, out.indptr[1:], np.concatenate(constants))
+        indices = np.insert(out.indices, out.indptr[1:], n_features)
+        indptr = out.indptr + np.arange(n_rows + 1)
+        return type(X)((data, indices, indptr), shape=(n_rows, n_features + 1))
 
 
 class InstanceStandardizer(_InstanceTransformer):
@@ -308,38 +305,90 @@ class InstanceStandardizer(_InstanceTransformer):
     def __init__(self, *, copy=True):
         self.copy = copy
 
-    def _rows(self, rows, eps):
-        _divide_by_largest(rows)
-        _subtract_means(rows, eps)
-        deviation = np.sqrt(np.einsum("ij,ij->i", rows, rows) / rows.shape[1])
+    def _normalize(self, block, out):
+        rows, _, is_constant = _prepare(block)
+        _centre(rows, is_constant)
+        deviation = row_norms(rows) / np.sqrt(rows.shape[1])
         deviation[deviation == 0] = 1
-        rows /= deviation[:, None]
-        return rows
+        np.divide(rows, deviation[:, None], out=out, casting="same_kind")
 
 
-def _blocks(X, rows=None):
-    """Slices that cut the rows of X, or a list of rows, into blocks of bounded memory."""
-    n_rows = X.shape[0] if rows is None else len(rows)
-    n_at_once = max(1, BLOCK_BYTES // (8 * X.shape[1]))
-    return [slice(start, start + n_at_once) for start in range(0, n_rows, n_at_once)]
+def _blocks(n_rows, values_per_row):
+    """Slices that cut rows into blocks of bounded memory."""
+    n_at_once = max(1, int(BLOCK_BYTES / (8 * max(1, values_per_row))))
+    return [slice(i, min(i + n_at_once, n_rows)) for i in range(0, n_rows, n_at_once)]
 
 
-def _divide_by_largest(rows):
-    """Divide rows in place by their largest magnitude, which is returned; zero rows by one."""
-    size = np.maximum(rows.max(axis=1), -rows.min(axis=1))
-    size[size == 0] = 1
-    rows /= size[:, None]
-    return size
+def _stored_per_row(X):
+    return (X.nnz if sparse.issparse(X) else X.size) / X.shape[0]
 
 
-def _subtract_means(rows, eps):
-    """Centre rows in place; those that are constant up to rounding become zero."""
-    largest = np.abs(rows).max(axis=1)
+def _prepare(block, power=1.0):
+    """A float64 copy of rows, at a scale that bears squaring, to the power.
+
+    Parameters
+    ----------
+    block : {ndarray, CSR} of shape (n_rows, n_features)
+    power : float, default=1.0
+
+    Returns
+    -------
+    rows : {ndarray, CSR} of shape (n_rows, n_features), float64
+        ``sign(x) |x|^power`` over ``exp(log_scale)``. In C order, so that a row is summed alike in
+        whatever layout it came.
+    log_scale : ndarray of shape (n_rows,)
+        Zero for all rows but those of extreme magnitude.
+    is_constant : ndarray of shape (n_rows,), bool
+        Whether the features are equal up to rounding.
+    """
+    if sparse.issparse(block):
+        extremes = np.array(min_max_axis(block, axis=1), dtype=np.float64)
+        rows = block.astype(np.float64)
+        values = rows.data
+    else:
+        extremes = np.array([block.min(axis=1), block.max(axis=1)], dtype=np.float64)
+        rows = values = block.astype(np.float64, order="C")
+    scale = _scales(np.maximum(-extremes[0], extremes[1]), power)
+    if (scale != 1).any():
+        values /= scale[:, None] if values is rows else np.repeat(scale, np.diff(rows.indptr))
+        extremes /= scale
+    is_constant = _is_constant(extremes, np.finfo(block.dtype).eps)
+    if power != 1:
+        values[:] = np.copysign(np.abs(values) ** power, values)
+        extremes = np.copysign(np.abs(extremes) ** power, extremes)
+        is_constant |= _is_constant(extremes, np.finfo(np.float64).eps)
+    return rows, power * np.log(scale), is_constant
+
+
+def _scales(largest, power):
+    """One where the power and the square of the largest magnitude are safe, else that magnitude."""
+    largest = np.where(largest == 0, 1, largest)
+    is_safe = np.abs(np.log(largest)) * max(1, power) < SAFE_LOG
+    return np.where(is_safe, 1, largest)
+
+
+def _is_constant(extremes, eps):
+    lowest, highest = extremes
+    return highest - lowest <= ROUNDINGS * eps * np.maximum(-lowest, highest)
+
+
+def _centre(rows, is_constant):
+    """Subtract from each row its mean, in place; of constant rows nothing but zeros is left."""
     rows -= rows.mean(axis=1, keepdims=True)
-    rows[np.abs(rows).max(axis=1) <= ROUNDINGS * eps * largest] = 0
+    rows[is_constant] = 0
 
 
-def _scales(log_size, constant):
-    """Factors of a row of size exp(log_size) and of the constant, the larger of which is one."""
-    log_ratio = np.log(constant) - log_size
-    return np.exp(-np.maximum(log_ratio, 0)), np.exp(np.minimum(log_ratio, 0))
+def _median_length(log_lengths):
+    middle = [(len(log_lengths) - 1) // 2, len(log_lengths) // 2]
+    log_median = np.logaddexp(*np.partition(log_lengths, middle)[middle]) - np.log(2)
+    if log_median == -np.inf:
+        # Rows that are mostly zero have no length to go by.
+        return 1.0
+    with np.errstate(over="ignore", under="ignore"):
+        median = float(np.exp(log_median))
+    if not 0 < median < np.inf:
+        raise ValueError(
+            "append='median' is beyond float64: the median row has a length of "
+            f"10^{log_median / np.log(10):.0f}. Rescale X, or give a number."
+        )
+    return median

@@ -1,6 +1,7 @@
 """Instance normalisation."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_hrn import InstanceL2Normalizer, InstanceStandardizer, preprocessing
 
@@ -34,9 +35,9 @@ def normalized(X, **parameters):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.LabelConventionWarning")
-@pytest.mark.parametrize("estimator", VARIANTS, ids=str)
-def test_every_variant_keeps_scikit_learns_contract(estimator):
-    check_estimator(clone(estimator))
+@parametrize_with_checks(VARIANTS)
+def test_every_variant_keeps_scikit_learns_contract(estimator, check):
+    check(estimator)
 
 
 def test_the_default_divides_and_then_centres_as_the_paper_does(rng):
@@ -84,14 +85,43 @@ def test_anomalies_do_not_reach_the_median(rng):
     assert normalizer.fit(spoilt, y).append_ == normalizer.fit(X).append_
 
 
+@pytest.mark.parametrize(("lengths", "median"), [([1, 3], 2), ([0, 0, 4, 4], 2), ([2, 9, 5], 5)])
+@pytest.mark.parametrize("container", [np.array, sparse.csr_array])
+def test_the_median_of_an_even_number_of_rows_is_the_mean_of_the_middle_two(
+    lengths, median, container
+):
+    X = container(np.outer(lengths, [0.6, 0.8]))
+    learned = InstanceL2Normalizer(center=None, append="median").fit(X).append_
+    # Lengths are compared as logarithms, which costs a few roundings.
+    assert learned == pytest.approx(median, rel=1e-14)
+
+
 def test_a_median_of_zero_rows_appends_one():
     assert InstanceL2Normalizer(append="median").fit(np.zeros((3, 2))).append_ == 1
 
 
-def test_a_median_beyond_float64_is_refused():
-    X = np.full((3, 2), 1e300)
-    with pytest.raises(ValueError, match=r"length of 10\^600.*Rescale X"):
+@pytest.mark.parametrize("exponent", [300, -200])
+def test_a_median_beyond_float64_is_refused(exponent):
+    X = np.full((3, 2), 10.0**exponent)
+    with pytest.raises(ValueError, match=rf"length of 10\^{2 * exponent}\. Rescale X"):
         InstanceL2Normalizer(center=None, power=2.0, append="median").fit(X)
+
+
+@pytest.mark.parametrize("failure", ["labels", "values", "median"])
+def test_a_failed_fit_leaves_the_normalizer_as_it_was(rng, failure):
+    pd = pytest.importorskip("pandas", reason="pandas is optional")
+    X, y = pd.DataFrame(rng.normal(size=(5, 3)), columns=["a", "b", "c"]), None
+    if failure == "labels":
+        y = np.full(5, -1)
+    else:
+        X["c"] = np.nan if failure == "values" else 1e300
+    fresh = InstanceL2Normalizer(center=None, power=2.0, append="median")
+    fitted = clone(fresh).fit(rng.normal(size=(6, 2)))
+    for normalizer in (fresh, fitted):
+        before = dict(vars(normalizer))
+        with pytest.raises(ValueError, match=r"-1|NaN|median"):
+            normalizer.fit(X, y)
+        assert vars(normalizer) == before
 
 
 def test_the_power_keeps_signs():
@@ -126,6 +156,37 @@ def test_a_row_depends_on_itself_alone(X, order, n_first):
         whole = fitted.transform(X)
         np.testing.assert_array_equal(fitted.transform(X[list(order)]), whole[list(order)])
         np.testing.assert_array_equal(fitted.transform(X[:n_first]), whole[:n_first])
+
+
+@settings(deadline=None)
+@given(rows_of_numbers)
+def test_a_row_is_the_same_bit_for_bit_in_every_memory_layout(X):
+    wide = np.repeat(X, 2, axis=1)
+    for transformer in [*VARIANTS, InstanceL2Normalizer(power=0.7)]:
+        fitted = clone(transformer).fit(X)
+        whole = fitted.transform(X)
+        np.testing.assert_array_equal(fitted.transform(np.asfortranarray(X)), whole)
+        np.testing.assert_array_equal(fitted.transform(wide[:, ::2]), whole)
+
+
+@pytest.mark.parametrize("transformer", VARIANTS, ids=str)
+def test_long_rows_are_summed_alike_in_every_memory_layout(rng, transformer):
+    X = rng.normal(size=(40, 300))
+    fitted = clone(transformer).fit(X)
+    alone = np.vstack([fitted.transform(row[None]) for row in X])
+    np.testing.assert_array_equal(fitted.transform(np.asfortranarray(X)), alone)
+
+
+@pytest.mark.parametrize("transformer", VARIANTS, ids=str)
+def test_a_transform_needs_little_memory_beside_its_output(rng, transformer):
+    X = rng.random((20000, 200), dtype=np.float32)
+    fitted = clone(transformer).fit(X[:10])
+    tracemalloc.start()
+    size = fitted.transform(X).nbytes
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The copies of one block: rows, and what the power and the check of X make of them.
+    assert peak < size + 8 * preprocessing.BLOCK_BYTES
 
 
 @settings(deadline=None)
@@ -174,6 +235,26 @@ def test_an_appended_constant_bears_extreme_magnitudes(size):
     np.testing.assert_allclose(Xt, [[1, 0, 0]] if size > 1 else [[0, 0, 1]], atol=1e-15)
 
 
+@pytest.mark.parametrize("size", [0.0, 1.0, 1e200, 1e-200])
+@pytest.mark.parametrize("append", [1e-300, 1.0, 1e200])
+def test_of_a_constant_row_only_the_appended_constant_is_left(size, append):
+    Xt = normalized([[size] * 3], center="before", append=append)
+    np.testing.assert_array_equal(Xt, [[0, 0, 0, 1]])
+
+
+def test_a_row_of_a_few_roundings_is_not_amplified_by_a_power():
+    nearly = np.array([[1.0, 1.0 + 1e-15, 1.0], [1.0, 1.0 + 1e-13, 1.0]])
+    assert (normalized(nearly[:1], center="before", power=12.0) == 0).all()
+    assert (normalized(nearly[1:], center="before", power=0.01) == 0).all()
+
+
+def test_one_feature_leaves_nothing_once_centred():
+    X = [[3.0], [-2.0]]
+    for transformer in (InstanceL2Normalizer(), InstanceL2Normalizer(center="before")):
+        assert (transformer.fit_transform(X) == 0).all()
+    np.testing.assert_array_equal(normalized(X, center=None), [[1], [-1]])
+
+
 @pytest.mark.parametrize("append", [None, 2.0, "median"])
 @pytest.mark.parametrize("power", [1.0, 0.5])
 @pytest.mark.parametrize("copy", [True, False])
@@ -186,6 +267,46 @@ def test_sparse_rows_stay_sparse_and_equal_dense_ones(rng, append, power, copy, 
     Xt = normalizer.fit(container(X)).transform(container(X))
     assert sparse.issparse(Xt)
     np.testing.assert_allclose(Xt.toarray(), dense, rtol=1e-12)
+
+
+@pytest.mark.parametrize("append", [None, 1.0])
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array])
+def test_sparse_entries_stored_twice_are_summed_first(append, copy, container):
+    X = container((np.array([1.0, 2.0, 4.0]), np.array([0, 0, 1]), np.array([0, 3])), shape=(1, 2))
+    Xt = InstanceL2Normalizer(center=None, append=append, copy=copy).fit_transform(X)
+    np.testing.assert_allclose(
+        Xt.toarray(), normalized([[3.0, 4.0]], center=None, append=append), rtol=1e-15
+    )
+    assert X.nnz == 3
+
+
+@pytest.mark.parametrize("append", [None, 1.0])
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array])
+def test_sparse_rows_keep_their_container_and_are_overwritten_only_on_request(
+    rng, append, copy, container
+):
+    X = container(rng.normal(size=(9, 4)).astype(np.float32) * (rng.random((9, 4)) < 0.5))
+    before = X.data.copy()
+    Xt = InstanceL2Normalizer(center=None, append=append, copy=copy).fit_transform(X)
+    assert type(Xt) is container and Xt.dtype == np.float32
+    in_place = not copy and append is None
+    assert np.shares_memory(Xt.data, X.data) == in_place
+    assert np.array_equal(X.data, before) != in_place
+
+
+def test_read_only_sparse_rows_are_left_alone():
+    X = sparse.csr_array(3 * np.eye(4))
+    X.data.flags.writeable = False
+    Xt = InstanceL2Normalizer(center=None, copy=False).fit_transform(X)
+    np.testing.assert_array_equal(Xt.toarray(), np.eye(4))
+    assert (X.data == 3).all()
+
+
+def test_sparse_input_is_declared_only_where_it_is_accepted():
+    declared = [transformer.__sklearn_tags__().input_tags.sparse for transformer in VARIANTS]
+    assert declared == [False, False, True, True, False, False]
 
 
 @pytest.mark.parametrize("center", ["after", "before"])
