@@ -4,6 +4,7 @@ from .model_selection import InlierKFold, InlierShuffleSplit, to_inlier_labels
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
 from .preprocessing import InstanceL2Normalizer, InstanceStandardizer
+from .search import HRNSearchCV
 from .thresholds import ConformalOutlierDetector
 
 __version__ = "0.1.0"
@@ -11,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConformalOutlierDetector",
     "HRNOneClassClassifier",
+    "HRNSearchCV",
     "InlierKFold",
     "InlierShuffleSplit",
     "InstanceL2Normalizer",

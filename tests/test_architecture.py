@@ -33,6 +33,7 @@ ROOMS = {
     "model_selection": {"one_class", "preprocessing", "feature_extraction", "thresholds"},
 }
 ROOMS["model_selection"] |= {"pipelines"}
+ROOMS["search"] = ROOMS["model_selection"] | {"model_selection"}
 # The benchmark stands on everything, and the package's front door names everything but it.
 ROOMS["benchmark"] = set(ROOMS)
 ROOMS["__init__"] = set(ROOMS) - {"benchmark"}

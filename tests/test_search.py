@@ -16,6 +16,7 @@ from sklearn.svm import OneClassSVM
 import sklearn_hrn._joint_evaluation as joint
 from sklearn_hrn import HRNOneClassClassifier, InlierKFold, InstanceL2Normalizer, OneClassPipeline
 from sklearn_hrn._fitting import fit_models
+from sklearn_hrn.exceptions import LabelConventionWarning
 from sklearn_hrn.search import PAPER_GRID, HRNSearchCV
 
 # AUC moves in steps of one pair, and float32 rounding may swap a few; the best is compared by rank.
@@ -430,6 +431,18 @@ def test_a_scorer_without_labels_needs_none(rows):
     X, y = rows
     search = HRNSearchCV(hrn(), {"reg_lambda": [0.1, 0.5]}, scoring=mean_score).fit(X[y == 1])
     assert search.cv_results_["mean_test_score"].shape == (2,)
+
+
+def test_a_scorer_without_labels_takes_the_labels_that_a_fit_takes(rows):
+    X, y = rows
+    grid = {"reg_lambda": [0.1, 0.5]}
+    with pytest.warns(LabelConventionWarning):
+        search = HRNSearchCV(hrn(), grid, scoring=mean_score).fit(X, (y == 1).astype(int))
+    unlabelled = HRNSearchCV(hrn(), grid, scoring=mean_score).fit(X)
+    means = [s.cv_results_["mean_test_score"] for s in (search, unlabelled)]
+    assert np.array_equal(*means)
+    with pytest.raises(ValueError, match="holds 0, 1"), pytest.warns(LabelConventionWarning):
+        HRNSearchCV(hrn(), grid).fit(X, (y == 1).astype(int))
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
