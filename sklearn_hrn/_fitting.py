@@ -94,6 +94,13 @@ def intact_after_failure(estimators):
         raise
 
 
+def draw_seeds(random_state, n_seeds):
+    """Integer seeds (n_seeds,); of None, fresh ones that leave NumPy's global generator alone."""
+    if random_state is None:
+        random_state = np.random.RandomState()  # seeded by the system
+    return check_random_state(random_state).randint(np.iinfo(np.int32).max, size=n_seeds)
+
+
 def resolve_device(device):
     """The name of a device that is there.
 
@@ -174,9 +181,7 @@ def _plan(estimators, rows, owner, start):
     def seeds(e):
         if start is not None:
             return e._loop_state["seed"]
-        return check_random_state(e.random_state).randint(
-            np.iinfo(np.int32).max, size=e.n_estimators
-        )
+        return draw_seeds(e.random_state, e.n_estimators)
 
     seed = np.concatenate([seeds(e) for e in estimators]).astype(np.int64)
     done = np.zeros_like(seed) if start is None else start.n_updates
@@ -313,7 +318,7 @@ def _segments(plan, rows, start, device, estimators, owner, targets):
                 stop &= tol > 0
                 has_stopped |= stop
                 last_loss = record.loss
-                progress.update(np.nanmean(record.loss), record.n_rows)
+                progress.update(f"loss {np.nanmean(record.loss):.4f}", record.n_rows)
             yield state, np.array(history).transpose(1, 0, 2)
     finally:
         progress.close()

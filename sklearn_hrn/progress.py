@@ -1,44 +1,45 @@
-"""Progress of a fit: a bar through tqdm if it is installed, else a line of text an epoch."""
+"""Progress of long work: a bar through tqdm if it is installed, else lines of text."""
 
 import sys
 import time
 
 
 class Progress:
-    """Epoch, loss and rows per second of a training run, on standard error.
+    """Steps done, a note and rows per second, on standard error.
 
     Parameters
     ----------
-    n_epochs : int
-        Epochs to come.
+    n_steps : int
+        Steps to come.
     verbose : int
         0 is silent; 1 shows a bar, or a line of text at most every five seconds and at the end;
-        2 or more, a line an epoch.
+        2 or more, a line a step.
+    unit : str, default="epoch"
+        What a step is.
     """
 
-    def __init__(self, n_epochs, verbose):
-        self.n_epochs, self.verbose = n_epochs, verbose
-        self.epoch, self.n_rows = 0, 0
+    def __init__(self, n_steps, verbose, unit="epoch"):
+        self.n_steps, self.verbose, self.unit = n_steps, verbose, unit
+        self.step, self.n_rows = 0, 0
         self.start = self.shown = time.monotonic()
-        self.bar = _bar(n_epochs) if verbose == 1 else None
+        self.bar = _bar(n_steps, unit) if verbose == 1 else None
 
-    def update(self, loss, n_rows):
-        """One more epoch, of mean loss `loss` over `n_rows` rows."""
+    def update(self, note="", n_rows=0):
+        """One more step, which worked on `n_rows` rows."""
         if not self.verbose:
             return
-        self.epoch += 1
+        self.step += 1
         self.n_rows += n_rows
         now = time.monotonic()
-        speed = self.n_rows / max(now - self.start, 1e-9)
+        if self.n_rows:
+            note += f", {self.n_rows / max(now - self.start, 1e-9):,.0f} rows/s"
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {loss:.4f}, {speed:,.0f} rows/s", refresh=False)
+            self.bar.set_postfix_str(note, refresh=False)
             self.bar.update()
-        elif self.verbose > 1 or self.epoch == self.n_epochs or now - self.shown > 5:
+        elif self.verbose > 1 or self.step == self.n_steps or now - self.shown > 5:
             self.shown = now
-            print(
-                f"[HRN] epoch {self.epoch}/{self.n_epochs}, loss {loss:.4f}, {speed:,.0f} rows/s",
-                file=sys.stderr,
-            )
+            text = f"[HRN] {self.unit} {self.step}/{self.n_steps}"
+            print(f"{text}, {note}" if note else text, file=sys.stderr)
 
     def close(self):
         """Leave the last state on the screen."""
@@ -46,9 +47,9 @@ class Progress:
             self.bar.close()
 
 
-def _bar(n_epochs):
+def _bar(n_steps, unit):
     try:
         from tqdm.auto import tqdm
     except ImportError:
         return None
-    return tqdm(total=n_epochs, desc="HRN", unit="epoch", leave=True)
+    return tqdm(total=n_steps, desc="HRN", unit=unit, leave=True)

@@ -11,12 +11,12 @@ from joblib import effective_n_jobs
 from sklearn.base import _fit_context, clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state, gen_batches, indexable
+from sklearn.utils import gen_batches, indexable
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from ._fitting import SHARED_PARAMETERS
+from ._fitting import SHARED_PARAMETERS, draw_seeds
 from ._joint_evaluation import Settings, evaluate, last_step, take
 from ._labels import normal_rows
 from .model_selection import InlierKFold
@@ -217,7 +217,7 @@ class HRNSearchCV(GridSearchCV):
             self.error_score,
             self.verbose,
         )
-        seed = cache(lambda: int(check_random_state(None).randint(np.iinfo(np.int32).max)))
+        seed = cache(lambda: int(draw_seeds(None, 1)[0]))
         tried, outcomes, results = [], [], {}
 
         def evaluate_candidates(candidates):

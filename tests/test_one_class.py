@@ -1,0 +1,486 @@
+"""The one-class classifier: what it learns, what it refuses, and what it leaves alone."""
+
+import pickle
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from oracles import network
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+
+from sklearn_hrn import HRNOneClassClassifier, InlierKFold, InstanceL2Normalizer
+from sklearn_hrn.exceptions import (
+    ConstantScoresWarning,
+    LabelConventionWarning,
+    NonFiniteLossWarning,
+    TrainingDivergedError,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Normalised pictures of all digits, and +1 for the zeros."""
+    X, digit = load_digits(return_X_y=True)
+    return InstanceL2Normalizer().fit_transform(X), np.where(digit == 0, 1, -1)
+
+
+@pytest.fixture(scope="module")
+def X(digits):
+    X, y = digits
+    return X[y == 1]
+
+
+def hrn(max_iter=3, **parameters):
+    return HRNOneClassClassifier(max_iter=max_iter, random_state=0, device="cpu", **parameters)
+
+
+def learned(estimator):
+    """All that a fit has left behind, as something that can be compared."""
+    return pickle.dumps({k: v for k, v in sorted(vars(estimator).items()) if k[-1] == "_"})
+
+
+def assert_equal_fits(a, b):
+    assert all(np.array_equal(*pair) for pair in zip(a.coefs_, b.coefs_, strict=True))
+    assert a.offset_ == b.offset_
+    for name in a.history_:
+        assert np.array_equal(a.history_[name], b.history_[name], equal_nan=True)
+
+
+# What is learned
+
+
+@pytest.mark.parametrize("hidden", [(), 7, (9, 5)])
+@pytest.mark.parametrize("activation", ["leaky_relu", "relu"])
+def test_the_score_is_the_mean_output_of_the_networks(X, hidden, activation):
+    fitted = hrn(hidden_layer_sizes=hidden, activation=activation, n_estimators=2).fit(X)
+    slope = {"leaky_relu": 0.01, "relu": 0.0}[activation]
+    outputs = [
+        network([coef[m].T.astype(float) for coef in fitted.coefs_], X[:20], slope)[0]
+        for m in range(2)
+    ]
+    scores = fitted.score_samples(X[:20])
+    assert scores.dtype == np.float64
+    assert np.allclose(scores, np.mean(outputs, axis=0), rtol=1e-12)  # float64 rounding
+
+
+def test_fitted_attributes_have_the_documented_shapes(X):
+    fitted = hrn(hidden_layer_sizes=(9, 5), n_estimators=3, max_iter=4).fit(X)
+    assert [c.shape for c in fitted.coefs_] == [(3, 64, 9), (3, 9, 5), (3, 5, 1)]
+    assert {c.dtype for c in fitted.coefs_} == {np.dtype(np.float32)}
+    assert fitted.n_iter_ == 4
+    assert fitted.n_updates_ == -(-4 * len(X) // 100)
+    assert set(fitted.history_) == {"loss", "penalty", "gradient_norm", "learning_rate"}
+    assert {h.shape for h in fitted.history_.values()} == {(4, 3)}
+    assert fitted.device_ == "cpu"
+    assert np.array_equal(
+        fitted.train_scores_, np.quantile(fitted.score_samples(X), np.linspace(0, 1, 1001))
+    )
+
+
+def test_the_history_tells_how_the_loss_fell(X):
+    history = hrn(max_iter=20).fit(X).history_
+    assert history["loss"][-1] < history["loss"][0]
+    assert (history["penalty"] >= 0).all()
+    assert (history["gradient_norm"] > 0).all()
+    assert np.allclose(history["learning_rate"], 0.1)
+
+
+def test_decisions_follow_from_scores(digits, X):
+    everything, _ = digits
+    fitted = hrn(max_iter=20).fit(X)
+    decision = fitted.decision_function(everything)
+    assert np.array_equal(decision, fitted.score_samples(everything) - fitted.offset_)
+    assert np.array_equal(fitted.predict(everything), np.where(decision >= 0, 1, -1))
+
+
+def test_zeros_score_above_other_digits(digits, X):
+    everything, y = digits
+    scores = hrn(max_iter=50).fit(X[:90]).score_samples(everything)
+    assert np.median(scores[y == 1][90:]) > np.quantile(scores[y == -1], 0.9)
+
+
+@pytest.mark.parametrize("contamination", [0.01, 0.1, 0.5])
+def test_contamination_is_the_share_of_training_rows_below_the_threshold(X, contamination):
+    fitted = hrn(contamination=contamination).fit(X)
+    assert abs((fitted.predict(X) == -1).mean() - contamination) <= 1 / len(X)
+    assert np.array_equal(fitted.coefs_[0], hrn().fit(X).coefs_[0])
+
+
+def test_without_contamination_no_training_row_is_flagged(X):
+    fitted = hrn(contamination=None).fit(X)
+    assert (fitted.predict(X) == 1).all()
+    assert np.isclose(fitted.offset_, fitted.score_samples(X).min(), rtol=1e-12)
+
+
+def test_several_networks_differ_in_their_seed_alone(X):
+    fitted = hrn(n_estimators=2).fit(X)
+    assert not np.array_equal(fitted.coefs_[0][0], fitted.coefs_[0][1])
+    assert_equal_fits(fitted, hrn(n_estimators=2).fit(X))
+    other = HRNOneClassClassifier(max_iter=3, n_estimators=2, random_state=1, device="cpu").fit(X)
+    assert not np.array_equal(fitted.coefs_[0], other.coefs_[0])
+
+
+# Labels
+
+
+def test_anomalies_are_left_out_bit_for_bit(digits, X):
+    everything, y = digits
+    assert_equal_fits(hrn().fit(everything, y), hrn().fit(X))
+    labels = hrn().fit_predict(everything, y)
+    assert np.array_equal(labels, hrn().fit(X).predict(everything))
+
+
+def test_zeros_and_ones_are_called_another_convention(digits):
+    everything, y = digits
+    with pytest.warns(LabelConventionWarning, match=r"\+1 for normal rows"):
+        hrn().fit(everything, (y == -1).astype(int))
+
+
+# How long
+
+
+def test_a_budget_of_updates_replaces_the_epochs(X):
+    fitted = hrn(max_iter=1, max_updates=7).fit(X)
+    assert fitted.n_updates_ == 7
+    assert fitted.n_iter_ == -(-7 * 100 // len(X))
+    # 178 rows in batches of 100: nine updates are just five epochs and a little.
+    assert_equal_fits(hrn(max_updates=9).fit(X), hrn(max_iter=50, max_updates=9).fit(X))
+
+
+def test_a_plateau_ends_the_training_where_the_formula_says(X):
+    tol = 0.05
+    whole = hrn(max_iter=60).fit(X).history_["loss"][:, 0]
+    is_flat = whole[:-1] - whole[1:] < tol * (np.log(2) - whole[1:])
+    expected = np.flatnonzero(is_flat)[0] + 2
+    stopped = hrn(max_iter=60, tol=tol).fit(X)
+    assert 2 < expected < 60
+    assert stopped.n_iter_ == expected
+    assert np.array_equal(stopped.history_["loss"][:, 0], whole[:expected])
+
+
+@pytest.mark.parametrize("parameters", [{}, {"n_estimators": 3}, {"momentum": 0.0}, {"tol": 1e-9}])
+def test_forty_epochs_and_sixty_are_a_hundred(X, parameters):
+    whole = hrn(max_iter=10, **parameters).fit(X)
+    warm = hrn(max_iter=4, warm_start=True, **parameters).fit(X)
+    warm = pickle.loads(pickle.dumps(warm)).set_params(max_iter=6).fit(X)
+    assert_equal_fits(warm, whole)
+    assert (warm.n_iter_, warm.n_updates_) == (whole.n_iter_, whole.n_updates_)
+
+
+def test_a_warm_start_cannot_change_the_network(X):
+    warm = hrn(warm_start=True).fit(X)
+    before = learned(warm)
+    with pytest.raises(ValueError, match="warm_start=True continues 1 network"):
+        warm.set_params(n_estimators=2).fit(X)
+    assert learned(warm) == before
+
+
+def test_without_a_warm_start_a_fit_begins_anew(X):
+    fitted = hrn()
+    fitted.fit(X[:50])
+    assert_equal_fits(fitted.fit(X), hrn().fit(X))
+
+
+# What can go wrong
+
+
+def test_a_non_finite_loss_halves_the_step_and_says_so_once(X):
+    with pytest.warns(NonFiniteLossWarning, match="repeated with half the step") as caught:
+        fitted = hrn(reg_exponent=2, learning_rate_init=1e4, max_iter=5).fit(X)
+    assert sum(issubclass(w.category, NonFiniteLossWarning) for w in caught) == 1
+    assert fitted.n_iter_ == 5
+    assert fitted.history_["learning_rate"][-1, 0] < 1e4
+    assert np.isfinite(fitted.score_samples(X)).all()
+
+
+def test_a_loss_that_no_step_can_save_is_an_error_with_advice(X):
+    fitted = hrn().fit(X)
+    before = learned(fitted)
+    with pytest.raises(TrainingDivergedError, match="InstanceL2Normalizer, or lower learning_rate"):
+        fitted.set_params(learning_rate_init=1e30).fit(X)
+    assert learned(fitted) == before
+
+
+def test_scores_that_are_all_equal_are_loud(X):
+    with pytest.warns(ConstantScoresWarning, match="tells nothing apart"):
+        fitted = hrn().fit(np.repeat(X[:1], 20, axis=0))
+    assert np.isfinite(fitted.decision_function(X)).all()
+
+
+BAD_ROWS = {
+    "NaN": (np.array([[1.0, np.nan], [1.0, 2.0]]), "NaN"),
+    "infinity": (np.array([[1.0, np.inf], [1.0, 2.0]]), "infinity"),
+    "beyond float32": (np.array([[1.0, 1e39], [1.0, 2.0]]), r"1e\+39, beyond the float32 range"),
+    "no rows": (np.empty((0, 3)), "0 sample"),
+    "one row": (np.ones((1, 3)), "1 sample"),
+    "no columns": (np.empty((5, 0)), "0 feature"),
+    "text": (np.array([["a", "b"], ["c", "d"]]), "holds text.*OneHotEncoder"),
+    "one dimension": (np.ones(5), "1D array"),
+    "complex": (np.ones((5, 2)) * 1j, "Complex data"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ROWS)
+def test_bad_rows_are_refused_and_the_last_fit_stays(X, kind):
+    rows, message = BAD_ROWS[kind]
+    fitted = hrn().fit(X)
+    before = learned(fitted)
+    with pytest.raises(ValueError, match=message):
+        fitted.fit(rows)
+    assert learned(fitted) == before
+    with pytest.raises(ValueError, match=message):
+        hrn().fit(rows)
+
+
+def batch_normalised(n_features):
+    return torch.nn.Sequential(torch.nn.BatchNorm1d(n_features), torch.nn.Linear(n_features, 1))
+
+
+def two_outputs(n_features):
+    return torch.nn.Linear(n_features, 2)
+
+
+BAD_PARAMETERS = {
+    "reg_lambda": (-0.1, "'reg_lambda' parameter"),
+    "reg_exponent": (0.5, "'reg_exponent' parameter"),
+    "loss": ("hinge", "'loss' parameter"),
+    "regularizer": ("l1", "'regularizer' parameter"),
+    "activation": ("tanh", "'activation' parameter"),
+    "hidden_layer_sizes": ((10, 0), r"hidden_layer_sizes=\(10, 0\)"),
+    "contamination": (0.6, "'contamination' parameter"),
+    "n_estimators": (0, "'n_estimators' parameter"),
+    "momentum": (1.0, "'momentum' parameter"),
+    "max_updates": (0, "'max_updates' parameter"),
+    "init": (0.0, "'init' parameter"),
+    "device": ("tpu", "device='tpu' cannot be used: allowed here are"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PARAMETERS)
+def test_bad_parameters_are_refused_by_name(X, name):
+    value, message = BAD_PARAMETERS[name]
+    fitted = hrn().fit(X)
+    before = learned(fitted)
+    with pytest.raises(ValueError, match=message):
+        fitted.set_params(**{name: value}).fit(X)
+    assert learned(fitted) == before
+
+
+def test_an_absent_device_is_refused(X):
+    with pytest.raises(ValueError, match="device='cuda:99' cannot be used"):
+        hrn().set_params(device="cuda:99").fit(X)
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "message"),
+    [
+        (torch.nn.Linear(64, 1), TypeError, "give a factory"),
+        (batch_normalised, ValueError, "batch normalisation"),
+        (two_outputs, ValueError, "one number a row"),
+    ],
+)
+def test_modules_that_do_not_fit_are_refused_with_the_reason(X, module, error, message):
+    with pytest.raises(error, match=message):
+        hrn(module=module).fit(X)
+
+
+def test_labels_that_leave_nothing_to_train_on_are_refused(X):
+    with pytest.raises(ValueError, match="-1 \\(anomaly\\)"):
+        hrn().fit(X, -np.ones(len(X)))
+    with pytest.raises(ValueError, match="1 normal row"):
+        hrn().fit(X, np.r_[1, -np.ones(len(X) - 1)])
+
+
+def test_another_number_of_features_is_refused_at_scoring(X):
+    with pytest.raises(ValueError, match="X has 3 features"):
+        hrn().fit(X).score_samples(X[:, :3])
+
+
+def test_scoring_before_fitting_says_so(X):
+    with pytest.raises(NotFittedError):
+        hrn().score_samples(X)
+
+
+# What is handled
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ConstantScoresWarning")
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.linspace(0, 1, 30)[:, None],
+        np.full((30, 4), 0.5),
+        np.zeros((30, 4)),
+        np.eye(30, 4, dtype=bool),
+        np.eye(30, 4, dtype=np.float16),
+        np.eye(30, 4, dtype=np.int8),
+        np.eye(30, 4, dtype=np.uint64),
+        np.asfortranarray(np.eye(30, 4)),
+    ],
+    ids=["one feature", "constant", "zero", "bool", "float16", "int8", "uint64", "Fortran"],
+)
+def test_unusual_rows_get_finite_scores(rows):
+    fitted = hrn(batch_size=1000).fit(rows)
+    assert fitted.n_updates_ == 3
+    assert np.isfinite(fitted.decision_function(rows)).all()
+
+
+def test_float32_rows_are_read_in_place(X):
+    rows = np.tile(X, (200, 1)).astype(np.float32)  # 9 MB
+    estimator = hrn(max_iter=1, hidden_layer_sizes=(5,))
+    estimator.fit(rows[:500])
+    tracemalloc.start()
+    estimator.fit(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Less than a copy in float64, or two in float32; scores and the order of rows take 1 MB.
+    assert peak < rows.nbytes / 2
+
+
+def test_a_read_only_memory_map_is_read_in_place(X, tmp_path):
+    np.save(tmp_path / "rows.npy", X.astype(np.float32))
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert_equal_fits(hrn().fit(rows), hrn().fit(X.astype(np.float32)))
+
+
+def test_names_of_columns_are_kept_and_checked(X):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(X.shape[1])])
+    fitted = hrn().fit(frame)
+    assert list(fitted.feature_names_in_) == list(frame.columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(fitted.score_samples(frame), hrn().fit(X).score_samples(X))
+    with pytest.raises(ValueError, match="feature names should match"):
+        fitted.score_samples(frame.iloc[:, ::-1])
+
+
+# The neighbourhood
+
+
+def test_it_is_searched_in_a_pipeline_by_several_processes(digits):
+    _, y = digits
+    images = load_digits().data
+    pipeline = Pipeline([("norm", InstanceL2Normalizer()), ("hrn", hrn())])
+    grid = {"hrn__reg_lambda": [0.1, 0.5], "hrn__reg_exponent": [4, 12]}
+    results = [
+        GridSearchCV(pipeline, grid, scoring="roc_auc", cv=InlierKFold(2), n_jobs=n_jobs)
+        .fit(images, y)
+        .cv_results_["mean_test_score"]
+        for n_jobs in (1, 2)
+    ]
+    assert results[0].min() > 0.5
+    assert np.allclose(*results, atol=1e-4)  # processes may use other numbers of threads
+
+
+def test_a_clone_is_unfitted_and_a_pickle_is_not(X):
+    fitted = hrn(n_estimators=2).fit(X)
+    assert not hasattr(clone(fitted), "coefs_")
+    again = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(again.score_samples(X), fitted.score_samples(X))
+
+
+def test_a_fitted_model_scores_where_torch_is_not_installed(X, tmp_path):
+    fitted = hrn().fit(X)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps((fitted, X, fitted.decision_function(X))))
+    code = textwrap.dedent(
+        """
+        import pickle, sys
+
+        class NoTorch:
+            def find_spec(name, path=None, target=None):
+                if name.partition(".")[0] == "torch":
+                    raise ImportError("there is no torch")
+
+        sys.meta_path.insert(0, NoTorch)
+        with open(sys.argv[1], "rb") as file:
+            model, X, expected = pickle.load(file)
+        assert (model.decision_function(X) == expected).all()
+        """
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.pkl")], check=True)
+
+
+def test_fitting_is_silent_unless_asked(X, capsys):
+    hrn().fit(X)
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+    hrn(verbose=2).fit(X)
+    text = capsys.readouterr().err
+    assert "epoch 3/3" in text
+    assert "loss" in text
+    assert "rows/s" in text
+
+
+def test_global_generators_are_not_touched(X):
+    def state():
+        return pickle.dumps((np.random.get_state(), torch.get_rng_state().numpy()))  # noqa: NPY002
+
+    before = state()
+    HRNOneClassClassifier(max_iter=1, n_estimators=2).fit(X).score_samples(X)
+    assert state() == before
+
+
+def test_threads_change_no_more_than_rounding(X):
+    rows = np.tile(X, (3, 2))
+    before = torch.get_num_threads()
+    scores = []
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            fitted = hrn(hidden_layer_sizes=(400,), max_iter=10).fit(rows)
+            scores.append(fitted.score_samples(rows))
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.abs(scores[0] - scores[1]).max() < 1e-5 * scores[0].std()
+
+
+# Invariances of scoring
+
+FITTED = hrn().fit(np.random.default_rng(0).normal(size=(50, 4)))
+ROWS = arrays(
+    np.float32,
+    st.tuples(st.integers(1, 12), st.just(4)),
+    elements=st.floats(-1000, 1000, width=32, allow_subnormal=False),
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(ROWS, st.randoms(use_true_random=False))
+def test_the_score_of_a_row_does_not_depend_on_the_rows_around_it(rows, random):
+    order = np.array(random.sample(range(len(rows)), len(rows)))
+    whole = FITTED.score_samples(rows)
+    scale = np.abs(rows).max() + 1e-30
+    # A product of another number of rows may sum in another order, in float64.
+    assert np.allclose(FITTED.score_samples(rows[order]), whole[order], rtol=0, atol=1e-13 * scale)
+    one_by_one = np.concatenate([FITTED.score_samples(row[None]) for row in rows])
+    assert np.allclose(one_by_one, whole, rtol=0, atol=1e-13 * scale)
+
+
+@settings(deadline=None, max_examples=50)
+@given(ROWS, st.integers(-20, 20))
+def test_the_score_grows_as_the_row_grows(rows, exponent):
+    # Powers of two are exact in floating point, so that nothing but the order of sums can differ.
+    factor = np.float32(2.0**exponent)
+    scale = factor * (np.abs(rows).max() + 1e-30)
+    grown = FITTED.score_samples(factor * rows)
+    assert np.allclose(grown, factor * FITTED.score_samples(rows), rtol=0, atol=1e-13 * scale)
+
+
+@settings(deadline=None, max_examples=50)
+@given(ROWS)
+def test_float32_and_float64_of_the_same_values_score_alike(rows):
+    assert np.array_equal(FITTED.score_samples(rows), FITTED.score_samples(rows.astype(float)))
