@@ -4,19 +4,24 @@ from .model_selection import InlierKFold, InlierShuffleSplit, to_inlier_labels
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
 from .preprocessing import InstanceL2Normalizer, InstanceStandardizer
+from .recipes import make_hrn_pipeline
 from .search import HRNSearchCV
+from .tabular import FourierFeatures, NormalScoreTransformer
 from .thresholds import ConformalOutlierDetector
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ConformalOutlierDetector",
+    "FourierFeatures",
     "HRNOneClassClassifier",
     "HRNSearchCV",
     "InlierKFold",
     "InlierShuffleSplit",
     "InstanceL2Normalizer",
     "InstanceStandardizer",
+    "NormalScoreTransformer",
     "OneClassPipeline",
+    "make_hrn_pipeline",
     "to_inlier_labels",
 ]

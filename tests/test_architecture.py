@@ -26,6 +26,7 @@ ROOMS = {
     "thresholds": set(),
     "preprocessing": set(),
     "feature_extraction": {"preprocessing"},
+    "tabular": set(),
     "one_class": {"core", "preprocessing"},
     "datasets": set(),
     "pipelines": {"one_class", "preprocessing", "feature_extraction", "thresholds"},
@@ -34,6 +35,7 @@ ROOMS = {
 }
 ROOMS["model_selection"] |= {"pipelines"}
 ROOMS["search"] = ROOMS["model_selection"] | {"model_selection"}
+ROOMS["recipes"] = ROOMS["pipelines"] | {"pipelines", "tabular"}
 # The benchmark stands on everything, and the package's front door names everything but it.
 ROOMS["benchmark"] = set(ROOMS)
 ROOMS["__init__"] = set(ROOMS) - {"benchmark"}

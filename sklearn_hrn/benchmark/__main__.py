@@ -1,0 +1,63 @@
+"""``python -m sklearn_hrn.benchmark TABLE``: repeat a table."""
+
+import argparse
+import sys
+from importlib import import_module
+
+from . import records
+
+# Table -> module and one line of help.
+TABLES = {
+    "speed": ("speed", "time and memory, beside the floor, plain torch and peers"),
+    "table2": ("table2", "tables of numbers: KDDCUP99, Thyroid, Arrhythmia"),
+    "adbench": ("adbench", "any folder of ADBench files"),
+}
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m sklearn_hrn.benchmark",
+        description="Repeat a table. Finished runs are kept as JSON lines and not done again.",
+    )
+    tables = parser.add_subparsers(dest="table", required=True, metavar="TABLE")
+    for name, (module, text) in TABLES.items():
+        table = tables.add_parser(name, help=text, description=text)
+        table.add_argument("--output", metavar="FILE", help="default: results/TABLE.jsonl")
+        table.add_argument(
+            "--data-home",
+            metavar="DIR",
+            help="folder of local copies of the data; default: the environment variable "
+            "SKLEARN_HRN_DATA, else the data is downloaded",
+        )
+        table.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time")
+        table.add_argument("--fast", action="store_true", help="less of it, in under a minute")
+        table.add_argument("--quiet", action="store_true", help="no progress")
+        table.add_argument(
+            "--render", action="store_true", help="run nothing, show what the file holds"
+        )
+        import_module(f".{module}", __package__).add_arguments(table)
+    return parser
+
+
+def main(arguments=None):
+    args = make_parser().parse_args(arguments)
+    table = import_module(f".{TABLES[args.table][0]}", __package__)
+    path = args.output or f"results/{args.table}.jsonl"
+    if args.render:
+        done = records.load(path)
+        if not done:
+            sys.exit(f"{path} holds no runs: leave out --render to do them.")
+    else:
+        done = records.run(
+            table.measure,
+            table.settings(args),
+            path,
+            data_home=args.data_home,
+            n_jobs=args.jobs,
+            verbose=not args.quiet,
+        )
+    print(table.render(done))
+
+
+if __name__ == "__main__":
+    main()

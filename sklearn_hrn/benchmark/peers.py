@@ -1,0 +1,142 @@
+"""The detectors that ours are compared with: name -> factory; higher score = more normal."""
+
+import warnings
+from functools import partial
+from importlib.util import find_spec
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import KernelDensity, LocalOutlierFactor, NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+from sklearn.utils import check_random_state
+
+
+class NearestNeighboursDetector(OutlierMixin, BaseEstimator):
+    """Minus the mean distance to the nearest training rows, the strongest simple detector.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+    """
+
+    def __init__(self, n_neighbors=5):
+        self.n_neighbors = n_neighbors
+
+    def fit(self, X, y=None):
+        """Keep the rows of X (n_samples, n_features)."""
+        self.index_ = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(X))).fit(X)
+        return self
+
+    def score_samples(self, X):
+        """Scores (n_samples,) of the rows of X (n_samples, n_features)."""
+        return -self.index_.kneighbors(X)[0].mean(axis=1)
+
+
+class KernelDensityDetector(KernelDensity):
+    """Gaussian kernel density of Silverman's bandwidth."""
+
+    def __init__(self):
+        super().__init__(bandwidth="silverman")
+
+
+class PyODDetector(OutlierMixin, BaseEstimator):
+    """A detector of PyOD, with its scores turned around.
+
+    Parameters
+    ----------
+    name : str
+        "module.Class" below ``pyod.models``.
+    random_state : int
+        For those that take one, or read the global generators (which are put back).
+    """
+
+    def __init__(self, name, random_state=None):
+        self.name = name
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Fit on the rows of X (n_samples, n_features)."""
+        from importlib import import_module
+
+        import torch
+
+        module, _, cls = self.name.partition(".")
+        detector = getattr(import_module(f"pyod.models.{module}"), cls)
+        parameters = detector.__init__.__code__.co_varnames
+        arguments = {"random_state": self.random_state, "verbose": 0}
+        arguments = {k: v for k, v in arguments.items() if k in parameters}
+        if "n_features" in parameters:
+            arguments["n_features"] = X.shape[1]
+        before = np.random.get_state()  # noqa: NPY002 - what PyOD draws from
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            np.random.seed(self.random_state)  # noqa: NPY002
+            torch.manual_seed(self.random_state)
+            self.detector_ = detector(**arguments).fit(np.asarray(X, dtype=np.float32))
+        np.random.set_state(before)  # noqa: NPY002
+        return self
+
+    def score_samples(self, X):
+        """Scores (n_samples,) of the rows of X (n_samples, n_features)."""
+        return -self.detector_.decision_function(np.asarray(X, dtype=np.float32))
+
+
+PEERS = {
+    "IsolationForest": lambda seed: IsolationForest(random_state=seed),
+    "OneClassSVM": lambda seed: OneClassSVM(),
+    "LocalOutlierFactor": lambda seed: LocalOutlierFactor(novelty=True),
+    "nearest neighbours": lambda seed: NearestNeighboursDetector(),
+    "kernel density": lambda seed: KernelDensityDetector(),
+}
+PYOD = {
+    "PyOD ECOD": "ecod.ECOD",
+    "PyOD DeepSVDD": "deep_svdd.DeepSVDD",
+    "PyOD LUNAR": "lunar.LUNAR",
+    "PyOD AutoEncoder": "auto_encoder.AutoEncoder",
+    "PyOD VAE": "vae.VAE",
+    "PyOD ALAD": "alad.ALAD",
+}
+PEERS |= {name: partial(PyODDetector, path) for name, path in PYOD.items()}
+
+# Training rows a method is given at most: beyond, its time or memory grows with the square.
+MOST_ROWS = {
+    "OneClassSVM": 20_000,
+    "LocalOutlierFactor": 20_000,
+    "nearest neighbours": 20_000,
+    "kernel density": 5_000,
+    "PyOD LUNAR": 20_000,
+    "PyOD DeepSVDD": 20_000,
+    "PyOD AutoEncoder": 20_000,
+    "PyOD VAE": 20_000,
+}
+
+
+def available(names):
+    """The names whose package is installed.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+    """
+    unknown = set(names) - set(PEERS)
+    if unknown:
+        raise ValueError(f"unknown peers {sorted(unknown)}: allowed are {sorted(PEERS)}.")
+    return [name for name in names if name not in PYOD or find_spec("pyod") is not None]
+
+
+def make_peer(name, seed, *, scaled=True):
+    """An unfitted peer, behind a z-score of the columns if wanted."""
+    detector = PEERS[name](seed)
+    return make_pipeline(StandardScaler(), detector) if scaled else detector
+
+
+def training_rows(name, n_rows, seed):
+    """Which of the training rows a method is given: all, or a random part that it can bear."""
+    most = MOST_ROWS.get(name, n_rows)
+    if n_rows <= most:
+        return slice(None)
+    return np.sort(check_random_state(seed).choice(n_rows, most, replace=False))

@@ -1,0 +1,99 @@
+"""One detector on one split: what all tables of numbers have in common."""
+
+import time
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+
+from ..one_class import HRNOneClassClassifier
+from ..preprocessing import InstanceL2Normalizer
+from ..recipes import make_hrn_pipeline
+from .peers import available, make_peer, training_rows
+
+# Ours, by the name they have in the tables.
+OURS = {
+    "HRN tabular": lambda seed: make_hrn_pipeline("tabular", random_state=seed),
+    "HRN as published": lambda seed: make_pipeline(
+        StandardScaler(), InstanceL2Normalizer(), HRNOneClassClassifier(random_state=seed)
+    ),
+}
+
+
+def add_arguments(parser, peers):
+    """Options that choose methods and splits."""
+    methods = [*OURS, *peers]
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=methods,
+        metavar="NAME",
+        help=f"default: all that are installed of {methods}",
+    )
+    parser.add_argument("--splits", type=int, default=5, metavar="N", help="default: 5")
+
+
+def methods_of(args, peers):
+    """The methods asked for; by default ours, and the peers whose package is installed."""
+    return args.methods or [*OURS, *available(peers)]
+
+
+def one_class_split(y, split, max_train=None):
+    """A random half of the normal rows to train on; the other half and all anomalies to test on.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        +1 for normal rows, -1 for anomalies.
+    split : int
+        Seed.
+    max_train : int, default=None
+        Training rows at most.
+
+    Returns
+    -------
+    train, test : ndarray of int
+    """
+    normal = check_random_state(split).permutation(np.flatnonzero(y == 1))
+    half = len(normal) // 2
+    return normal[:half][:max_train], np.r_[normal[half:], np.flatnonzero(y == -1)]
+
+
+def evaluate(method, seed, X_train, X_test, y_test):
+    """Fit a method and score the test rows.
+
+    Returns
+    -------
+    figures : dict
+        `auc`, `average_precision` and `anomaly_f1` with anomalies as the positive class, and
+        `normal_f1` with normal rows as such, all in per cent; `fit_seconds`, `score_seconds` and
+        `n_train`. The two F1 scores are those of the threshold that flags as many rows as there
+        are anomalies, at which precision, recall and F1 are equal.
+    """
+    if method in OURS:
+        detector, rows = OURS[method](seed), slice(None)
+    else:
+        detector, rows = make_peer(method, seed), training_rows(method, len(X_train), seed)
+    X_train = X_train[rows]
+    start = time.perf_counter()
+    detector.fit(X_train)
+    fitted = time.perf_counter()
+    scores = detector.score_samples(X_test)
+    scored = time.perf_counter()
+    is_anomaly = y_test == -1
+    n_anomalies = is_anomaly.sum()
+    flagged = np.argsort(scores, kind="stable")[:n_anomalies]
+    n_missed = n_anomalies - is_anomaly[flagged].sum()
+    figures = {
+        "auc": roc_auc_score(is_anomaly, -scores),
+        "average_precision": average_precision_score(is_anomaly, -scores),
+        "anomaly_f1": 1 - n_missed / n_anomalies,
+        "normal_f1": 1 - n_missed / (len(y_test) - n_anomalies),
+    }
+    return {name: round(100 * float(value), 3) for name, value in figures.items()} | {
+        "fit_seconds": round(fitted - start, 4),
+        "score_seconds": round(scored - fitted, 4),
+        "n_train": len(X_train),
+    }

@@ -1,0 +1,362 @@
+"""Training and scoring against the matrix products they cannot do without, and against peers.
+
+All times of a row are taken in turns in one process, and only their ratios mean anything: machines
+differ, and what else they do at the time differs too.
+"""
+
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from .. import datasets
+from .._fitting import fit_models
+from ..one_class import HRNOneClassClassifier
+from ..recipes import make_hrn_pipeline
+from .peers import available, make_peer
+from .records import rst_table
+
+# One class of MNIST, the paper's network and its batches.
+ROWS, FEATURES, HIDDEN, BATCH = 5958, 784, 100, 100
+PEERS = (
+    "OneClassSVM",
+    "IsolationForest",
+    "LocalOutlierFactor",
+    "nearest neighbours",
+    "PyOD DeepSVDD",
+    "PyOD AutoEncoder",
+)
+SCALING = {
+    "rows": (10**3, 10**4, 10**5, 10**6),
+    "features": (30, 100, 300, 1000, 3000),
+    "hidden": (10, 30, 100, 300, 1000),
+    "epochs": (1, 3, 10, 30, 100),
+}
+
+
+def add_arguments(parser):
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="default: 7")
+
+
+def settings(args):
+    repeats = 3 if args.fast else args.repeats
+    found = [{"part": "epoch", "hidden": h, "repeats": repeats} for h in (100, 400, 1000)]
+    found += [{"part": "models", "features": d, "repeats": repeats} for d in (6, 784)]
+    found.append({"part": "scoring", "rows": 10_000, "features": FEATURES, "repeats": repeats})
+    million = (10**4, 10**5) if args.fast else (10**5, 10**6)
+    found += [{"part": "million", "rows": n, "features": 118} for n in million]
+    for axis, sizes in SCALING.items():
+        sizes = sizes[:-1] if args.fast else sizes
+        found += [{"part": "scaling", "axis": axis, "size": size} for size in sizes]
+    if not args.fast:
+        methods = ["HRN", *available(PEERS)]
+        found += [{"part": "peers", "method": name, "digit": 0} for name in methods]
+    return [setting for setting in found if setting["part"] in args.parts]
+
+
+def measure(part, data_home=None, **setting):
+    return PARTS[part](**setting, data_home=data_home)
+
+
+def _rows(n_rows, n_features, seed=0):
+    """Random rows of unit length, float32, made in place."""
+    X = np.random.default_rng(seed).standard_normal((n_rows, n_features), dtype=np.float32)
+    for start in range(0, n_rows, 10_000):
+        block = X[start : start + 10_000]
+        block /= np.linalg.norm(block, axis=1, keepdims=True)
+    return X
+
+
+def _in_turns(functions, repeats):
+    """Median seconds of each function; they take turns, after one round that does not count."""
+    seconds = {name: [] for name in functions}
+    for turn in range(repeats + 1):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def _epoch(hidden, repeats, data_home=None):
+    """One epoch: ours, the products of X W' and its transpose alone, and plain torch."""
+    X = _rows(ROWS, FEATURES)
+    n_epochs = 5
+    seconds = _in_turns(
+        {
+            "floor": partial(_products, X, hidden, n_epochs),
+            "HRN": partial(_train, X, hidden, n_epochs),
+            "autograd, no penalty": partial(_autograd, X, hidden, n_epochs, penalty=False),
+            "double backward": partial(_autograd, X, hidden, n_epochs, penalty=True),
+        },
+        repeats,
+    )
+    return {name: 1000 * value / n_epochs for name, value in seconds.items()}
+
+
+def _train(X, hidden, n_epochs):
+    """The training loop alone, with the paper's settings."""
+    from ..core.batches import Rows, updates_of
+    from ..core.training import TrainingPlan, train
+
+    plan = TrainingPlan(
+        layer_sizes=(X.shape[1], hidden, 1),
+        reg_lambda=np.array([0.1]),
+        reg_exponent=np.array([12.0]),
+        learning_rate=np.array([0.1]),
+        seed=np.array([0]),
+        n_updates=updates_of(np.array([n_epochs]), np.array([len(X)]), BATCH),
+    )
+    for _ in train(Rows(X, (None,), np.array([0])), plan):
+        pass
+
+
+def _products(X, hidden, n_epochs):
+    """The two products of each step that no gradient of the network can do without."""
+    import torch
+
+    X = torch.from_numpy(X)
+    weights = torch.rand(hidden, X.shape[1])
+    into, back = torch.empty(BATCH, hidden), torch.empty(hidden, X.shape[1])
+    for _ in range(n_epochs):
+        for x in X.split(BATCH):
+            if len(x) < BATCH:
+                continue
+            torch.mm(x, weights.T, out=into)
+            torch.mm(into.T, x, out=back)
+
+
+def _autograd(X, hidden, n_epochs, penalty):
+    """What one writes in torch: autograd, and double backward for the penalty of Eq. 3."""
+    import torch
+
+    X = torch.from_numpy(X)
+    with torch.random.fork_rng(devices=[]):
+        net = torch.nn.Sequential(
+            torch.nn.Linear(X.shape[1], hidden, bias=False),
+            torch.nn.LeakyReLU(0.01),
+            torch.nn.Linear(hidden, 1, bias=False),
+        )
+        order = torch.randperm(len(X))
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(0.5)
+    descent = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(n_epochs):
+        for rows in order.split(BATCH):
+            x = X[rows].requires_grad_(penalty)
+            f = net(x)
+            loss = torch.nn.functional.softplus(-f).mean()
+            if penalty:
+                (gradient,) = torch.autograd.grad(f.sum(), x, create_graph=True)
+                loss = loss + 0.1 * (gradient.square().sum(1) ** 6).mean()
+            descent.zero_grad()
+            loss.backward()
+            descent.step()
+
+
+def _models(features, repeats, data_home=None):
+    """Models trained together against one after the other, with threads as they come and one."""
+    import torch
+
+    X = _rows(2000, features)
+    estimators = [
+        HRNOneClassClassifier(max_iter=2, reg_lambda=i / 16, random_state=i % 4, device="cpu")
+        for i in range(16)
+    ]
+    figures = {}
+    threads = torch.get_num_threads()
+    for n_threads in sorted({1, threads}):
+        torch.set_num_threads(n_threads)
+        try:
+            seconds = _in_turns(
+                {
+                    "together": lambda: fit_models(estimators, X),
+                    "alone": lambda: [fit_models([e], X) for e in estimators],
+                },
+                repeats,
+            )
+        finally:
+            torch.set_num_threads(threads)
+        figures[f"{n_threads} thread(s)"] = seconds["together"] / seconds["alone"]
+    return figures
+
+
+def _scoring(rows, features, repeats, data_home=None):
+    """Scoring against its two raw products in float64."""
+    X = _rows(rows, features)
+    fitted = HRNOneClassClassifier(max_iter=1, random_state=0, device="cpu").fit(X[:500])
+    first, second = (coef[0].astype(np.float64) for coef in fitted.coefs_)
+
+    def products():
+        for start in range(0, rows, 1000):
+            (X[start : start + 1000].astype(np.float64) @ first) @ second
+
+    seconds = _in_turns({"score": lambda: fitted.score_samples(X), "products": products}, repeats)
+    return {name: 1000 * value for name, value in seconds.items()}
+
+
+def _million(rows, features, data_home=None):
+    """Microseconds a row and megabytes above the input, of fitting and scoring; plain torch."""
+    return _in_fresh_process(_long, rows, features)
+
+
+def _long(rows, features):
+    X = _rows(rows, features)
+    estimator = HRNOneClassClassifier(max_iter=1, random_state=0, device="cpu")
+    estimator.fit(X[:1000]).score_samples(X[:1000])
+    _autograd(X[:1000], HIDDEN, 1, penalty=False)
+    before = _peak_megabytes()
+    start = time.perf_counter()
+    _train(X, HIDDEN, 1)
+    trained = time.perf_counter()
+    fit_peak = _peak_megabytes()
+    estimator.score_samples(X)
+    scored = time.perf_counter()
+    score_peak = _peak_megabytes()
+    plain = time.perf_counter()
+    _autograd(X, HIDDEN, 1, penalty=False)
+    done = time.perf_counter()
+    return {
+        "epoch_us_a_row": 1e6 * (trained - start) / rows,
+        "score_us_a_row": 1e6 * (scored - trained) / rows,
+        "autograd_us_a_row": 1e6 * (done - plain) / rows,
+        "fit_megabytes": fit_peak - before,
+        "score_megabytes": score_peak - before,
+    }
+
+
+def _scaling(axis, size, data_home=None):
+    """Seconds of one epoch where one size grows and the others stay."""
+    sizes = {"rows": 10_000, "features": 100, "hidden": 100, "epochs": 1} | {axis: size}
+    X = _rows(sizes["rows"], sizes["features"])
+    repeats = 1 if axis == "rows" and size >= 10**6 else 3
+    return _in_turns({"seconds": partial(_train, X, sizes["hidden"], sizes["epochs"])}, repeats)
+
+
+def _peers(method, digit, data_home=None):
+    """Fit and score one class of MNIST as users of each method would."""
+    return _in_fresh_process(_fit_peer, method, digit, data_home)
+
+
+def _fit_peer(method, digit, data_home):
+    mnist = datasets.fetch_mnist(data_home=data_home)
+    X_train = mnist.X_train[mnist.y_train == digit].astype(np.float32) / 255
+    X_test = mnist.X_test.astype(np.float32) / 255
+    is_normal = mnist.y_test == digit
+    if method == "HRN":
+        detector = make_hrn_pipeline("paper", random_state=0)
+    else:
+        detector = make_peer(method, 0, scaled=False)
+    del mnist
+    before = _peak_megabytes()
+    start = time.perf_counter()
+    detector.fit(X_train)
+    fitted = time.perf_counter()
+    scores = detector.score_samples(X_test)
+    scored = time.perf_counter()
+    return {
+        "fit_seconds": fitted - start,
+        "score_seconds": scored - fitted,
+        "auc": 100 * roc_auc_score(is_normal, scores),
+        "megabytes": _peak_megabytes() - before,
+    }
+
+
+def _in_fresh_process(function, *arguments):
+    """Run in a process of its own, whose peak memory is that of the function."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _peak_megabytes():
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+PARTS = {
+    "epoch": _epoch,
+    "models": _models,
+    "scoring": _scoring,
+    "million": _million,
+    "scaling": _scaling,
+    "peers": _peers,
+}
+
+
+def render(records):
+    return "\n".join(
+        f"{title}\n\n{rst_table(header, rows)}\n"
+        for part, (title, header, row) in RENDERED.items()
+        if (rows := [row(r) for r in records if r["settings"]["part"] == part])
+    )
+
+
+def _epoch_row(record):
+    ms = record["figures"]
+    names = ("HRN", "autograd, no penalty", "double backward")
+    ratios = [f"{ms[name]:.1f} ({ms[name] / ms['floor']:.2f})" for name in names]
+    return [record["settings"]["hidden"], f"{ms['floor']:.1f}", *ratios]
+
+
+def _numbers(*names, digits=2):
+    return lambda record: [f"{record['figures'][name]:.{digits}f}" for name in names]
+
+
+def _row(setting_names, *figure_names, digits=2):
+    numbers = _numbers(*figure_names, digits=digits)
+    return lambda record: [record["settings"][s] for s in setting_names] + numbers(record)
+
+
+def _models_row(record):
+    figures = record["figures"]
+    ratios = ", ".join(f"{name}: {value:.2f}" for name, value in figures.items())
+    return [record["settings"]["features"], ratios]
+
+
+def _scoring_row(record):
+    s, ms = record["settings"], record["figures"]
+    ratio = f"{ms['score'] / ms['products']:.2f}"
+    return [f"{s['rows']} x {s['features']}", f"{ms['score']:.1f}", ratio]
+
+
+MILLION = ("epoch_us_a_row", "autograd_us_a_row", "score_us_a_row", "fit_megabytes")
+RENDERED = {
+    "epoch": (
+        f"One epoch of {ROWS} x {FEATURES}, milliseconds, and in brackets over the floor",
+        ["hidden units", "floor", "HRN", "autograd, no penalty", "double backward"],
+        _epoch_row,
+    ),
+    "models": (
+        "Sixteen models together, time over one after the other",
+        ["features", "ratio"],
+        _models_row,
+    ),
+    "scoring": (
+        "Scoring, milliseconds, and over the two raw products in float64",
+        ["rows", "HRN", "ratio"],
+        _scoring_row,
+    ),
+    "million": (
+        "Microseconds a row of an epoch and of scoring, and megabytes above the input",
+        ["rows", "HRN", "autograd, no penalty", "scoring", "fit MB", "score MB"],
+        _row(("rows",), *MILLION, "score_megabytes"),
+    ),
+    "scaling": (
+        "Seconds of an epoch of 10 000 x 100 with 100 hidden units, one size changed",
+        ["size", "value", "seconds"],
+        _row(("axis", "size"), "seconds", digits=4),
+    ),
+    "peers": (
+        "One class of MNIST: fit on its training images, score the 10 000 test images",
+        ["method", "fit s", "score s", "AUC", "MB"],
+        _row(("method",), "fit_seconds", "score_seconds", "auc", "megabytes"),
+    ),
+}

@@ -1,0 +1,30 @@
+"""The data sets of the paper's tables, as NumPy arrays.
+
+Each fetcher first looks for a local copy, in ``data_home`` or else in the folder that the
+environment variable ``SKLEARN_HRN_DATA`` names; without one it downloads through scikit-learn from
+where users get the data, as far as there is such a place.
+"""
+
+from ._images import (
+    fetch_cifar10,
+    fetch_emnist47,
+    fetch_fashion_mnist,
+    fetch_gtsrb32,
+    fetch_mnist,
+)
+from ._local import resolve_data_home
+from ._tables import fetch_arrhythmia, fetch_kddcup99, fetch_thyroid
+from ._texts import fetch_dbpedia14
+
+__all__ = [
+    "fetch_arrhythmia",
+    "fetch_cifar10",
+    "fetch_dbpedia14",
+    "fetch_emnist47",
+    "fetch_fashion_mnist",
+    "fetch_gtsrb32",
+    "fetch_kddcup99",
+    "fetch_mnist",
+    "fetch_thyroid",
+    "resolve_data_home",
+]

@@ -1,0 +1,302 @@
+"""Columns of any kinds and units: one distribution for all, then rows of one length."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import ndtri
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._labels import normal_rows
+
+__all__ = ["FourierFeatures", "NormalScoreTransformer"]
+
+# Bytes of the products of one block of rows.
+BLOCK_BYTES = 2**24
+
+# Standard deviations beyond the training range at which a score stops growing.
+REACH = 100
+
+# Score of a value that differs from the only one seen in training, and how much it must differ:
+# more than by the rounding of float32.
+NOVELTY = 5.0
+NOVEL = 1e-6
+
+
+class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Normal scores of each column, linear beyond the range of the training rows.
+
+    A value becomes the normal quantile of its mid-rank among the training rows (van der Waerden
+    scores), and the column is then scaled to mean zero and variance one: skew, heavy tails and
+    units are gone, and ties stay together. In contrast to
+    :class:`sklearn.preprocessing.QuantileTransformer`, a value outside the training range is not
+    put at the end of it but moves on, by one for each standard deviation, and a value other than
+    the only one of a constant column gets +-5. For a detector both say more than the rest.
+
+    Parameters
+    ----------
+    n_quantiles : int, default=100
+        Values kept of each column, at most; between them scores are interpolated.
+    subsample : int, default=10_000
+        Rows, drawn at random, from which ranks are taken where there are more.
+    random_state : int, RandomState instance or None, default=None
+        Of the rows drawn.
+
+    Attributes
+    ----------
+    quantiles_ : list of ndarray
+        For each column the values kept, ascending, and the ends of the linear parts around them.
+    scores_ : list of ndarray
+        Their scores.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    sklearn.preprocessing.QuantileTransformer : The same without the world outside.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_hrn import NormalScoreTransformer
+    >>> X = np.array([[1.0, 0.0], [10.0, 0.0], [100.0, 0.0]])
+    >>> scores = NormalScoreTransformer().fit(X)
+    >>> scores.transform(X).round(2)
+    array([[-1.22,  0.  ],
+           [ 0.  ,  0.  ],
+           [ 1.22,  0.  ]])
+    >>> scores.transform([[190.0, 1.0]]).round(2)
+    array([[3.24, 5.  ]])
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
+        "n_quantiles": [Interval(Integral, 2, None, closed="left")],
+        "subsample": [Interval(Integral, 2, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, n_quantiles=100, *, subsample=10_000, random_state=None):
+        self.n_quantiles = n_quantiles
+        self.subsample = subsample
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn the ranks of the values of each column.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            Rows with ``y == -1`` are left out.
+
+        Returns
+        -------
+        self : NormalScoreTransformer
+        """
+        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        rows = normal_rows(X, y)
+        if rows is not None:
+            X = X[rows]
+        if len(X) > self.subsample:
+            X = X[check_random_state(self.random_state).permutation(len(X))[: self.subsample]]
+        knots = [_knots(column.astype(np.float64), self.n_quantiles) for column in X.T]
+        self.quantiles_, self.scores_ = map(list, zip(*knots, strict=True))
+        return self
+
+    def transform(self, X):
+        """The scores of all values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features)
+            float32 for float32 input, else float64.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        out = np.empty_like(X)
+        for j, knots in enumerate(zip(self.quantiles_, self.scores_, strict=True)):
+            out[:, j] = np.interp(X[:, j], *knots)
+        return out
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _knots(column, n_quantiles):
+    """Values and scores between which a column is interpolated."""
+    values, counts = np.unique(column, return_counts=True)
+    if len(values) == 1:
+        step = NOVEL * max(abs(values[0]), np.finfo(np.float32).tiny)
+        return values + step * np.array([-2, -1, 1, 2]), NOVELTY * np.array([-1.0, 0, 0, 1])
+    scores = ndtri((np.cumsum(counts) - counts / 2) / len(column))
+    mean = np.average(scores, weights=counts)
+    scores = (scores - mean) / np.sqrt(np.average((scores - mean) ** 2, weights=counts))
+    if len(values) > n_quantiles:
+        kept = np.linspace(0, len(values) - 1, n_quantiles).astype(int)
+        values, scores = values[kept], scores[kept]
+    ends = np.array([-REACH, REACH])
+    reach = values[[0, -1]] + ends * column.std()
+    return np.insert(reach, 1, values), np.insert(scores[[0, -1]] + ends, 1, scores)
+
+
+class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""Random Fourier features of a sum of Gaussian kernels of several widths.
+
+    Feature j is :math:`\sqrt{2/D} \cos(w_j^\top x + b_j)` with :math:`w_j` normal of variance
+    :math:`2 \gamma_j` and :math:`b_j` uniform, so that the product of two rows is close to the mean
+    of :math:`\exp(-\gamma \|x - x'\|^2)` over the :math:`\gamma` (Rahimi and Recht, 2007). All rows
+    then have a length near one, which is what the bias-free network of HRN wants, and a network
+    that is almost linear in them tells dense regions from empty ones.
+
+    In contrast to :class:`sklearn.kernel_approximation.RBFSampler` there can be several widths, the
+    frequencies are orthogonal, which makes the approximation better for nothing (Yu et al., 2016),
+    and the result is always float32.
+
+    Parameters
+    ----------
+    n_components : int, default=500
+        Number of features D.
+    gammas : array-like of float, default=(0.25, 1.0, 4.0)
+        Widths :math:`\gamma` of the kernels, in units of one over the number of columns times the
+        variance of the training rows (what ``gamma="scale"`` is elsewhere). The features take them
+        in turn. The default is wide enough to do without a search; see the guide.
+    random_state : int, RandomState instance or None, default=None
+        Of the frequencies and offsets.
+
+    Attributes
+    ----------
+    random_weights_ : ndarray of shape (`n_features_in_`, n_components)
+        The frequencies w, one a column.
+    random_offset_ : ndarray of shape (n_components,)
+        The offsets b.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    sklearn.kernel_approximation.RBFSampler : One width, independent frequencies.
+
+    References
+    ----------
+    Rahimi, A. and Recht, B. (2007). Random features for large-scale kernel machines. NeurIPS.
+
+    Yu, F. X., Suresh, A. T., Choromanski, K., Holtmann-Rice, D. and Kumar, S. (2016). Orthogonal
+    random features. NeurIPS.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_hrn import FourierFeatures
+    >>> X = np.array([[0.0, 1.0], [2.0, 3.0], [2.1, 3.0]])
+    >>> Z = FourierFeatures(1000, random_state=0).fit_transform(X)
+    >>> Z.shape
+    (3, 1000)
+    >>> bool(Z[1] @ Z[2] > Z[0] @ Z[1])
+    True
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "gammas": ["array-like", Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, n_components=500, *, gammas=(0.25, 1.0, 4.0), random_state=None):
+        self.n_components = n_components
+        self.gammas = gammas
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Draw the frequencies, for the variance of the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            Rows with ``y == -1`` are left out of the variance.
+
+        Returns
+        -------
+        self : FourierFeatures
+        """
+        gammas = np.atleast_1d(np.asarray(self.gammas, dtype=float))
+        if gammas.ndim > 1 or not len(gammas) or not (np.isfinite(gammas) & (gammas > 0)).all():
+            raise ValueError(
+                f"gammas={self.gammas!r} is not allowed: give one positive number, or several."
+            )
+        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        rows = normal_rows(X, y)
+        variance = np.var(X if rows is None else X[rows], dtype=np.float64)
+        n_features = X.shape[1]
+        # Rows that are all alike have no width of their own.
+        gammas = gammas / (n_features * (variance if variance > 0 else 1.0))
+        rng = check_random_state(self.random_state)
+        weights = _orthogonal(n_features, self.n_components, rng)
+        self.random_weights_ = weights * np.sqrt(2 * np.resize(gammas, self.n_components))
+        self.random_offset_ = rng.uniform(0, 2 * np.pi, size=self.n_components)
+        return self
+
+    def transform(self, X):
+        """The features of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), float32
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        weights = self.random_weights_.astype(X.dtype)
+        offset = self.random_offset_.astype(X.dtype)
+        scale = X.dtype.type(np.sqrt(2 / self.n_components))
+        out = np.empty((len(X), self.n_components), dtype=np.float32)
+        n_rows = max(1, BLOCK_BYTES // (X.dtype.itemsize * self.n_components))
+        for block in gen_batches(len(X), n_rows):
+            angles = X[block] @ weights
+            angles += offset
+            np.cos(angles, out=angles)
+            np.multiply(angles, scale, out=out[block], casting="same_kind")
+        return out
+
+    @property
+    def _n_features_out(self):
+        return self.n_components
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _orthogonal(n_features, n_components, rng):
+    """Columns with the length of normal vectors, orthogonal in blocks of up to n_features."""
+    blocks, width = [], min(n_features, n_components)
+    for _ in range(-(-n_components // width)):
+        q, r = np.linalg.qr(rng.normal(size=(n_features, width)))
+        # The signs make the distribution that of all rotations (Haar's).
+        blocks.append(q * np.sign(np.diag(r)))
+    directions = np.hstack(blocks)[:, :n_components]
+    return directions * np.sqrt(rng.chisquare(n_features, size=n_components))

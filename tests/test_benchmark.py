@@ -1,0 +1,252 @@
+"""The benchmark: records that survive an interruption, figures that mean what they say."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+from sklearn.ensemble import IsolationForest
+
+from sklearn_hrn.benchmark import __main__ as command
+from sklearn_hrn.benchmark import adbench, peers, protocol, records, speed, table2
+
+
+def count_runs(tmp_path):
+    """A measurement that remembers in files how often it was done."""
+
+    def measure(number, data_home):
+        (tmp_path / f"run-{number}-{len(list(tmp_path.glob(f'run-{number}-*')))}").touch()
+        return {"double": 2 * number}
+
+    return measure
+
+
+# Records
+
+
+def test_finished_runs_are_kept_and_not_done_again(tmp_path):
+    measure, path = count_runs(tmp_path), tmp_path / "folder" / "runs.jsonl"
+    first = records.run(measure, [{"number": 1}, {"number": 2}], path, verbose=0)
+    again = records.run(measure, [{"number": 2}, {"number": 3}], path, verbose=0)
+    assert [r["figures"]["double"] for r in first + again] == [2, 4, 4, 6]
+    assert len(list(tmp_path.glob("run-*"))) == 3
+
+
+def test_a_torn_last_line_is_done_again_and_harms_no_other(tmp_path):
+    measure, path = count_runs(tmp_path), tmp_path / "runs.jsonl"
+    records.run(measure, [{"number": 1}, {"number": 2}], path, verbose=0)
+    path.write_text(path.read_text()[:-20])
+    found = records.run(measure, [{"number": 1}, {"number": 2}], path, verbose=0)
+    assert [r["figures"]["double"] for r in found] == [2, 4]
+    assert len(list(tmp_path.glob("run-1-*"))) == 1
+    assert len(list(tmp_path.glob("run-2-*"))) == 2
+
+
+def test_runs_before_an_error_are_kept(tmp_path):
+    path = tmp_path / "runs.jsonl"
+
+    def measure(number, data_home):
+        if number == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        records.run(measure, [{"number": 1}, {"number": 2}], path, verbose=0)
+    assert [r["settings"]["number"] for r in records.load(path)] == [1]
+
+
+def test_a_record_holds_what_is_needed_to_repeat_it(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    (record,) = records.run(count_runs(tmp_path), [{"number": 1}], path, verbose=0)
+    assert record["settings"] == {"number": 1}
+    assert record["seconds"] >= 0
+    assert {"numpy", "torch", "scikit-learn"} <= set(record["environment"]["versions"])
+    assert {"cores", "threads", "commit", "python"} <= set(record["environment"])
+    assert json.loads(path.read_text()) == record
+
+
+def test_tables_are_aligned_and_an_empty_first_cell_is_kept():
+    assert records.rst_table(["a", "b"], [["", 1], ["long", ""]]).splitlines() == [
+        "====  =",
+        "a     b",
+        "====  =",
+        "\\     1",
+        "long",
+        "====  =",
+    ]
+
+
+# Protocol
+
+
+def test_half_of_the_normal_rows_train_and_all_anomalies_test():
+    y = np.r_[np.ones(11), -np.ones(4)]
+    train, test = protocol.one_class_split(y, split=0)
+    assert len(train) == 5
+    assert (y[train] == 1).all()
+    assert sorted(np.r_[train, test]) == list(range(15))
+    assert not np.array_equal(train, protocol.one_class_split(y, split=1)[0])
+    capped, test_of_capped = protocol.one_class_split(y, split=0, max_train=3)
+    assert np.array_equal(capped, train[:3])
+    assert np.array_equal(test_of_capped, test)
+
+
+def test_both_f1_scores_are_those_of_the_threshold_that_flags_as_many_as_there_are(monkeypatch):
+    class Known:
+        def fit(self, X):
+            return self
+
+        def score_samples(self, X):
+            return X[:, 0]
+
+    monkeypatch.setitem(protocol.OURS, "known", lambda seed: Known())
+    # Three anomalies; of the three lowest scores two are theirs.
+    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+    y = np.array([-1, 1, -1, 1, 1, -1, 1, 1])
+    figures = protocol.evaluate("known", 0, np.zeros((4, 1)), scores[:, None], y)
+    assert figures["anomaly_f1"] == pytest.approx(100 * 2 / 3, abs=1e-3)
+    assert figures["normal_f1"] == pytest.approx(100 * 4 / 5, abs=1e-3)
+    # Of fifteen pairs, an anomaly lies above a normal row in four.
+    assert figures["auc"] == pytest.approx(100 * 11 / 15, abs=1e-3)
+    assert figures["n_train"] == 4
+
+
+# Peers
+
+
+@pytest.mark.parametrize("name", sorted(set(peers.PEERS) - set(peers.PYOD)))
+def test_peers_score_normal_rows_higher(name, rng):
+    X = rng.normal(size=(200, 3))
+    detector = peers.make_peer(name, 0).fit(X)
+    inside, outside = detector.score_samples(np.array([[0.0, 0, 0], [9.0, 9, 9]]))
+    assert inside > outside
+
+
+def test_methods_of_a_missing_package_are_left_out_and_unknown_ones_refused(monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    assert peers.available(["IsolationForest", "PyOD ECOD"]) == ["IsolationForest"]
+    with pytest.raises(ValueError, match=r"unknown peers.*allowed are"):
+        peers.available(["Oracle"])
+
+
+def test_large_sets_are_thinned_for_the_methods_that_cannot_bear_them():
+    rows = peers.training_rows("OneClassSVM", 50_000, seed=0)
+    assert len(rows) == len(set(rows)) == peers.MOST_ROWS["OneClassSVM"]
+    assert peers.training_rows("IsolationForest", 50_000, seed=0) == slice(None)
+
+
+# Tables
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """Small copies in the layout of the real files."""
+    (tmp_path / "adbench").mkdir()
+    for name in ("1_first", "2_second", "43_WDBC"):
+        X = np.r_[rng.normal(size=(60, 3)), 4 + rng.normal(size=(8, 3))]
+        np.savez(tmp_path / "adbench" / f"{name}.npz", X=X, y=np.r_[np.zeros(60), np.ones(8)])
+        savemat(tmp_path / "thyroid.mat", {"X": X, "y": np.r_[np.zeros(60), np.ones(8)][:, None]})
+    return tmp_path
+
+
+def run_command(*arguments):
+    command.main([*map(str, arguments), "--quiet"])
+
+
+def test_adbench_compares_methods_over_a_folder(folder, capsys):
+    out = folder / "adbench.jsonl"
+    options = ["--data-home", folder, "--output", out, "--splits", 2]
+    methods = ["--methods", "IsolationForest", "nearest neighbours"]
+    run_command("adbench", *options, *methods)
+    text = capsys.readouterr().out
+    assert "3 sets, 2 of them not used to choose the recipe" in text
+    assert "Critical difference" in text
+    assert len(records.load(out)) == 2 * 2 * 3
+    run_command("adbench", "--render", "--output", out)
+    assert capsys.readouterr().out == text
+
+
+def test_a_method_that_fails_counts_as_guessing(folder, monkeypatch):
+    def fail(seed):
+        raise RuntimeError("no")
+
+    monkeypatch.setitem(peers.PEERS, "IsolationForest", fail)
+    figures = adbench.measure("1_first", "IsolationForest", 0, None, data_home=folder)
+    assert figures["auc"] == 50
+    assert figures["average_precision"] == pytest.approx(100 * 8 / 38, abs=1e-3)
+    assert "no" in figures["error"]
+
+
+def test_ranks_are_means_over_the_sets():
+    def record(method, dataset, auc):
+        settings = {"method": method, "dataset": dataset, "split": 0, "max_train": None}
+        return {"settings": settings, "figures": {"auc": auc, "average_precision": auc}}
+
+    results = [("a", "x", 90), ("a", "y", 80), ("b", "x", 95), ("b", "y", 50)]
+    # A set that one method has not been run on does not count.
+    results.append(("a", "z", 10))
+    text = adbench.render([record(*result) for result in results])
+    rows = {
+        line.split()[0]: line.split() for line in text.splitlines() if line.startswith(("a ", "b "))
+    }
+    assert rows["a"][1] == "85.00"
+    assert rows["b"][1] == "72.50"
+    assert rows["a"][4] == rows["b"][4] == "1.50"
+
+
+@pytest.mark.filterwarnings("ignore:.*another copy")
+def test_table2_shows_both_conventions_beside_published_values(folder, capsys):
+    run_command(
+        *("table2", "--data-home", folder, "--output", folder / "table2.jsonl", "--splits", 1),
+        *("--datasets", "Thyroid", "--methods", "HRN as published", "IsolationForest"),
+    )
+    text = capsys.readouterr().out
+    assert "anomaly F1" in text
+    assert "normal-class F1" in text
+    assert "95.87" in text
+    assert table2.PUBLISHED["TQM (paper)"] == (96.22, 75.27, 53.03)
+
+
+@pytest.mark.parametrize("part", ["epoch", "models", "scoring", "scaling"])
+def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
+    monkeypatch.setattr(speed, "ROWS", 300)
+    setting = {
+        "epoch": {"hidden": 10, "repeats": 1},
+        "models": {"features": 6, "repeats": 1},
+        "scoring": {"rows": 2000, "features": 10, "repeats": 1},
+        "scaling": {"axis": "hidden", "size": 10},
+    }[part]
+    figures = speed.measure(part, **setting)
+    assert all(np.isfinite(value) and value > 0 for value in figures.values())
+    text = speed.render([{"settings": {"part": part, **setting}, "figures": figures}])
+    assert speed.RENDERED[part][0] in text
+
+
+def test_a_folder_without_files_and_a_missing_result_are_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("SKLEARN_HRN_DATA", raising=False)
+    with pytest.raises(ValueError, match=r"holds no \.npz files"):
+        adbench._files(tmp_path)
+    with pytest.raises(ValueError, match="SKLEARN_HRN_DATA"):
+        adbench._files(None)
+    with pytest.raises(SystemExit, match="holds no runs"):
+        run_command("adbench", "--render", "--output", tmp_path / "none.jsonl")
+
+
+def test_the_command_lists_its_tables():
+    run = subprocess.run(
+        [sys.executable, "-m", "sklearn_hrn.benchmark", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(table in run.stdout for table in command.TABLES)
+
+
+def test_the_protocol_names_our_methods_and_fits_them(rng):
+    X = rng.normal(size=(80, 4)).astype(np.float32)
+    y = np.r_[np.ones(30), -np.ones(10)].astype(int)
+    figures = protocol.evaluate("HRN tabular", 0, X[:40], X[40:], y)
+    assert 0 <= figures["auc"] <= 100
+    assert isinstance(peers.make_peer("IsolationForest", 0, scaled=False), IsolationForest)

@@ -1,0 +1,204 @@
+"""Fetchers: local copies, downloads, and what they say when there is neither."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+from sklearn.utils import Bunch
+
+from sklearn_hrn import datasets
+from sklearn_hrn.datasets import _images, _local, _tables
+
+FETCHERS = [getattr(datasets, name) for name in datasets.__all__ if name.startswith("fetch_")]
+NEEDS_A_COPY = ["fetch_dbpedia14", "fetch_emnist47", "fetch_gtsrb32"]
+
+
+@pytest.fixture(autouse=True)
+def no_folder_and_no_network(monkeypatch):
+    def offline(*arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.delenv(_local.VARIABLE, raising=False)
+    # The small copies of these tests are not those of the published figures.
+    monkeypatch.setattr(_local, "CHECKSUMS", {})
+    for module in (_images, _tables):
+        monkeypatch.setattr(module, "fetch_openml", offline)
+    monkeypatch.setattr(_tables, "fetch_raw_kddcup99", offline)
+
+
+def save_images(path, *shape):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, n in (("train", 6), ("test", 4)):
+        arrays[f"X_{part}"] = rng.integers(0, 256, size=(n, *shape), dtype=np.uint8)
+        arrays[f"y_{part}"] = np.arange(n, dtype=np.int32)
+    np.savez(path, **arrays)
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("name", "fetch", "shape"),
+    [
+        ("mnist.npz", datasets.fetch_mnist, (28, 28)),
+        ("fashion_mnist.npz", datasets.fetch_fashion_mnist, (28, 28)),
+        ("emnist47.npz", datasets.fetch_emnist47, (28, 28)),
+        ("gtsrb32.npz", datasets.fetch_gtsrb32, (32, 32, 3)),
+    ],
+)
+def test_images_of_a_local_copy_are_flat_with_channels_last(tmp_path, name, fetch, shape):
+    saved = save_images(tmp_path / name, *shape)
+    data = fetch(data_home=tmp_path)
+    assert data.image_shape == ((*shape, 1) if len(shape) == 2 else shape)
+    assert np.array_equal(data.X_train.reshape(6, *shape), saved["X_train"])
+    assert data.X_test.shape == (4, np.prod(shape))
+    assert data.y_train.dtype == np.int64
+
+
+def test_jpeg_images_are_decoded(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is the extra [images]")
+    grey = [np.full((32, 32, 3), value, dtype=np.uint8) for value in (0, 128, 255)]
+    files = []
+    for pixels in grey:
+        buffer = io.BytesIO()
+        image.fromarray(pixels).save(buffer, "JPEG")
+        files.append(buffer.getvalue())
+    packed = np.frombuffer(b"".join(files), dtype=np.uint8)
+    offsets = np.cumsum([0, *map(len, files)])
+    parts = {
+        f"{name}_{part}": array
+        for part in ("train", "test")
+        for name, array in (("jpeg", packed), ("offset", offsets), ("y", np.arange(3)))
+    }
+    np.savez(tmp_path / "cifar10_jpeg.npz", **parts)
+    data = datasets.fetch_cifar10(data_home=tmp_path)
+    assert data.X_test.shape == (3, 3072)
+    assert np.abs(data.X_train.mean(axis=1) - [0, 128, 255]).max() < 2  # JPEG loses a little
+
+
+def test_a_download_has_the_official_parts(monkeypatch):
+    def openml(name, version, as_frame):
+        assert (name, version, as_frame) == ("mnist_784", 1, False)
+        return Bunch(data=np.arange(70_000.0)[:, None] % 256, target=np.full(70_000, "7"))
+
+    monkeypatch.setattr(_images, "fetch_openml", openml)
+    data = datasets.fetch_mnist()
+    assert (len(data.X_train), len(data.X_test)) == (60_000, 10_000)
+    assert data.X_test[0, 0] == 60_000 % 256
+    assert set(data.y_train) == {7}
+
+
+def test_colour_planes_of_a_download_become_channels_last(monkeypatch):
+    planes = np.repeat([[10, 20, 30]], 1024, axis=1)
+    monkeypatch.setattr(
+        _images,
+        "fetch_openml",
+        lambda *_, **__: Bunch(data=np.tile(planes, (50_001, 1)), target=np.zeros(50_001)),
+    )
+    data = datasets.fetch_cifar10()
+    assert data.X_test.shape == (1, 3072)
+    assert np.array_equal(data.X_test.reshape(32, 32, 3)[5, 7], [10, 20, 30])
+
+
+def test_attacks_are_the_normal_class_of_kddcup99(tmp_path, monkeypatch):
+    np.savez(tmp_path / "kddcup99.npz", kdd=np.array([[0.5, 0.1, 0.0], [0.7, 0.2, 1.0]]))
+    data = datasets.fetch_kddcup99(data_home=tmp_path)
+    assert np.array_equal(data.data, np.array([[0.5, 0.1], [0.7, 0.2]], dtype=np.float32))
+    assert list(data.target) == [1, -1]
+
+    raw = np.empty((2, 5), dtype=object)
+    raw[:] = [[0, b"tcp", b"http", b"SF", 181], [3, b"udp", b"http", b"S0", 5]]
+    target = np.array([b"normal.", b"smurf."], dtype=object)
+    monkeypatch.setattr(
+        _tables, "fetch_raw_kddcup99", lambda percent10: Bunch(data=raw, target=target)
+    )
+    data = datasets.fetch_kddcup99()
+    assert list(data.target) == [-1, 1]
+    # Two numbers, then one column for each word: two protocols, one service, two flags.
+    assert np.array_equal(data.data, [[0, 181, 1, 0, 1, 0, 1], [3, 5, 0, 1, 1, 1, 0]])
+
+
+@pytest.mark.parametrize("name", ["thyroid", "arrhythmia"])
+def test_ones_are_the_anomalies_of_odds(tmp_path, name):
+    savemat(tmp_path / f"{name}.mat", {"X": np.eye(3), "y": [[0], [1], [0]]})
+    data = getattr(datasets, f"fetch_{name}")(data_home=tmp_path)
+    assert data.data.dtype == np.float32
+    assert list(data.target) == [1, -1, 1]
+
+
+def test_rare_classes_are_the_anomalies_of_a_downloaded_arrhythmia(monkeypatch):
+    table = Bunch(
+        data=np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]]), target=np.array(["1", "3", "10"])
+    )
+    monkeypatch.setattr(_tables, "fetch_openml", lambda *_, **__: table)
+    data = datasets.fetch_arrhythmia()
+    assert np.array_equal(data.data, [[1], [2], [4]])
+    assert list(data.target) == [1, -1, 1]
+
+
+def test_the_smallest_class_is_the_anomaly_of_a_downloaded_thyroid(monkeypatch):
+    table = Bunch(
+        data=np.tile(np.arange(21.0), (6, 1)), target=np.array(["3", "3", "3", "2", "2", "1"])
+    )
+    monkeypatch.setattr(_tables, "fetch_openml", lambda *_, **__: table)
+    data = datasets.fetch_thyroid()
+    assert np.array_equal(data.data[0], [0, 16, 17, 18, 19, 20])
+    assert list(data.target) == [1, 1, 1, 1, 1, -1]
+
+
+def test_texts_are_read_with_their_classes(tmp_path):
+    (tmp_path / "dbpedia14").mkdir()
+    for part in ("train", "test"):
+        path = tmp_path / "dbpedia14" / f"{part}.csv"
+        path.write_text('"3","A ""quoted"" place, somewhere."\n"14","Ein Größeres."\n', "utf-8")
+    data = datasets.fetch_dbpedia14(data_home=tmp_path)
+    assert data.X_train == ['A "quoted" place, somewhere.', "Ein Größeres."]
+    assert list(data.y_test) == [3, 14]
+
+
+@pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
+def test_a_file_that_is_not_in_the_folder_is_named(tmp_path, fetch):
+    with pytest.raises(FileNotFoundError, match=r"\.(npz|mat|csv) was not found in .*data_home"):
+        fetch(data_home=tmp_path)
+
+
+@pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
+def test_without_folder_and_network_the_error_says_what_to_do(fetch):
+    with pytest.raises(OSError, match="SKLEARN_HRN_DATA") as error:
+        fetch()
+    is_download = fetch.__name__ not in NEEDS_A_COPY
+    assert ("download failed" in str(error.value)) == is_download
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        datasets.fetch_mnist(data_home=tmp_path / "nowhere")
+    monkeypatch.setenv(_local.VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"SKLEARN_HRN_DATA=.* is not a folder"):
+        datasets.fetch_mnist()
+
+
+def test_the_environment_variable_names_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(_local.VARIABLE, str(tmp_path))
+    save_images(tmp_path / "mnist.npz", 28, 28)
+    assert datasets.fetch_mnist().X_train.shape == (6, 784)
+
+
+def test_another_copy_is_read_with_a_warning(tmp_path, monkeypatch):
+    save_images(tmp_path / "mnist.npz", 28, 28)
+    monkeypatch.setattr(_local, "CHECKSUMS", {"mnist.npz": "0" * 64})
+    with pytest.warns(UserWarning, match="another copy"):
+        datasets.fetch_mnist(data_home=tmp_path)
+
+
+REAL = os.environ.get(_local.VARIABLE)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL, reason=f"{_local.VARIABLE} names no folder with the real files")
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
+def test_real_copies_are_those_of_the_published_figures(fetch, monkeypatch):
+    monkeypatch.undo()
+    assert fetch(data_home=REAL)

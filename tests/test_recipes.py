@@ -1,0 +1,146 @@
+"""The pipelines that need no tuning."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_hrn import (
+    ConformalOutlierDetector,
+    HRNSearchCV,
+    InlierKFold,
+    OneClassPipeline,
+    make_hrn_pipeline,
+)
+from sklearn_hrn.recipes import RECIPES
+
+
+@pytest.fixture(scope="module")
+def tumours():
+    """Real rows of thirty columns in different units: benign is normal."""
+    X, is_benign = load_breast_cancer(return_X_y=True)
+    return X, np.where(is_benign == 1, 1, -1)
+
+
+def quick(kind, **parameters):
+    """A recipe that trains for a moment."""
+    return make_hrn_pipeline(kind, random_state=0).set_params(hrn__max_updates=20, **parameters)
+
+
+@pytest.mark.parametrize("kind", sorted(RECIPES))
+def test_anomalies_are_gone_before_the_first_step(kind, tumours):
+    X, y = tumours
+    with_anomalies = quick(kind).fit(X, y)
+    without = quick(kind).fit(X[y == 1])
+    assert np.array_equal(with_anomalies.score_samples(X), without.score_samples(X))
+
+
+@pytest.mark.parametrize("kind", sorted(RECIPES))
+def test_a_recipe_is_a_pipeline_that_ends_in_hrn(kind, tumours):
+    X, y = tumours
+    detector = quick(kind)
+    assert isinstance(detector, OneClassPipeline)
+    assert detector.steps[-1][0] == "hrn"
+    fitted = clone(detector).fit(X, y)
+    assert set(fitted.predict(X)) == {-1, 1}
+    again = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(again.score_samples(X), fitted.score_samples(X))
+
+
+def test_the_tabular_recipe_tells_tumours_apart(tumours):
+    X, y = tumours
+    train, test = next(InlierKFold(2).split(X, y))
+    detector = make_hrn_pipeline("tabular", random_state=0).fit(X[train])
+    assert roc_auc_score(y[test], detector.score_samples(X[test])) > 0.9
+
+
+def test_a_seed_fixes_all_steps_and_its_absence_none(tumours):
+    X, y = tumours
+    scores = [quick("tabular").fit(X, y).score_samples(X) for _ in range(2)]
+    assert np.array_equal(*scores)
+    unseeded = make_hrn_pipeline("tabular")
+    assert unseeded["lift"].random_state is None
+    assert unseeded["hrn"].random_state is None
+
+
+def test_float32_stays_float32_to_the_last_step(tumours):
+    X, y = tumours
+    detector = quick("tabular").fit(X.astype(np.float32), y)
+    for i in range(1, len(detector.steps)):
+        assert detector[:i].transform(X[:5].astype(np.float32)).dtype == np.float32
+
+
+def test_the_rows_given_are_not_written_to(tumours):
+    X, y = (array.copy() for array in tumours)
+    detector = quick("tabular").fit(X, y)
+    detector.score_samples(X)
+    assert np.array_equal(X, tumours[0])
+
+
+def test_names_of_columns_are_kept(tumours):
+    pd = pytest.importorskip("pandas")
+    X, y = tumours
+    frame = pd.DataFrame(X, columns=[f"column {i}" for i in range(X.shape[1])])
+    detector = quick("tabular").fit(frame, y)
+    assert list(detector.feature_names_in_) == list(frame.columns)
+    assert np.array_equal(
+        detector.score_samples(frame), quick("tabular").fit(X, y).score_samples(X)
+    )
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, HRNSearchCV])
+def test_a_recipe_is_searched_like_any_pipeline(search, tumours):
+    X, y = tumours
+    grid = {"lift__gammas": [(1.0,), (0.1, 1.0)], "hrn__reg_lambda": [0.1, 0.5]}
+    fitted = search(quick("tabular"), grid, cv=InlierKFold(2), scoring="roc_auc").fit(X, y)
+    assert fitted.best_score_ > 0.5
+
+
+def test_a_recipe_can_be_calibrated(tumours):
+    X, y = tumours
+    detector = ConformalOutlierDetector(quick("tabular"), random_state=0).fit(X[y == 1])
+    assert detector.p_values(X).min() > 0
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.random.default_rng(0).normal(size=(60, 200)),
+        np.repeat(np.random.default_rng(0).normal(size=(6, 3)), 20, axis=0),
+        np.c_[np.random.default_rng(0).normal(size=(60, 2)), np.full(60, 7.0)],
+        np.random.default_rng(0).integers(0, 2, size=(60, 4)).astype(bool),
+        np.random.default_rng(0).normal(size=(60, 1)),
+        1e30 * np.random.default_rng(0).normal(size=(60, 3)),
+    ],
+    ids=["wide", "duplicated rows", "constant column", "bool", "one column", "huge"],
+)
+def test_unusual_tables_get_a_sane_answer(X):
+    detector = quick("tabular")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector.fit(X)
+    assert np.isfinite(detector.score_samples(X)).all()
+    assert (detector.predict(X) == 1).mean() > 0.9
+
+
+def test_ten_rows_are_enough(tumours):
+    X = tumours[0][:10]
+    assert np.isfinite(quick("tabular").fit(X).score_samples(X)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_missing_and_infinite_values_are_refused(tumours, value):
+    X = tumours[0].copy()
+    X[3, 2] = value
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        quick("tabular").fit(X)
+
+
+def test_an_unknown_kind_is_refused_by_name():
+    with pytest.raises(ValueError, match="kind='audio' is unknown: allowed are"):
+        make_hrn_pipeline("audio")
