@@ -1,6 +1,11 @@
 """HRN: one-class learning with holistic regularisation, as scikit-learn estimators."""
 
-from .model_selection import InlierKFold, InlierShuffleSplit, to_inlier_labels
+from .model_selection import (
+    InlierKFold,
+    InlierShuffleSplit,
+    shuffled_columns_score,
+    to_inlier_labels,
+)
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
 from .preprocessing import InstanceL2Normalizer, InstanceStandardizer
@@ -23,5 +28,6 @@ __all__ = [
     "NormalScoreTransformer",
     "OneClassPipeline",
     "make_hrn_pipeline",
+    "shuffled_columns_score",
     "to_inlier_labels",
 ]

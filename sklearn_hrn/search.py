@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import _fit_context, clone
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches, indexable
@@ -19,7 +20,7 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 from ._fitting import SHARED_PARAMETERS, draw_seeds
 from ._joint_evaluation import Settings, evaluate, last_step, take
 from ._labels import normal_rows
-from .model_selection import InlierKFold
+from .model_selection import InlierKFold, shuffled_columns_score
 from .one_class import HRNOneClassClassifier
 
 __all__ = ["HRNSearchCV"]
@@ -60,9 +61,11 @@ class HRNSearchCV(GridSearchCV):
         other in the order of the dict: those before it at the best values found, those after it at
         the values of `estimator`. The paper's search is ``param_grid="paper"`` with
         ``strategy="coordinate"``: 41 candidates instead of 420.
-    scoring : str, callable, list, tuple or dict, default="roc_auc"
-        As for `GridSearchCV`. Detectors have no `score` of their own, so None is refused. Named
-        scorers compare with y; a callable ``scoring(estimator, X, y)`` may do without.
+    scoring : str, callable, list, tuple or dict, default=None
+        As for `GridSearchCV`. Detectors have no `score` of their own: None means "roc_auc" where
+        y marks anomalies, and else :func:`~sklearn_hrn.shuffled_columns_score`, which needs no
+        labels. Named scorers compare with y; a callable ``scoring(estimator, X, y)`` may do
+        without.
     n_jobs : int, default=None
         Groups and folds that train at a time, in processes of their own. None means 1 (unless in a
         :obj:`joblib.parallel_backend` context), where all folds of a group train together; torch
@@ -151,7 +154,7 @@ class HRNSearchCV(GridSearchCV):
         param_grid,
         *,
         strategy="grid",
-        scoring="roc_auc",
+        scoring=None,
         n_jobs=None,
         refit=True,
         cv=None,
@@ -200,12 +203,15 @@ class HRNSearchCV(GridSearchCV):
             If a scorer needs labels and y has none, or if no candidate can be fitted.
         """
         _model(self.estimator)
-        needs_labels = self._check_scoring(y)
+        needs_labels = self._check_labels(y)
         scorers, metric = self._get_scorers()
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
         normal = normal_rows(X, y)
+        if self.scoring is None:
+            needs_labels = normal is not None
+            scorers = scorers if needs_labels else shuffled_columns_score
         # A callable may make of y what it likes; a named scorer takes +1 and -1 by their word.
         labels = y if needs_labels else _inlier_labels(X, normal)
         folds = self._folds(X, y, labels, normal, routed.splitter.split)
@@ -256,22 +262,21 @@ class HRNSearchCV(GridSearchCV):
         """Threshold of the best estimator."""
         return last_step(self.best_estimator_).offset_
 
-    def _check_scoring(self, y):
-        """Refuse what cannot be scored; whether y must be +1 and -1."""
+    def _get_scorers(self):
+        if self.scoring is not None:
+            return super()._get_scorers()
+        return get_scorer("roc_auc"), "score"
+
+    def _check_labels(self, y):
+        """Refuse named scorers without labels; whether y must be +1 and -1."""
         scoring = self.scoring
-        if scoring is None:
-            raise ValueError(
-                "scoring=None is not allowed, as detectors have no score of their own: give the "
-                "name of a scorer, such as 'roc_auc', and y with +1 for normal rows and -1 for "
-                "anomalies, or a callable scoring(estimator, X, y)."
-            )
         named = scoring.values() if isinstance(scoring, dict) else np.atleast_1d(scoring)
         needs_labels = any(isinstance(scorer, str) for scorer in named)
         if y is None and needs_labels:
             raise ValueError(
                 f"scoring={scoring!r} requires y to be passed, but the target y is None: give +1 "
-                "for normal rows and -1 for anomalies, or a callable scoring(estimator, X, y) that "
-                "needs no labels."
+                "for normal rows and -1 for anomalies, or scoring=None, or a callable "
+                "scoring(estimator, X, y) that needs no labels."
             )
         return needs_labels
 

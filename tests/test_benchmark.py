@@ -10,7 +10,7 @@ from scipy.io import savemat
 from sklearn.ensemble import IsolationForest
 
 from sklearn_hrn.benchmark import __main__ as command
-from sklearn_hrn.benchmark import adbench, peers, protocol, records, speed, table2
+from sklearn_hrn.benchmark import adbench, choice, peers, protocol, records, speed, table2
 
 
 def count_runs(tmp_path):
@@ -196,6 +196,20 @@ def test_ranks_are_means_over_the_sets():
     assert rows["a"][4] == rows["b"][4] == "1.50"
 
 
+def test_rules_of_choice_are_compared_with_the_best_one(folder, capsys, monkeypatch):
+    monkeypatch.setattr(choice, "WIDTHS", (1, 5))
+    monkeypatch.setattr(choice, "UPDATES", (10,))
+    monkeypatch.setattr(choice, "DEFAULT", (1, 10))
+    out = folder / "choice.jsonl"
+    run_command("choice", "--data-home", folder, "--output", out)
+    text = capsys.readouterr().out
+    runs = [r["figures"] for r in records.load(out) if r["settings"]["dataset"] == "43_WDBC"]
+    best = max(figures["auc"] for figures in runs)
+    (line,) = (line for line in text.splitlines() if line.startswith("the best"))
+    assert f"{best:.2f}" in line
+    assert all(any(line.startswith(rule) for line in text.splitlines()) for rule in choice.RULES)
+
+
 @pytest.mark.filterwarnings("ignore:.*another copy")
 def test_table2_shows_both_conventions_beside_published_values(folder, capsys):
     run_command(
@@ -227,9 +241,9 @@ def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
 def test_a_folder_without_files_and_a_missing_result_are_told(tmp_path, monkeypatch):
     monkeypatch.delenv("SKLEARN_HRN_DATA", raising=False)
     with pytest.raises(ValueError, match=r"holds no \.npz files"):
-        adbench._files(tmp_path)
+        adbench.files(tmp_path)
     with pytest.raises(ValueError, match="SKLEARN_HRN_DATA"):
-        adbench._files(None)
+        adbench.files(None)
     with pytest.raises(SystemExit, match="holds no runs"):
         run_command("adbench", "--render", "--output", tmp_path / "none.jsonl")
 

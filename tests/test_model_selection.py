@@ -9,7 +9,12 @@ from sklearn.metrics import get_scorer, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.svm import OneClassSVM
 
-from sklearn_hrn.model_selection import InlierKFold, InlierShuffleSplit, to_inlier_labels
+from sklearn_hrn.model_selection import (
+    InlierKFold,
+    InlierShuffleSplit,
+    shuffled_columns_score,
+    to_inlier_labels,
+)
 
 
 @pytest.fixture
@@ -305,3 +310,52 @@ def test_missing_labels_are_refused(y):
 def test_a_table_of_labels_is_refused():
     with pytest.raises(ValueError, match="1d array"):
         to_inlier_labels([[0, 1], [1, 0]], normal=0)
+
+
+# Scoring without labels
+
+
+class OnlyTogether:
+    """Knows that the second column is the first, and nothing of either alone."""
+
+    def score_samples(self, X):
+        X = np.asarray(X, dtype=float)
+        return -np.abs(X[:, 0] - X[:, 1])
+
+
+class Blind:
+    def score_samples(self, X):
+        return np.zeros(len(X))
+
+
+def test_shuffled_columns_tell_a_detector_of_dependence_from_a_blind_one(rng):
+    X = np.repeat(rng.normal(size=(200, 1)), 2, axis=1)
+    assert shuffled_columns_score(OnlyTogether(), X) > 0.99
+    assert shuffled_columns_score(Blind(), X) == 0.5
+
+
+def test_shuffled_columns_are_the_same_ones_at_every_call_and_of_normal_rows_only(rng):
+    X = np.repeat(rng.normal(size=(60, 1)), 2, axis=1) + 0.5 * rng.normal(size=(60, 2))
+    y = np.r_[np.ones(50), -np.ones(10)]
+    once = shuffled_columns_score(OnlyTogether(), X[:50])
+    assert 0.5 < once < 1
+    assert shuffled_columns_score(OnlyTogether(), X[:50]) == once
+    assert shuffled_columns_score(OnlyTogether(), X, y) == once
+
+
+def test_columns_of_a_frame_keep_their_names_and_types(rng):
+    frame = pd.DataFrame({"number": np.arange(9.0), "word": list("abcabcabc")}, index=range(5, 14))
+    frame["kind"] = frame["word"].astype("category")
+    seen = []
+
+    class Looks:
+        def score_samples(self, X):
+            seen.append(X)
+            return np.zeros(len(X))
+
+    shuffled_columns_score(Looks(), frame)
+    assert all((part.dtypes == frame.dtypes).all() for part in seen)
+    made_up = seen[1]
+    assert not made_up["number"].equals(frame["number"])
+    for name in frame:
+        assert sorted(made_up[name]) == sorted(frame[name])

@@ -14,7 +14,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 import sklearn_hrn._joint_evaluation as joint
-from sklearn_hrn import HRNOneClassClassifier, InlierKFold, InstanceL2Normalizer, OneClassPipeline
+from sklearn_hrn import (
+    HRNOneClassClassifier,
+    InlierKFold,
+    InstanceL2Normalizer,
+    OneClassPipeline,
+    shuffled_columns_score,
+)
 from sklearn_hrn._fitting import fit_models
 from sklearn_hrn.exceptions import LabelConventionWarning
 from sklearn_hrn.search import PAPER_GRID, HRNSearchCV
@@ -442,7 +448,7 @@ def test_a_scorer_without_labels_takes_the_labels_that_a_fit_takes(rows):
     means = [s.cv_results_["mean_test_score"] for s in (search, unlabelled)]
     assert np.array_equal(*means)
     with pytest.raises(ValueError, match="holds 0, 1"), pytest.warns(LabelConventionWarning):
-        HRNSearchCV(hrn(), grid).fit(X, (y == 1).astype(int))
+        HRNSearchCV(hrn(), grid, scoring="roc_auc").fit(X, (y == 1).astype(int))
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
@@ -478,7 +484,6 @@ def test_values_given_by_row_reach_the_steps_and_are_split_like_the_rows(rows, c
     ("arguments", "error", "message"),
     [
         ({"estimator": OneClassSVM()}, TypeError, "takes an HRNOneClassClassifier.*GridSearchCV"),
-        ({"scoring": None}, ValueError, "scoring=None is not allowed.*roc_auc"),
         ({"strategy": "random"}, ValueError, "strategy"),
         ({"param_grid": "mine"}, ValueError, "param_grid"),
         ({"param_grid": {"lambda": [1]}}, ValueError, "Invalid parameter 'lambda'"),
@@ -498,7 +503,17 @@ def test_arguments_that_cannot_work_are_refused_by_name(rows, arguments, error, 
 
 def test_a_named_scorer_without_labels_is_refused(rows):
     with pytest.raises(ValueError, match="requires y to be passed"):
-        HRNSearchCV(hrn(), {"tol": [0]}).fit(rows[0])
+        HRNSearchCV(hrn(), {"tol": [0]}, scoring="roc_auc").fit(rows[0])
+
+
+def test_what_scores_by_default_depends_on_whether_there_are_anomalies(rows):
+    X, y = rows
+    grid = {"reg_lambda": [0.1, 0.5]}
+    for labels, scoring in ((y, "roc_auc"), (None, shuffled_columns_score)):
+        default = HRNSearchCV(hrn(), grid, cv=2).fit(X, labels)
+        named = HRNSearchCV(hrn(), grid, cv=2, scoring=scoring).fit(X, labels)
+        means = [search.cv_results_["mean_test_score"] for search in (default, named)]
+        assert np.array_equal(*means)
 
 
 def test_an_unfitted_search_says_so(rows):

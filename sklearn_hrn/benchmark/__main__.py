@@ -11,6 +11,7 @@ TABLES = {
     "speed": ("speed", "time and memory, beside the floor, plain torch and peers"),
     "table2": ("table2", "tables of numbers: KDDCUP99, Thyroid, Arrhythmia"),
     "adbench": ("adbench", "any folder of ADBench files"),
+    "choice": ("choice", "choosing parameters without labels, on ADBench files"),
 }
 
 

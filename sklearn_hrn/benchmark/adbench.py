@@ -48,7 +48,8 @@ def add_arguments(parser):
     )
 
 
-def _files(data_home):
+def files(data_home):
+    """The files of a folder, or of its folder `adbench`, by name."""
     home = resolve_data_home(data_home)
     if home is None:
         raise ValueError(
@@ -56,30 +57,35 @@ def _files(data_home):
             "environment variable SKLEARN_HRN_DATA."
         )
     home = home / "adbench" if (home / "adbench").is_dir() else home
-    files = sorted(home.glob("*.npz"))
-    if not files:
+    found = sorted(home.glob("*.npz"))
+    if not found:
         raise ValueError(
             f"{home} holds no .npz files: give the folder of the ADBench files with --data-home."
         )
-    return files
+    return found
+
+
+def load(dataset, data_home):
+    """Rows in float32, and +1 for normal ones and -1 for anomalies."""
+    (file,) = (file for file in files(data_home) if file.stem == dataset)
+    with np.load(file) as arrays:
+        return arrays["X"].astype(np.float32), np.where(arrays["y"].ravel() == 1, -1, 1)
 
 
 def settings(args):
-    files = _files(args.data_home)
+    found = files(args.data_home)
     if args.fast:
-        files = sorted(files, key=lambda file: file.stat().st_size)[:FAST]
+        found = sorted(found, key=lambda file: file.stat().st_size)[:FAST]
     return [
         {"dataset": file.stem, "method": method, "split": split, "max_train": args.max_train}
-        for file in files
+        for file in found
         for split in range(1 if args.fast else args.splits)
         for method in protocol.methods_of(args, PEERS)
     ]
 
 
 def measure(dataset, method, split, max_train, data_home=None):
-    (file,) = (file for file in _files(data_home) if file.stem == dataset)
-    with np.load(file) as arrays:
-        X, y = arrays["X"].astype(np.float32), np.where(arrays["y"].ravel() == 1, -1, 1)
+    X, y = load(dataset, data_home)
     train, test = protocol.one_class_split(y, split, max_train)
     try:
         return protocol.evaluate(method, split, X[train], X[test], y[test])

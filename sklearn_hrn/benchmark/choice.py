@@ -1,0 +1,130 @@
+"""Choosing parameters of the tabular recipe without labels: how close rules come to the best.
+
+Every rule scores the candidates by cross-validation on the training rows alone, which are all
+normal. The test labels serve to see what it has chosen.
+"""
+
+from itertools import combinations
+
+import numpy as np
+from scipy.stats import spearmanr
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+
+from ..core.scoring import score_rows
+from ..model_selection import InlierKFold, shuffled_columns_score
+from ..recipes import make_hrn_pipeline
+from . import adbench, protocol
+from .records import rst_table, spread
+
+WIDTHS = (0.04, 0.2, 1, 5, 25)  # times the default of the recipe
+UPDATES = (500, 2000)
+DEFAULT = (1, 2000)
+
+
+def add_arguments(parser):
+    parser.add_argument("--splits", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--max-train", type=int, default=1500, metavar="N", help="default: 1500")
+
+
+def settings(args):
+    files = adbench.files(args.data_home)
+    if args.fast:
+        files = sorted(files, key=lambda file: file.stat().st_size)[: adbench.FAST]
+    return [
+        {"dataset": f.stem, "split": s, "max_train": args.max_train, "width": w, "updates": u}
+        for f in files
+        for s in range(args.splits)
+        for w in WIDTHS
+        for u in UPDATES
+    ]
+
+
+def measure(dataset, split, max_train, width, updates, data_home=None):
+    X, y = adbench.load(dataset, data_home)
+    train, test = protocol.one_class_split(y, split, max_train)
+    X_train = X[train]
+    detector = make_hrn_pipeline("tabular", random_state=split)
+    gammas = tuple(width * gamma for gamma in detector["lift"].gammas)
+    detector.set_params(lift__gammas=gammas, hrn__max_updates=updates, hrn__n_estimators=2)
+    rules = {name: [] for name in RULES}
+    for fit_rows, held_out in InlierKFold(3).split(X_train):
+        fitted = clone(detector).fit(X_train[fit_rows])
+        for name, rule in RULES.items():
+            rules[name].append(float(rule(fitted, X_train[held_out])))
+    detector.fit(X_train)
+    figures = {name: float(np.mean(values)) for name, values in rules.items()}
+    return figures | {"auc": 100 * roc_auc_score(y[test], detector.score_samples(X[test]))}
+
+
+def _small_gap(detector, X):
+    """Minus how far the held-out median lies below the training median, in quartile distances."""
+    train = np.quantile(detector[-1].train_scores_, [0.25, 0.5, 0.75])
+    return (np.median(detector.score_samples(X)) - train[1]) / (train[2] - train[0] + 1e-300)
+
+
+def _coverage(detector, X):
+    """Minus how wrong the share of held-out rows below the 5 % quantile of training scores is."""
+    lowest = np.quantile(detector[-1].train_scores_, 0.05)
+    return -abs((detector.score_samples(X) < lowest).mean() - 0.05)
+
+
+def _agreement(detector, X):
+    """Rank correlation of the networks of an ensemble."""
+    hrn, Z = detector[-1], detector[:-1].transform(X)
+    each = [
+        score_rows([coef[[m]] for coef in hrn.coefs_], Z, hrn._slope)
+        for m in range(hrn.n_estimators)
+    ]
+    return np.mean([spearmanr(a, b).statistic for a, b in combinations(each, 2)])
+
+
+def _box(detector, X):
+    """Area under the ROC curve against rows drawn evenly from the box around the rows."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    made_up = np.random.default_rng(0).uniform(low, high, size=(5 * len(X), X.shape[1]))
+    scores = detector.score_samples(np.concatenate([X, made_up.astype(X.dtype)]))
+    return roc_auc_score(np.arange(len(scores)) < len(X), scores)
+
+
+RULES = {
+    "shuffled columns": shuffled_columns_score,
+    "evenly from the box": _box,
+    "small gap of medians": _small_gap,
+    "coverage of held-out rows": _coverage,
+    "agreement of two networks": _agreement,
+}
+
+
+def render(records):
+    runs = {}
+    for record in records:
+        s = record["settings"]
+        runs.setdefault((s["dataset"], s["split"]), {})[s["width"], s["updates"]] = record[
+            "figures"
+        ]
+    complete = {k: r for k, r in runs.items() if len(r) == len(WIDTHS) * len(UPDATES)}
+    chosen = {
+        "the best on the test rows (not allowed)": lambda f: max(f.values(), key=_auc)["auc"],
+        "the default": lambda f: f[DEFAULT]["auc"],
+        "any one (mean)": lambda f: np.mean([_auc(figures) for figures in f.values()]),
+    }
+    for name in RULES:
+        chosen[name] = lambda f, name=name: max(f.values(), key=lambda g: g[name])["auc"]
+    rows = []
+    for name, choose in chosen.items():
+        cells = []
+        for is_held_out in (False, True):
+            aucs = [
+                choose(figures)
+                for (dataset, _), figures in complete.items()
+                if (dataset not in adbench.DEVELOPMENT) == is_held_out
+            ]
+            cells.append(spread([np.mean(aucs)]) if aucs else "")
+        rows.append([name, *cells])
+    header = ["chosen by", "AUC, development sets", "AUC, held-out sets"]
+    return f"{rst_table(header, rows)}\n"
+
+
+def _auc(figures):
+    return figures["auc"]
