@@ -1,5 +1,6 @@
 """HRN: one-class learning with holistic regularisation, as scikit-learn estimators."""
 
+from .continual import HRNContinualClassifier
 from .model_selection import (
     InlierKFold,
     InlierShuffleSplit,
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConformalOutlierDetector",
     "FourierFeatures",
+    "HRNContinualClassifier",
     "HRNOneClassClassifier",
     "HRNSearchCV",
     "InlierKFold",

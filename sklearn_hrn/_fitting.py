@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
 
 from .core.scoring import SLOPES
 from .exceptions import ConstantScoresWarning, NonFiniteLossWarning, TrainingDivergedError
@@ -79,6 +80,33 @@ def fit_models(estimators, X, subsets=None):
         _set_networks(estimator, plan, state, history[:, :, mine], mine)
         estimator.device_ = device
         _set_threshold(estimator, X, subsets[i])
+
+
+def check_rows(estimator, X, reset):
+    """X as a float32 or float64 array, finite in float32; fitting takes two rows and more."""
+    try:
+        X = validate_data(
+            estimator,
+            X,
+            dtype=[np.float32, np.float64],
+            ensure_min_samples=2 if reset else 1,
+            reset=reset,
+        )
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(
+            f"X holds text ({error}), but {type(estimator).__name__} takes numbers only: encode "
+            "such columns first, for instance with sklearn.preprocessing.OneHotEncoder."
+        ) from error
+    largest = max(-X.min(), X.max())
+    if largest > np.finfo(np.float32).max:
+        raise ValueError(
+            f"X holds {largest:.3g}, beyond the float32 range of +-3.4e38 in which "
+            f"{type(estimator).__name__} computes: rescale X, for instance with "
+            "InstanceL2Normalizer or sklearn.preprocessing.StandardScaler."
+        )
+    return X
 
 
 @contextmanager

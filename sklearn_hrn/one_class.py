@@ -5,9 +5,9 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from ._fitting import fit_models, intact_after_failure
+from ._fitting import check_rows, fit_models, intact_after_failure
 from ._labels import normal_rows
 from .core.scoring import SLOPES, score_rows
 
@@ -291,30 +291,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         return self.warm_start and hasattr(self, "history_")
 
     def _validate_rows(self, X, reset):
-        """X as a float32 or float64 array, finite in float32; scoring takes one row and more."""
-        try:
-            X = validate_data(
-                self,
-                X,
-                dtype=[np.float32, np.float64],
-                ensure_min_samples=2 if reset else 1,
-                reset=reset,
-            )
-        except ValueError as error:
-            if "could not convert string" not in str(error):
-                raise
-            raise ValueError(
-                f"X holds text ({error}), but {type(self).__name__} takes numbers only: encode "
-                "such columns first, for instance with sklearn.preprocessing.OneHotEncoder."
-            ) from error
-        largest = max(-X.min(), X.max())
-        if largest > np.finfo(np.float32).max:
-            raise ValueError(
-                f"X holds {largest:.3g}, beyond the float32 range of +-3.4e38 in which "
-                f"{type(self).__name__} computes: rescale X, for instance with "
-                "InstanceL2Normalizer or sklearn.preprocessing.StandardScaler."
-            )
-        return X
+        return check_rows(self, X, reset)
 
     def _score(self, X, subset=None):
         """Scores of checked rows, or of a subset of them."""

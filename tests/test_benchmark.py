@@ -91,6 +91,7 @@ def test_half_of_the_normal_rows_train_and_all_anomalies_test():
     capped, test_of_capped = protocol.one_class_split(y, split=0, max_train=3)
     assert np.array_equal(capped, train[:3])
     assert np.array_equal(test_of_capped, test)
+    assert set(protocol.one_class_split(y, split=0, max_test=4)[1]) < set(test)
 
 
 def test_both_f1_scores_are_those_of_the_threshold_that_flags_as_many_as_there_are(monkeypatch):
@@ -173,7 +174,7 @@ def test_a_method_that_fails_counts_as_guessing(folder, monkeypatch):
         raise RuntimeError("no")
 
     monkeypatch.setitem(peers.PEERS, "IsolationForest", fail)
-    figures = adbench.measure("1_first", "IsolationForest", 0, None, data_home=folder)
+    figures = adbench.measure("1_first", "IsolationForest", 0, None, None, data_home=folder)
     assert figures["auc"] == 50
     assert figures["average_precision"] == pytest.approx(100 * 8 / 38, abs=1e-3)
     assert "no" in figures["error"]
@@ -240,10 +241,10 @@ def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
 
 def test_a_folder_without_files_and_a_missing_result_are_told(tmp_path, monkeypatch):
     monkeypatch.delenv("SKLEARN_HRN_DATA", raising=False)
-    with pytest.raises(ValueError, match=r"holds no \.npz files"):
-        adbench.files(tmp_path)
-    with pytest.raises(ValueError, match="SKLEARN_HRN_DATA"):
-        adbench.files(None)
+    with pytest.raises(FileNotFoundError, match=r"holds no \.npz files"):
+        run_command("adbench", "--data-home", tmp_path)
+    with pytest.raises(FileNotFoundError, match="SKLEARN_HRN_DATA"):
+        run_command("adbench")
     with pytest.raises(SystemExit, match="holds no runs"):
         run_command("adbench", "--render", "--output", tmp_path / "none.jsonl")
 

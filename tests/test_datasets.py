@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+from http.client import HTTPException
 
 import numpy as np
 import pytest
@@ -12,14 +14,20 @@ from sklearn_hrn import datasets
 from sklearn_hrn.datasets import _images, _local, _tables
 
 FETCHERS = [getattr(datasets, name) for name in datasets.__all__ if name.startswith("fetch_")]
+CHECKSUMS = _local.CHECKSUMS  # the tests of small copies empty the table
 NEEDS_A_COPY = ["fetch_dbpedia14", "fetch_emnist47", "fetch_gtsrb32"]
+
+
+def raising(error):
+    def fetch(*arguments, **options):
+        raise error
+
+    return fetch
 
 
 @pytest.fixture(autouse=True)
 def no_folder_and_no_network(monkeypatch):
-    def offline(*arguments, **options):
-        raise OSError("no route to host")
-
+    offline = raising(OSError("no route to host"))
     monkeypatch.delenv(_local.VARIABLE, raising=False)
     # The small copies of these tests are not those of the published figures.
     monkeypatch.setattr(_local, "CHECKSUMS", {})
@@ -101,22 +109,31 @@ def test_colour_planes_of_a_download_become_channels_last(monkeypatch):
     assert np.array_equal(data.X_test.reshape(32, 32, 3)[5, 7], [10, 20, 30])
 
 
-def test_attacks_are_the_normal_class_of_kddcup99(tmp_path, monkeypatch):
+def test_attacks_are_the_normal_class_of_kddcup99(tmp_path):
     np.savez(tmp_path / "kddcup99.npz", kdd=np.array([[0.5, 0.1, 0.0], [0.7, 0.2, 1.0]]))
     data = datasets.fetch_kddcup99(data_home=tmp_path)
     assert np.array_equal(data.data, np.array([[0.5, 0.1], [0.7, 0.2]], dtype=np.float32))
     assert list(data.target) == [1, -1]
 
-    raw = np.empty((2, 5), dtype=object)
-    raw[:] = [[0, b"tcp", b"http", b"SF", 181], [3, b"udp", b"http", b"S0", 5]]
-    target = np.array([b"normal.", b"smurf."], dtype=object)
+
+def test_a_downloaded_kddcup99_is_encoded_and_scaled_as_the_local_copy(monkeypatch):
+    raw = np.empty((3, 5), dtype=object)
+    raw[:] = [
+        [8, b"tcp", b"http", b"SF", 5],
+        [0, b"udp", b"http", b"S0", 5],
+        [4, b"udp", b"http", b"S0", 7],
+    ]
+    target = np.array([b"normal.", b"smurf.", b"neptune."], dtype=object)
     monkeypatch.setattr(
         _tables, "fetch_raw_kddcup99", lambda percent10: Bunch(data=raw, target=target)
     )
     data = datasets.fetch_kddcup99()
-    assert list(data.target) == [-1, 1]
-    # Two numbers, then one column for each word: two protocols, one service, two flags.
-    assert np.array_equal(data.data, [[0, 181, 1, 0, 1, 0, 1], [3, 5, 0, 1, 1, 1, 0]])
+    assert list(data.target) == [-1, 1, 1]
+    # A column for each word, two protocols, one service, two flags; then two numbers, in units of
+    # the range of the attacks, which the ordinary connection may leave.
+    expected = [[1, 0, 1, 0, 1, 2, 0], [0, 1, 1, 1, 0, 0, 0], [0, 1, 1, 1, 0, 1, 1]]
+    assert np.array_equal(data.data, expected)
+    assert data.data.dtype == np.float32
 
 
 @pytest.mark.parametrize("name", ["thyroid", "arrhythmia"])
@@ -153,8 +170,71 @@ def test_texts_are_read_with_their_classes(tmp_path):
         path = tmp_path / "dbpedia14" / f"{part}.csv"
         path.write_text('"3","A ""quoted"" place, somewhere."\n"14","Ein Größeres."\n', "utf-8")
     data = datasets.fetch_dbpedia14(data_home=tmp_path)
-    assert data.X_train == ['A "quoted" place, somewhere.', "Ein Größeres."]
+    assert list(data.X_train) == ['A "quoted" place, somewhere.', "Ein Größeres."]
     assert list(data.y_test) == [3, 14]
+    assert list(data.X_test[data.y_test == 14]) == ["Ein Größeres."]
+
+
+def save_labelled(path, y=(0, 1, 0), **others):
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, **{"X": np.arange(6.0).reshape(3, 2), "y": np.array(y), **others})
+
+
+def test_features_are_read_by_name(tmp_path):
+    save_labelled(tmp_path / "features" / "mvtec_resnet18_bottle.npz")
+    data = datasets.load_features("mvtec_resnet18_bottle", data_home=tmp_path)
+    assert data.data.dtype == np.float32
+    assert np.array_equal(data.data, [[0, 1], [2, 3], [4, 5]])
+    assert list(data.target) == [1, -1, 1]
+
+
+def test_features_that_are_not_there_are_refused_with_those_that_are(tmp_path):
+    save_labelled(tmp_path / "features" / "mvtec_resnet18_bottle.npz")
+    with pytest.raises(FileNotFoundError, match=r"cable.npz was not .* mvtec_resnet18_bottle\."):
+        datasets.load_features("mvtec_resnet18_cable", data_home=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"at hand: none\..*SKLEARN_HRN_DATA"):
+        datasets.load_features("mvtec_resnet18_cable")
+
+
+@pytest.mark.parametrize("below", ["", "adbench"])
+def test_adbench_sets_come_in_the_order_of_their_names(tmp_path, monkeypatch, below):
+    save_labelled(tmp_path / below / "2_b.npz", y=[[1], [0], [0]])
+    save_labelled(tmp_path / below / "1_a.npz")
+    monkeypatch.setenv(_local.VARIABLE, str(tmp_path))
+    for sets in (datasets.load_adbench(), datasets.load_adbench(tmp_path)):
+        (first, X, y), (second, _, y_of_column) = sets
+        assert (first, second) == ("1_a", "2_b")
+        assert (X.shape, X.dtype) == ((3, 2), np.float32)
+        assert (list(y), list(y_of_column)) == ([1, -1, 1], [-1, 1, 1])
+
+
+def test_adbench_needs_a_folder_with_files_before_the_first_set_is_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"give it as .*SKLEARN_HRN_DATA"):
+        datasets.load_adbench()
+    with pytest.raises(FileNotFoundError, match=r"holds no \.npz files"):
+        datasets.load_adbench(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"y": [0, 1, 2]}, r"labels like \[0 1 2\]"),
+        ({"y": [-1, 1, 1]}, r"labels like \[-1 +1\]"),
+        ({"y": [0, 1]}, "2 labels"),
+        ({"X": np.zeros(3)}, r"shape \(3,\)"),
+    ],
+    ids=["three labels", "labels of 1 and -1", "too few labels", "one dimension"],
+)
+def test_an_adbench_file_of_another_layout_is_named(tmp_path, arrays, message):
+    save_labelled(tmp_path / "odd.npz", **arrays)
+    with pytest.raises(ValueError, match=r"odd\.npz has .*" + message):
+        list(datasets.load_adbench(tmp_path))
+
+
+def test_an_adbench_file_without_labels_is_named(tmp_path):
+    save_images(tmp_path / "mnist.npz", 28, 28)
+    with pytest.raises(ValueError, match=r"mnist\.npz holds .*X_train.* y \(1 for anomalies\)"):
+        list(datasets.load_adbench(tmp_path))
 
 
 @pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
@@ -168,7 +248,21 @@ def test_without_folder_and_network_the_error_says_what_to_do(fetch):
     with pytest.raises(OSError, match="SKLEARN_HRN_DATA") as error:
         fetch()
     is_download = fetch.__name__ not in NEEDS_A_COPY
-    assert ("download failed" in str(error.value)) == is_download
+    assert ("download failed (no route to host)" in str(error.value)) == is_download
+    assert re.search(r"\w\.(npz|mat|csv)", str(error.value))
+
+
+@pytest.mark.parametrize("cause", [ValueError("no such set"), HTTPException("broken off")])
+def test_what_a_server_refuses_or_breaks_off_is_a_failed_download(monkeypatch, cause):
+    monkeypatch.setattr(_images, "fetch_openml", raising(cause))
+    with pytest.raises(OSError, match=rf"download failed \({cause}\).*put mnist\.npz into"):
+        datasets.fetch_mnist()
+
+
+def test_without_pandas_a_download_says_so(monkeypatch):
+    monkeypatch.setattr(_images, "fetch_openml", raising(ImportError("No module named 'pandas'")))
+    with pytest.raises(ImportError, match=r"pip install pandas.*put mnist\.npz into"):
+        datasets.fetch_mnist()
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path, monkeypatch):
@@ -188,17 +282,66 @@ def test_the_environment_variable_names_a_folder(tmp_path, monkeypatch):
 def test_another_copy_is_read_with_a_warning(tmp_path, monkeypatch):
     save_images(tmp_path / "mnist.npz", 28, 28)
     monkeypatch.setattr(_local, "CHECKSUMS", {"mnist.npz": "0" * 64})
-    with pytest.warns(UserWarning, match="another copy"):
+    with pytest.warns(UserWarning, match="another copy") as warnings:
         datasets.fetch_mnist(data_home=tmp_path)
+    assert warnings[0].filename == __file__  # the caller's line, not one of ours
 
 
 REAL = os.environ.get(_local.VARIABLE)
 
 
+needs_real_files = pytest.mark.skipif(
+    not REAL, reason=f"{_local.VARIABLE} names no folder with the real files"
+)
+ROWS = {
+    "fetch_arrhythmia": (452, 274),
+    "fetch_dbpedia14": (5000,),
+    "fetch_cifar10": (50_000, 3072),
+    "fetch_emnist47": (37_820, 784),
+    "fetch_fashion_mnist": (60_000, 784),
+    "fetch_gtsrb32": (9600, 3072),
+    "fetch_kddcup99": (494_021, 118),
+    "fetch_mnist": (60_000, 784),
+    "fetch_thyroid": (3772, 6),
+}
+ANOMALIES = {"fetch_arrhythmia": 66, "fetch_kddcup99": 97_278, "fetch_thyroid": 93}
+
+
+@pytest.fixture
+def real_checksums(monkeypatch):
+    monkeypatch.setattr(_local, "CHECKSUMS", CHECKSUMS)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL, reason=f"{_local.VARIABLE} names no folder with the real files")
+@needs_real_files
 @pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
-def test_real_copies_are_those_of_the_published_figures(fetch, monkeypatch):
-    monkeypatch.undo()
-    assert fetch(data_home=REAL)
+def test_real_copies_are_those_of_the_published_figures(fetch, real_checksums):
+    data = fetch(data_home=REAL)
+    X = data.data if "data" in data else data.X_train
+    assert X.shape == ROWS[fetch.__name__]
+    if "target" in data:
+        assert np.sum(data.target == -1) == ANOMALIES[fetch.__name__]
+
+
+@pytest.mark.slow
+@needs_real_files
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize(
+    "name", [file[len("features/") : -len(".npz")] for file in CHECKSUMS if "features/" in file]
+)
+def test_real_features_are_those_of_the_published_figures(name, real_checksums):
+    data = datasets.load_features(name, data_home=REAL)
+    assert data.data.shape == (len(data.target), 512)
+    assert set(data.target) == {1, -1}
+
+
+@pytest.mark.slow
+@needs_real_files
+def test_real_adbench_sets_can_be_read():
+    names = set()
+    for name, X, y in datasets.load_adbench(REAL):
+        names.add(name)
+        assert len(X) == len(y) and np.isfinite(X).all()
+        assert set(y) == {1, -1}
+    assert len(names) >= 1

@@ -7,7 +7,7 @@ counts as guessing there: an AUC of 50 and the share of anomalies as average pre
 import numpy as np
 from scipy.stats import rankdata, studentized_range
 
-from ..datasets import resolve_data_home
+from ..datasets._tables import adbench_paths, labelled
 from . import protocol
 from .records import rst_table, spread
 
@@ -43,50 +43,37 @@ FAST = 3
 
 def add_arguments(parser):
     protocol.add_arguments(parser, PEERS)
-    parser.add_argument(
-        "--max-train", type=int, default=5000, metavar="N", help="training rows (default: 5000)"
-    )
-
-
-def files(data_home):
-    """The files of a folder, or of its folder `adbench`, by name."""
-    home = resolve_data_home(data_home)
-    if home is None:
-        raise ValueError(
-            "adbench needs a folder of ADBench files: give --data-home, or name it in the "
-            "environment variable SKLEARN_HRN_DATA."
-        )
-    home = home / "adbench" if (home / "adbench").is_dir() else home
-    found = sorted(home.glob("*.npz"))
-    if not found:
-        raise ValueError(
-            f"{home} holds no .npz files: give the folder of the ADBench files with --data-home."
-        )
-    return found
+    parser.add_argument("--max-train", type=int, default=1500, metavar="N", help="default: 1500")
+    parser.add_argument("--max-test", type=int, default=10_000, metavar="N", help="default: 10000")
 
 
 def load(dataset, data_home):
     """Rows in float32, and +1 for normal ones and -1 for anomalies."""
-    (file,) = (file for file in files(data_home) if file.stem == dataset)
-    with np.load(file) as arrays:
-        return arrays["X"].astype(np.float32), np.where(arrays["y"].ravel() == 1, -1, 1)
+    (path,) = (path for path in adbench_paths(data_home) if path.stem == dataset)
+    return labelled(path)
 
 
 def settings(args):
-    found = files(args.data_home)
+    found = adbench_paths(args.data_home)
     if args.fast:
         found = sorted(found, key=lambda file: file.stat().st_size)[:FAST]
     return [
-        {"dataset": file.stem, "method": method, "split": split, "max_train": args.max_train}
+        {
+            "dataset": file.stem,
+            "method": method,
+            "split": split,
+            "max_train": args.max_train,
+            "max_test": args.max_test,
+        }
         for file in found
         for split in range(1 if args.fast else args.splits)
         for method in protocol.methods_of(args, PEERS)
     ]
 
 
-def measure(dataset, method, split, max_train, data_home=None):
+def measure(dataset, method, split, max_train, max_test, data_home=None):
     X, y = load(dataset, data_home)
-    train, test = protocol.one_class_split(y, split, max_train)
+    train, test = protocol.one_class_split(y, split, max_train, max_test)
     try:
         return protocol.evaluate(method, split, X[train], X[test], y[test])
     except Exception as error:

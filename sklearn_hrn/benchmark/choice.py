@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from ..core.scoring import score_rows
+from ..datasets._tables import adbench_paths
 from ..model_selection import InlierKFold, shuffled_columns_score
 from ..recipes import make_hrn_pipeline
 from . import adbench, protocol
@@ -28,7 +29,7 @@ def add_arguments(parser):
 
 
 def settings(args):
-    files = adbench.files(args.data_home)
+    files = adbench_paths(args.data_home)
     if args.fast:
         files = sorted(files, key=lambda file: file.stat().st_size)[: adbench.FAST]
     return [

@@ -40,7 +40,7 @@ def methods_of(args, peers):
     return args.methods or [*OURS, *available(peers)]
 
 
-def one_class_split(y, split, max_train=None):
+def one_class_split(y, split, max_train=None, max_test=None):
     """A random half of the normal rows to train on; the other half and all anomalies to test on.
 
     Parameters
@@ -49,16 +49,20 @@ def one_class_split(y, split, max_train=None):
         +1 for normal rows, -1 for anomalies.
     split : int
         Seed.
-    max_train : int, default=None
-        Training rows at most.
+    max_train, max_test : int, default=None
+        Rows at most; those tested on are drawn at random.
 
     Returns
     -------
     train, test : ndarray of int
     """
-    normal = check_random_state(split).permutation(np.flatnonzero(y == 1))
+    rng = check_random_state(split)
+    normal = rng.permutation(np.flatnonzero(y == 1))
     half = len(normal) // 2
-    return normal[:half][:max_train], np.r_[normal[half:], np.flatnonzero(y == -1)]
+    test = np.r_[normal[half:], np.flatnonzero(y == -1)]
+    if max_test is not None and len(test) > max_test:
+        test = np.sort(rng.permutation(test)[:max_test])
+    return normal[:half][:max_train], test
 
 
 def evaluate(method, seed, X_train, X_test, y_test):

@@ -2,7 +2,7 @@
 
 Each fetcher first looks for a local copy, in ``data_home`` or else in the folder that the
 environment variable ``SKLEARN_HRN_DATA`` names; without one it downloads through scikit-learn from
-where users get the data, as far as there is such a place.
+where users get the data, as far as there is such a place (OpenML's files are read with pandas).
 """
 
 from ._images import (
@@ -13,8 +13,14 @@ from ._images import (
     fetch_mnist,
 )
 from ._local import resolve_data_home
-from ._tables import fetch_arrhythmia, fetch_kddcup99, fetch_thyroid
-from ._texts import fetch_dbpedia14
+from ._tables import (
+    fetch_arrhythmia,
+    fetch_dbpedia14,
+    fetch_kddcup99,
+    fetch_thyroid,
+    load_adbench,
+    load_features,
+)
 
 __all__ = [
     "fetch_arrhythmia",
@@ -26,5 +32,7 @@ __all__ = [
     "fetch_kddcup99",
     "fetch_mnist",
     "fetch_thyroid",
+    "load_adbench",
+    "load_features",
     "resolve_data_home",
 ]

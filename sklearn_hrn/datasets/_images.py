@@ -27,7 +27,7 @@ def fetch_mnist(*, data_home=None):
     """
     path = local_copy("mnist.npz", data_home)
     if path is None:
-        return _from_openml("mnist_784", 60_000, (28, 28, 1))
+        return _from_openml("mnist.npz", "mnist_784", 60_000, (28, 28, 1))
     return _from_npz(path)
 
 
@@ -47,7 +47,7 @@ def fetch_fashion_mnist(*, data_home=None):
     """
     path = local_copy("fashion_mnist.npz", data_home)
     if path is None:
-        return _from_openml("Fashion-MNIST", 60_000, (28, 28, 1))
+        return _from_openml("fashion_mnist.npz", "Fashion-MNIST", 60_000, (28, 28, 1))
     return _from_npz(path)
 
 
@@ -67,7 +67,7 @@ def fetch_cifar10(*, data_home=None):
     """
     path = local_copy("cifar10_jpeg.npz", data_home)
     if path is None:
-        data = _from_openml("CIFAR_10", 50_000, (32, 32, 3))
+        data = _from_openml("cifar10_jpeg.npz", "CIFAR_10", 50_000, (32, 32, 3))
         for part in ("X_train", "X_test"):
             # OpenML has the three colour planes one after the other.
             planes = data[part].reshape(-1, 3, 1024)
@@ -130,9 +130,9 @@ def _from_npz(path):
     return Bunch(**arrays, image_shape=(*shape, 1) if len(shape) == 2 else shape)
 
 
-def _from_openml(name, n_train, image_shape):
+def _from_openml(file_name, name, n_train, image_shape):
     """A data set whose first rows are the official training part."""
-    data = downloaded(fetch_openml, name, version=1, as_frame=False)
+    data = downloaded(file_name, fetch_openml, name, version=1, as_frame=False)
     X, y = data.data.astype(np.uint8), data.target.astype(np.int64)
     return Bunch(
         X_train=X[:n_train],

@@ -1,0 +1,446 @@
+"""One one-class head per class: a classifier that learns class after class and never forgets."""
+
+from copy import deepcopy
+from math import ceil
+from numbers import Number, Real
+from zlib import crc32
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from ._fitting import check_rows, draw_seeds, fit_models, intact_after_failure
+from .one_class import HRNOneClassClassifier
+from .thresholds import false_alarm_threshold
+
+__all__ = ["HRNContinualClassifier"]
+
+# Parameters that the classifier hands to its heads as they are.
+HEAD_PARAMETERS = (
+    "hidden_layer_sizes",
+    "reg_lambda",
+    "reg_exponent",
+    "learning_rate_init",
+    "momentum",
+    "batch_size",
+    "max_iter",
+    "max_updates",
+    "tol",
+    "n_estimators",
+    "device",
+    "verbose",
+)
+
+
+class HRNContinualClassifier(ClassifierMixin, BaseEstimator):
+    """Classifier of one-class heads, which learns new classes without touching the old ones.
+
+    Every class has a head of its own, an `HRNOneClassClassifier` that is trained on the rows of
+    that class alone. A row belongs to the class whose head scores it highest,
+
+        argmax_k f_k(x)                                                                 (Eq. 7)
+
+    which works because H-regularisation puts the scores of all heads on one scale. As no head ever
+    sees another class, classes can come in any order, together or one by one: the result is the
+    same, and nothing is forgotten.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Units of each hidden layer of a head.
+    reg_lambda, reg_exponent : float, default=0.1 and 12
+        Weight and exponent of the H-regularisation.
+    learning_rate_init, momentum : float, default=0.1 and 0.9
+        Of the stochastic gradient descent. The step of a head whose rows have a mean squared length
+        above one is divided by it, as the curvature of its loss grows with that: rows of any length
+        can be learned, though those of length one are learned best.
+    batch_size : int, default=100
+        Rows an update.
+    max_iter : int, default=100
+        Epochs a head.
+    max_updates : int, default=None
+        If given, the number of optimiser steps a head, in place of `max_iter`.
+    tol : float, default=0.0
+        Stop a head when its loss improves in an epoch by less than ``tol * (log 2 - loss)``.
+    n_estimators : int, default=1
+        Networks a head; its score is their mean.
+    reject_label : label, default=None
+        What `predict` answers for a row that no head accepts: a value of the kind of the labels,
+        which is not one of them. None always answers the best class.
+    false_alarm_rate : float, default=0.01
+        Share of the rows of a class that its head may fail to accept.
+    validation_fraction : float, default=0.0
+        Share of the rows of each class held out of training to place the threshold of its head,
+        with the guarantee of :func:`~sklearn_hrn.thresholds.false_alarm_threshold`. 0 places it on
+        the training rows, which score higher than fresh ones: more of those are then rejected than
+        wanted.
+    device : str, default="auto"
+        As of `HRNOneClassClassifier`.
+    random_state : int, RandomState instance or None, default=None
+        The seed of a head is a function of it and of the label. None and a RandomState draw a
+        number once, which is kept until the next `fit`.
+    verbose : int, default=0
+        As of `HRNOneClassClassifier`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels learned so far, sorted.
+    heads_ : dict of label to HRNOneClassClassifier
+        The heads; the `offset_` of each is the score above which it accepts a row.
+    seed_ : int
+        What `random_state` has given.
+    n_iter_ : int
+        Epochs of the head that was trained longest.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    HRNOneClassClassifier : A single head.
+    InstanceL2Normalizer : The instance normalisation that belongs in front.
+
+    Notes
+    -----
+    A head of d features and one hidden layer of h units takes ``4 h (d + 1)`` bytes, and as much
+    again for its momentum, by which it can be continued: 0.6 MB for 784-100-1. Learning a class
+    costs the same however many are known.
+
+    The method is the HCL of the paper's Table 7.
+
+    References
+    ----------
+    Hu, W., Wang, M., Qin, Q., Ma, J., and Liu, B. (2020). HRN: A holistic approach to one class
+    learning. Advances in Neural Information Processing Systems 33.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_hrn import HRNContinualClassifier, InstanceL2Normalizer
+    >>> X, digit = load_digits(return_X_y=True)
+    >>> X = InstanceL2Normalizer().fit_transform(X)
+    >>> classifier = HRNContinualClassifier(max_iter=20, random_state=0)
+    >>> for new in range(4):
+    ...     classifier = classifier.partial_fit(X[digit == new], digit[digit == new])
+    >>> classifier.classes_
+    array([0, 1, 2, 3])
+    >>> bool(classifier.score(X[digit < 4], digit[digit < 4]) > 0.9)
+    True
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
+        **{
+            name: HRNOneClassClassifier._parameter_constraints[name]
+            for name in (*HEAD_PARAMETERS, "random_state")
+        },
+        "reject_label": "no_validation",
+        "false_alarm_rate": [Interval(Real, 0, 0.5, closed="right")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        *,
+        reg_lambda=0.1,
+        reg_exponent=12,
+        learning_rate_init=0.1,
+        momentum=0.9,
+        batch_size=100,
+        max_iter=100,
+        max_updates=None,
+        tol=0.0,
+        n_estimators=1,
+        reject_label=None,
+        false_alarm_rate=0.01,
+        validation_fraction=0.0,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.reg_lambda = reg_lambda
+        self.reg_exponent = reg_exponent
+        self.learning_rate_init = learning_rate_init
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_updates = max_updates
+        self.tol = tol
+        self.n_estimators = n_estimators
+        self.reject_label = reject_label
+        self.false_alarm_rate = false_alarm_rate
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Forget everything, and learn all classes of y.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Class labels: numbers or text. Any value is a class, -1 as well.
+
+        Returns
+        -------
+        self : HRNContinualClassifier
+
+        Raises
+        ------
+        ValueError
+            For a parameter, a value of X or a label that is not allowed, or a class of one row.
+        """
+        return self._learn(X, y, None, anew=True)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None):
+        """Learn new classes, one or several; continue those that are known.
+
+        New classes leave the heads of all others as they are. More rows of a known class continue
+        the training of its head on these rows for another `max_iter` epochs (or `max_updates`
+        steps), and place its threshold anew; a head that is shown other rows than before drifts
+        towards them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        classes : array-like of labels, default=None
+            If given, the labels of y must be among them. They are not stored: `classes_` holds
+            what has been learned.
+
+        Returns
+        -------
+        self : HRNContinualClassifier
+
+        Raises
+        ------
+        ValueError
+            As by `fit`; all that was learned before is then still there.
+        """
+        return self._learn(X, y, classes, anew=not hasattr(self, "heads_"))
+
+    def forget(self, label):
+        """Remove a class.
+
+        Parameters
+        ----------
+        label : label
+            One of `classes_`, and not the last one.
+
+        Returns
+        -------
+        self : HRNContinualClassifier
+
+        Raises
+        ------
+        ValueError
+            If the class is not known, or the only one.
+        """
+        check_is_fitted(self)
+        heads = {known: head for known, head in self.heads_.items() if known != label}
+        if len(heads) == len(self.heads_) or not heads:
+            reason = "unknown" if heads else "the only one"
+            raise ValueError(
+                f"class {label!r} is {reason}; known are {self.classes_.tolist()}, of which one "
+                "must stay."
+            )
+        self.heads_, self.classes_ = heads, self.classes_[self.classes_ != label]
+        return self
+
+    def score_heads(self, X):
+        """The score of each head: the higher, the more normal for its class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes), float64
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        X = check_rows(self, X, reset=False)
+        return np.column_stack([head._score(X) for head in self._heads()])
+
+    def decision_function(self, X):
+        """The scores of the heads.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            As `score_heads`; of two classes, the score of the second minus that of the first.
+        """
+        scores = self.score_heads(X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X):
+        """The class whose head scores highest, or `reject_label` where no head accepts the row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        scores = self.score_heads(X)
+        labels = self.classes_[scores.argmax(axis=1)]
+        if self.reject_label is None:
+            return labels
+        is_accepted = (scores >= [head.offset_ for head in self._heads()]).any(axis=1)
+        return np.where(is_accepted, labels, _answers(self.classes_, self.reject_label)[-1])
+
+    def predict_proba(self, X):
+        """Softmax of the heads' scores over the spread of their training scores.
+
+        Their order is that of the scores, and a difference of one standard deviation within a class
+        is a ratio of e. It is not a calibrated probability, for which the heads would have to see
+        rows of other classes; :class:`sklearn.calibration.CalibratedClassifierCV` makes one from
+        labelled rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Of the known classes; rejection has no part in them.
+        """
+        scores = self.score_heads(X)
+        spread = np.mean([head.train_scores_.std() for head in self._heads()])
+        return softmax(scores / (spread if spread > 0 else 1.0), axis=1)
+
+    @property
+    def n_iter_(self):
+        """Epochs of the head that was trained longest."""
+        check_is_fitted(self)
+        return max(head.n_iter_ for head in self._heads())
+
+    def _heads(self):
+        return [self.heads_[label] for label in self.classes_.tolist()]
+
+    def _learn(self, X, y, classes, anew):
+        with intact_after_failure([self]):
+            X = check_rows(self, X, reset=anew)
+            rows = _rows_of_labels(X, y)
+            if anew:
+                self.seed_, self.heads_ = int(draw_seeds(self.random_state, 1)[0]), {}
+            labels = _sorted_labels([*self.heads_, *rows])
+            _answers(labels, self.reject_label)
+            if classes is not None and not set(rows) <= set(np.asarray(classes).tolist()):
+                unnamed = sorted(set(rows) - set(np.asarray(classes).tolist()))
+                raise ValueError(f"y holds {unnamed}, which are not in classes={classes!r}.")
+            known = [label for label in rows if label in self.heads_]
+            new = [label for label in rows if label not in self.heads_]
+            heads = dict(self.heads_)
+            for group in filter(None, (known, new)):
+                heads.update(self._train(group, X, rows))
+            self.heads_, self.classes_ = heads, labels
+        return self
+
+    def _train(self, labels, X, rows):
+        """Train the heads of some classes together; heads that continue do so as copies."""
+        heads, fit_rows, held_out = {}, [], {}
+        for label in labels:
+            seed = _seed_of_head(self.seed_, label)
+            head = deepcopy(self.heads_[label]) if label in self.heads_ else HRNOneClassClassifier()
+            heads[label] = head.set_params(
+                **{name: getattr(self, name) for name in HEAD_PARAMETERS},
+                contamination=self.false_alarm_rate,
+                warm_start=True,
+                random_state=seed,
+            )
+            squared_length = np.square(X[rows[label]], dtype=np.float64).sum(axis=1).mean()
+            head.learning_rate_init /= max(1.0, squared_length)
+            n_held_out = ceil(self.validation_fraction * len(rows[label]))
+            shuffled = np.random.default_rng(seed).permutation(rows[label])
+            held_out[label] = shuffled[:n_held_out]
+            fit_rows.append(np.sort(shuffled[n_held_out:]))
+            if len(fit_rows[-1]) < 2:
+                raise ValueError(
+                    f"class {label!r} has {len(fit_rows[-1])} row(s) to train on, of "
+                    f"{len(rows[label])} in y; at least 2 are needed."
+                )
+        fit_models(list(heads.values()), X, fit_rows)
+        for label, head in heads.items():
+            head.n_features_in_ = X.shape[1]
+            if self.validation_fraction > 0:
+                scores = head._score(X, held_out[label])
+                head.offset_ = false_alarm_threshold(scores, self.false_alarm_rate)
+        return heads
+
+
+def _rows_of_labels(X, y):
+    """label -> indices of its rows.
+
+    Raises
+    ------
+    ValueError
+        If y is missing, of another length than X, no labels, or of several kinds.
+    """
+    if y is None:
+        raise ValueError(
+            "HRNContinualClassifier requires y to be passed, but the target y is None: give a "
+            "class label for every row."
+        )
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(X, y)
+    labels = _sorted_labels(set(y.tolist()))
+    check_classification_targets(y)
+    return {label: np.flatnonzero(y == label) for label in labels.tolist()}
+
+
+def _sorted_labels(labels):
+    """Labels of one kind as a sorted array.
+
+    Raises
+    ------
+    ValueError
+        If some are text and others numbers, or if one is missing.
+    """
+    labels = list(labels)
+    kinds = {type(label).__name__ for label in labels if not isinstance(label, (str, Number))}
+    if kinds or len({isinstance(label, str) for label in labels}) > 1:
+        shown = sorted(map(repr, labels))[:6]
+        raise ValueError(
+            f"class labels must be all numbers or all text, but those given are {shown}."
+        )
+    return np.unique(labels)
+
+
+def _answers(labels, reject_label):
+    """The labels, and behind them what is answered for a row that no head accepts."""
+    if reject_label is None:
+        return labels
+    if reject_label in labels.tolist():
+        raise ValueError(
+            f"reject_label={reject_label!r} is the label of a class; give a value that is none of "
+            f"{labels.tolist()}."
+        )
+    _sorted_labels([*labels.tolist(), reject_label])
+    return np.array([*labels.tolist(), reject_label])
+
+
+def _seed_of_head(seed, label):
+    """A seed that does not depend on when, or beside what, a class is learned."""
+    if isinstance(label, Number) and label == int(label):
+        label = int(label)  # 1, 1.0 and True are one label
+    words = np.random.SeedSequence([seed, crc32(repr(label).encode())]).generate_state(1)
+    return int(words[0])
