@@ -59,8 +59,9 @@ class HRNContinualClassifier(ClassifierMixin, BaseEstimator):
         can be learned, though those of length one are learned best.
     batch_size : int, default=100
         Rows an update.
-    max_iter : int, default=100
-        Epochs a head.
+    max_iter : int, default=200
+        Epochs a head. On a tenth of MNIST's training rows, held out of the rest, accuracy was
+        96.8 % after 100, 96.9 after 200 and 96.8 after 400.
     max_updates : int, default=None
         If given, the number of optimiser steps a head, in place of `max_iter`.
     tol : float, default=0.0
@@ -152,7 +153,7 @@ class HRNContinualClassifier(ClassifierMixin, BaseEstimator):
         learning_rate_init=0.1,
         momentum=0.9,
         batch_size=100,
-        max_iter=100,
+        max_iter=200,
         max_updates=None,
         tol=0.0,
         n_estimators=1,

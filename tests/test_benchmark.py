@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 from scipy.io import savemat
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest
 
 from sklearn_hrn.benchmark import __main__ as command
-from sklearn_hrn.benchmark import adbench, choice, peers, protocol, records, speed, table2
+from sklearn_hrn.benchmark import adbench, choice, peers, protocol, records, speed, table2, table7
 
 
 def count_runs(tmp_path):
@@ -222,6 +223,39 @@ def test_table2_shows_both_conventions_beside_published_values(folder, capsys):
     assert "normal-class F1" in text
     assert "95.87" in text
     assert table2.PUBLISHED["TQM (paper)"] == (96.22, 75.27, 53.03)
+
+
+@pytest.mark.parametrize("method", table7.METHODS)
+def test_classes_are_learned_one_by_one_by_every_method(method, rng, monkeypatch):
+    centres = 3 * rng.normal(size=(6, 12))
+    X, y = np.repeat(centres, 40, axis=0) + rng.normal(size=(240, 12)), np.repeat(range(6), 40)
+    data = X[::2].astype(np.float32), y[::2], X[1::2].astype(np.float32), y[1::2]
+    monkeypatch.setattr(table7, "_data", lambda dataset, data_home: data)
+    figures = table7.measure("mnist", "paper", method, seed=0, tasks=None)
+    assert figures["accuracy"] > 100 / 6 + 20
+    if method != "joint logistic regression":
+        assert [k for k, _ in figures["curve"]] == [5, 6]
+    record = {
+        "settings": {
+            "dataset": "mnist",
+            "input": "paper",
+            "method": method,
+            "seed": 0,
+            "tasks": None,
+        },
+        "figures": figures,
+    }
+    assert f"{figures['accuracy']:.2f}" in table7.render([record])
+
+
+def test_streaming_lda_is_lda(rng):
+    X, y = rng.normal(size=(90, 4)) + np.repeat(np.eye(3, 4), 30, axis=0), np.repeat(range(3), 30)
+    learner = table7.StreamingLDA(0)
+    for label in (2, 0, 1):
+        learner.learn(X[y == label], label)
+    reference = LinearDiscriminantAnalysis(solver="lsqr").fit(X, y)
+    # They differ by the shrinkage of 1e-4, and in the divisor of the covariance.
+    assert (learner.predict(X) == reference.predict(X)).mean() > 0.98
 
 
 @pytest.mark.parametrize("part", ["epoch", "models", "scoring", "scaling"])

@@ -12,6 +12,7 @@ import pytest
 
 import sklearn_hrn
 from sklearn_hrn import exceptions
+from sklearn_hrn.benchmark import records
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
@@ -153,3 +154,17 @@ def test_the_changelog_tells_of_this_version():
     changelog = (ROOT / "docs" / "changelog.rst").read_text(encoding="utf-8")
     version = re.escape(sklearn_hrn.__version__)
     assert re.search(rf"^{version}( .*)?\n[-=]{{3,}}$", changelog, re.MULTILINE)
+
+
+RESULTS = sorted((ROOT / "docs" / "results").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_table_in_the_documentation_is_what_its_records_say(path):
+    from sklearn_hrn.benchmark.__main__ import TABLES
+
+    table = importlib.import_module(f"sklearn_hrn.benchmark.{TABLES[path.stem][0]}")
+    text = table.render(records.load(path))
+    assert path.with_suffix(".rst").read_text(encoding="utf-8").strip() == text.strip()
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.rst")]
+    assert any(f".. include:: results/{path.stem}.rst" in page for page in pages)

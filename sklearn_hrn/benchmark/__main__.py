@@ -10,6 +10,7 @@ from . import records
 TABLES = {
     "speed": ("speed", "time and memory, beside the floor, plain torch and peers"),
     "table2": ("table2", "tables of numbers: KDDCUP99, Thyroid, Arrhythmia"),
+    "table7": ("table7", "continual learning: MNIST, EMNIST-47, DBPedia-14"),
     "adbench": ("adbench", "any folder of ADBench files"),
     "choice": ("choice", "choosing parameters without labels, on ADBench files"),
 }
