@@ -21,7 +21,7 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", memory=None):
         - "tabular": columns of any kinds and units. ``"scale"`` gives every column a normal
           distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random Fourier
           features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to length one,
-          and ``"hrn"`` trains for 2000 updates, however many rows there are.
+          and ``"hrn"`` trains for 4000 updates, however many rows there are.
     random_state : int, RandomState instance or None, default=None
         Of all steps.
     device : str, default="auto"
@@ -69,7 +69,7 @@ def _tabular():
         ("scale", NormalScoreTransformer()),
         ("lift", FourierFeatures()),
         ("norm", InstanceL2Normalizer(center=None, copy=False)),
-        ("hrn", HRNOneClassClassifier(max_updates=2000)),
+        ("hrn", HRNOneClassClassifier(max_updates=4000)),
     ]
 
 

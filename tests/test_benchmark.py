@@ -11,7 +11,17 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest
 
 from sklearn_hrn.benchmark import __main__ as command
-from sklearn_hrn.benchmark import adbench, choice, peers, protocol, records, speed, table2, table7
+from sklearn_hrn.benchmark import (
+    adbench,
+    choice,
+    images,
+    peers,
+    protocol,
+    records,
+    speed,
+    table2,
+    table7,
+)
 
 
 def count_runs(tmp_path):
@@ -225,6 +235,41 @@ def test_table2_shows_both_conventions_beside_published_values(folder, capsys):
     assert table2.PUBLISHED["TQM (paper)"] == (96.22, 75.27, 53.03)
 
 
+@pytest.mark.parametrize("table", ["table1", "table3", "table5"])
+def test_images_are_measured_at_the_last_and_at_the_best_epoch(table, rng, tmp_path, capsys):
+    labels = np.arange(60) % 3
+    pictures = {
+        f"X_{part}": (100 * np.eye(3)[labels].repeat(3, axis=1) + 20 * rng.random((60, 9)))
+        .astype(np.uint8)
+        .reshape(60, 3, 3)
+        for part in ("train", "test")
+    }
+    np.savez(tmp_path / "mnist.npz", **pictures, y_train=labels, y_test=labels)
+    options = ("--dataset", "mnist", "--seeds", 2, "--epochs", 4, "--classes", 0, 2)
+    with pytest.warns(UserWarning, match="another copy"):
+        run_command(table, *options, "--data-home", tmp_path, "--output", tmp_path / "t.jsonl")
+    text = capsys.readouterr().out
+    runs = records.load(tmp_path / "t.jsonl")
+    variants = images.VARIANTS[table]
+    assert len(runs) == len(variants) * 2 * 2
+    assert all(variant in text for variant in variants)
+    assert all(r["figures"]["last"] <= r["figures"]["best"] for r in runs)
+    own = [r for r in runs if r["settings"]["variant"] == next(iter(variants))]
+    means = [
+        np.mean([r["figures"]["last"] for r in own if r["settings"]["seed"] == seed])
+        for seed in (0, 1)
+    ]
+    assert f"{np.mean(means):.2f} ± {np.std(means, ddof=1):.2f}" in text
+
+
+def test_noise_is_a_share_of_the_training_rows():
+    is_normal = np.arange(1000) < 400
+    rows = images._training_rows(is_normal, 0.2, seed=0)
+    assert (~is_normal[rows]).mean() == 0.2
+    assert is_normal[rows].sum() == 400
+    assert np.array_equal(images._training_rows(is_normal, 0.0, seed=0), np.arange(400))
+
+
 @pytest.mark.parametrize("method", table7.METHODS)
 def test_classes_are_learned_one_by_one_by_every_method(method, rng, monkeypatch):
     centres = 3 * rng.normal(size=(6, 12))
@@ -271,6 +316,17 @@ def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
     assert all(np.isfinite(value) and value > 0 for value in figures.values())
     text = speed.render([{"settings": {"part": part, **setting}, "figures": figures}])
     assert speed.RENDERED[part][0] in text
+
+
+def test_scaling_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is the extra [plot]")
+    setting = {"part": "scaling", "axis": "rows", "size": 1000}
+    runs = [
+        {"settings": {**setting, "size": size}, "figures": {"seconds": size / 1e5}}
+        for size in (1000, 10_000)
+    ]
+    speed.plot(runs, tmp_path / "scaling.png")
+    assert (tmp_path / "scaling.png").stat().st_size > 1000
 
 
 def test_a_folder_without_files_and_a_missing_result_are_told(tmp_path, monkeypatch):

@@ -9,6 +9,9 @@ from . import records
 # Table -> module and one line of help.
 TABLES = {
     "speed": ("speed", "time and memory, beside the floor, plain torch and peers"),
+    "table1": ("images", "every class of MNIST and Fashion-MNIST in turn"),
+    "table3": ("images", "ablations of loss, regularisation and normalisation on images"),
+    "table5": ("images", "other classes among the training images"),
     "table2": ("table2", "tables of numbers: KDDCUP99, Thyroid, Arrhythmia"),
     "table7": ("table7", "continual learning: MNIST, EMNIST-47, DBPedia-14"),
     "adbench": ("adbench", "any folder of ADBench files"),
@@ -59,6 +62,8 @@ def main(arguments=None):
             verbose=not args.quiet,
         )
     print(table.render(done))
+    if getattr(args, "plot", None):
+        table.plot(done, args.plot)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ SCALING = {
 def add_arguments(parser):
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="default: 7")
+    parser.add_argument("--plot", metavar="FILE", help="draw the part 'scaling' (matplotlib)")
 
 
 def settings(args):
@@ -360,3 +361,27 @@ RENDERED = {
         _row(("method",), "fit_seconds", "score_seconds", "auc", "megabytes"),
     ),
 }
+
+
+def plot(records, path):
+    """Seconds of an epoch against each size, on logarithmic axes, beside lines of slope one."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('--plot needs matplotlib: pip install "sklearn-hrn[plot]".') from error
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    for axis, axes in zip(SCALING, figure.subplots(1, len(SCALING), sharey=True), strict=True):
+        points = [
+            (r["settings"]["size"], r["figures"]["seconds"])
+            for r in records
+            if r["settings"].get("axis") == axis
+        ]
+        if not points:
+            continue
+        sizes, seconds = np.array(sorted(points)).T
+        axes.loglog(sizes, seconds, "o-", label="measured")
+        axes.loglog(sizes, seconds[-1] * sizes / sizes[-1], ":", color="grey", label="linear")
+        axes.set_xlabel(axis)
+    figure.axes[0].set_ylabel("seconds")
+    figure.axes[0].legend()
+    figure.savefig(path, dpi=120)
