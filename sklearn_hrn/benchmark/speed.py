@@ -12,12 +12,16 @@ from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
+from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
 
 from .. import datasets
 from .._fitting import fit_models
+from ..model_selection import InlierKFold
 from ..one_class import HRNOneClassClassifier
 from ..recipes import make_hrn_pipeline
+from ..search import HRNSearchCV
 from .peers import available, make_peer
 from .records import rst_table
 
@@ -49,6 +53,8 @@ def settings(args):
     repeats = 3 if args.fast else args.repeats
     found = [{"part": "epoch", "hidden": h, "repeats": repeats} for h in (100, 400, 1000)]
     found += [{"part": "models", "features": d, "repeats": repeats} for d in (6, 784)]
+    lengths = [2, 4] if args.fast else [10, 20, 50, 100]
+    found.append({"part": "search", "lengths": lengths, "repeats": 1 if args.fast else 3})
     found.append({"part": "scoring", "rows": 10_000, "features": FEATURES, "repeats": repeats})
     million = (10**4, 10**5) if args.fast else (10**5, 10**6)
     found += [{"part": "million", "rows": n, "features": 118} for n in million]
@@ -190,6 +196,23 @@ def _models(features, repeats, data_home=None):
     return figures
 
 
+def _search(lengths, repeats, data_home=None):
+    """Four penalties times some lengths over five folds of scikit-learn's digits."""
+    X, digit = load_digits(return_X_y=True)
+    y = np.where(digit == 0, 1, -1)
+    pipeline = make_hrn_pipeline("paper", random_state=0, device="cpu")
+    grid = {
+        "hrn__reg_lambda": [0.05, 0.1, 0.5, 1.0],
+        "hrn__max_iter": lengths,
+    }
+    how = {"scoring": "roc_auc", "cv": InlierKFold(5)}
+    searches = {"together": HRNSearchCV(pipeline, grid, **how)}
+    searches["one by one"] = GridSearchCV(pipeline, grid, **how)
+    seconds = _in_turns({name: partial(s.fit, X, y) for name, s in searches.items()}, repeats)
+    scores = [s.cv_results_["mean_test_score"] for s in searches.values()]
+    return seconds | {"largest_difference": float(np.abs(scores[0] - scores[1]).max())}
+
+
 def _scoring(rows, features, repeats, data_home=None):
     """Scoring against its two raw products in float64."""
     X = _rows(rows, features)
@@ -285,6 +308,7 @@ def _peak_megabytes():
 PARTS = {
     "epoch": _epoch,
     "models": _models,
+    "search": _search,
     "scoring": _scoring,
     "million": _million,
     "scaling": _scaling,
@@ -339,6 +363,11 @@ RENDERED = {
         "Sixteen models together, time over one after the other",
         ["features", "ratio"],
         _models_row,
+    ),
+    "search": (
+        "A search of four penalties times four lengths over five folds: HRNSearchCV, GridSearchCV",
+        ["together, s", "one by one, s", "largest difference of a mean score"],
+        _numbers("together", "one by one", "largest_difference", digits=4),
     ),
     "scoring": (
         "Scoring, milliseconds, and over the two raw products in float64",
