@@ -159,7 +159,7 @@ def test_the_changelog_tells_of_this_version():
 RESULTS = sorted((ROOT / "docs" / "results").glob("*.jsonl"))
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RESULTS, ids=[path.stem for path in RESULTS])
 def test_a_table_in_the_documentation_is_what_its_records_say(path):
     from sklearn_hrn.benchmark.__main__ import TABLES
 
