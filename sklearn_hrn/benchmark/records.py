@@ -63,7 +63,7 @@ def run(measure, settings, path, *, data_home=None, n_jobs=1, verbose=1):
     progress = Progress(len(pending), verbose, unit="run")
     jobs = (delayed(_timed)(measure, s, data_home) for s in pending)
     try:
-        for record in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs):
+        for record in Parallel(n_jobs=n_jobs, return_as="generator")(jobs):
             _append(path, record)
             progress.update()
     finally:
