@@ -9,6 +9,7 @@ import pytest
 from scipy.io import savemat
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest
+from sklearn.utils import Bunch
 
 from sklearn_hrn.benchmark import __main__ as command
 from sklearn_hrn.benchmark import (
@@ -20,6 +21,8 @@ from sklearn_hrn.benchmark import (
     records,
     speed,
     table2,
+    table4,
+    table6,
     table7,
 )
 
@@ -268,6 +271,69 @@ def test_noise_is_a_share_of_the_training_rows():
     assert (~is_normal[rows]).mean() == 0.2
     assert is_normal[rows].sum() == 400
     assert np.array_equal(images._training_rows(is_normal, 0.0, seed=0), np.arange(400))
+
+
+def test_frozen_features_are_compared_by_group(monkeypatch, rng):
+    X = np.r_[rng.normal(size=(60, 6)) + 3, rng.normal(size=(9, 6))].astype(np.float32)
+    y = np.r_[np.ones(60), -np.ones(9)].astype(int)
+    data = {"data": X, "target": y}
+    monkeypatch.setattr(table4.datasets, "load_features", lambda name, data_home: data)
+    made = []
+    for dataset in (*table4.GROUPS["MVTec-AD, 15 categories"][:2], table4.CIFAR10[0]):
+        for method in ("HRN, length one", "nearest neighbours, length one"):
+            given = {"dataset": dataset, "method": method, "split": 0}
+            made.append({"settings": given, "figures": table4.measure(**given)})
+    assert all(50 < record["figures"]["auc"] <= 100 for record in made)
+    for record, auc in zip(made, (70, 80, 90, 60, 100, 100), strict=True):
+        record["figures"]["auc"] = auc
+    lines = table4.render(made).splitlines()
+    assert ["HRN,", "length", "one", "100.00", "80.00"] in [line.split() for line in lines]
+    assert ["nearest", "neighbours,", "length", "one", "100.00", "70.00"] in [
+        line.split() for line in lines
+    ]
+
+
+def test_an_attacked_image_is_not_compared_with_its_original():
+    normal = np.array([5.0, 1.0, 3.0])
+    # The first loses to its own original alone, the second is level with one of two others.
+    assert table6.paired_auc(normal, np.array([4.0, 3.0]), np.array([0, 1])) == 1.5 / 4
+
+
+def test_an_attack_fools_the_classifier_and_is_kept(monkeypatch, tmp_path, rng):
+    pytest.importorskip("foolbox", reason="foolbox is the extra [attack]")
+    y = np.repeat([table6.STOP, 3], 30)
+    # Stop signs are dark, the others are bright.
+    X = np.clip(rng.normal(60 + 120 * (y == 3)[:, None], 10, size=(60, 3072)), 0, 255)
+    data = Bunch(X_train=X, y_train=y, X_test=X, y_test=y)
+    monkeypatch.setattr(table6.datasets, "fetch_gtsrb32", lambda data_home: data)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    _, test, originals, attacked, accuracy = table6.attacked_stop_signs(5, 4)
+    classifier = table6._classifier(None)
+    assert accuracy == 1
+    assert (table6.predict(classifier, test[originals]) == table6.STOP).all()
+    assert (table6.predict(classifier, attacked) != table6.STOP).all()
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+    monkeypatch.setattr(table6, "attack", None)
+    table6.attacked_stop_signs.cache_clear()
+    assert np.array_equal(table6.attacked_stop_signs(5, 4)[3], attacked)
+
+
+def test_attacked_stop_signs_are_scored_by_every_method(monkeypatch, rng):
+    sign, noise = rng.uniform(size=3072), rng.uniform(size=(65, 3072))
+    signs, attacked = np.split((0.7 * sign + 0.3 * noise).astype(np.float32), [60])
+    attacked = attacked[:, ::-1].copy()
+    data = signs[:40], signs[40:], np.arange(5), attacked, 0.95
+    monkeypatch.setattr(table6, "attacked_stop_signs", lambda *arguments: data)
+    made = []
+    for method in (table6.HRN, "nearest neighbours"):
+        given = {"method": method, "input": "divide, centre", "budget": 100, "seed": 0}
+        given["n_attacked"] = 5
+        made.append({"settings": given, "figures": table6.measure(**given)})
+        assert made[-1]["figures"]["auc"] > 90
+    text = table6.render(made)
+    assert "95.0 % of all signs" in text
+    assert "95.4" in text
 
 
 @pytest.mark.parametrize("method", table7.METHODS)

@@ -13,6 +13,8 @@ TABLES = {
     "table3": ("images", "ablations of loss, regularisation and normalisation on images"),
     "table5": ("images", "other classes among the training images"),
     "table2": ("table2", "tables of numbers: KDDCUP99, Thyroid, Arrhythmia"),
+    "table4": ("table4", "frozen features of a pre-trained network"),
+    "table6": ("table6", "stop signs under an adversarial attack"),
     "table7": ("table7", "continual learning: MNIST, EMNIST-47, DBPedia-14"),
     "adbench": ("adbench", "any folder of ADBench files"),
     "choice": ("choice", "choosing parameters without labels, on ADBench files"),
