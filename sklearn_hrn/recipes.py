@@ -18,10 +18,10 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", memory=None):
     kind : {"paper", "tabular"}
         - "paper": the method as published, for images and other rows of many like features:
           instance normalisation ``"norm"`` and the classifier ``"hrn"``.
-        - "tabular": columns of any kinds and units. ``"scale"`` gives every column a normal
-          distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random Fourier
-          features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to length one,
-          and ``"hrn"`` trains for 4000 updates, however many rows there are.
+        - "tabular": columns of any kinds and units. ``"scale"`` brings every column halfway to a
+          normal distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
+          Fourier features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to
+          length one, and ``"hrn"`` trains for 4000 updates, however many rows there are.
     random_state : int, RandomState instance or None, default=None
         Of all steps.
     device : str, default="auto"

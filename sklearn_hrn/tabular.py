@@ -32,21 +32,28 @@ NOVEL = 1e-6
 
 
 class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Normal scores of each column, linear beyond the range of the training rows.
+    """Normal scores of each column, blended with its z-score and linear beyond the training range.
 
     A value becomes the normal quantile of its mid-rank among the training rows (van der Waerden
-    scores), and the column is then scaled to mean zero and variance one: skew, heavy tails and
-    units are gone, and ties stay together. In contrast to
-    :class:`sklearn.preprocessing.QuantileTransformer`, a value outside the training range is not
-    put at the end of it but moves on, by one for each standard deviation, and a value other than
-    the only one of a constant column gets +-5. For a detector both say more than the rest.
+    scores), a line between few quantiles of the column: skew and heavy tails are gone, and ties
+    stay together. The mean of that and of the z-score is then brought to mean zero and variance
+    one. Normal scores alone close the gaps between clusters, where anomalies may lie; z-scores
+    alone leave a skewed column with nearly all rows in one place.
+
+    In contrast to :class:`sklearn.preprocessing.QuantileTransformer`, a value outside the training
+    range is not put at the end of it but moves on, by one for each standard deviation, and a value
+    other than the only one of a constant column gets +-5. For a detector both say more than the
+    rest.
 
     Parameters
     ----------
-    n_quantiles : int, default=100
-        Values kept of each column, at most; between them scores are interpolated.
+    n_quantiles : int, default=5
+        Distinct values kept of each column, from the lowest to the highest; between them normal
+        scores are interpolated.
+    linear : float, default=0.5
+        Share of the z-score: 0 is the normal score alone, 1 the z-score.
     subsample : int, default=10_000
-        Rows, drawn at random, from which ranks are taken where there are more.
+        Rows, drawn at random, from which quantiles and deviations are taken where there are more.
     random_state : int, RandomState instance or None, default=None
         Of the rows drawn.
 
@@ -72,27 +79,29 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     >>> X = np.array([[1.0, 0.0], [10.0, 0.0], [100.0, 0.0]])
     >>> scores = NormalScoreTransformer().fit(X)
     >>> scores.transform(X).round(2)
-    array([[-1.22,  0.  ],
-           [ 0.  ,  0.  ],
-           [ 1.22,  0.  ]])
+    array([[-1.04,  0.  ],
+           [-0.31,  0.  ],
+           [ 1.35,  0.  ]])
     >>> scores.transform([[190.0, 1.0]]).round(2)
-    array([[3.24, 5.  ]])
+    array([[3.36, 5.  ]])
     """
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "n_quantiles": [Interval(Integral, 2, None, closed="left")],
+        "linear": [Interval(Real, 0, 1, closed="both")],
         "subsample": [Interval(Integral, 2, None, closed="left")],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_quantiles=100, *, subsample=10_000, random_state=None):
+    def __init__(self, n_quantiles=5, *, linear=0.5, subsample=10_000, random_state=None):
         self.n_quantiles = n_quantiles
+        self.linear = linear
         self.subsample = subsample
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Learn the ranks of the values of each column.
+        """Learn the scores of some values of each column.
 
         Parameters
         ----------
@@ -110,7 +119,7 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             X = X[rows]
         if len(X) > self.subsample:
             X = X[check_random_state(self.random_state).permutation(len(X))[: self.subsample]]
-        knots = [_knots(column.astype(np.float64), self.n_quantiles) for column in X.T]
+        knots = [_knots(column, self.n_quantiles, self.linear) for column in X.T]
         self.quantiles_, self.scores_ = map(list, zip(*knots, strict=True))
         return self
 
@@ -139,21 +148,30 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         return tags
 
 
-def _knots(column, n_quantiles):
+def _knots(column, n_quantiles, linear):
     """Values and scores between which a column is interpolated."""
-    values, counts = np.unique(column, return_counts=True)
+    values, counts = np.unique(column.astype(np.float64), return_counts=True)
     if len(values) == 1:
         step = NOVEL * max(abs(values[0]), np.finfo(np.float32).tiny)
         return values + step * np.array([-2, -1, 1, 2]), NOVELTY * np.array([-1.0, 0, 0, 1])
-    scores = ndtri((np.cumsum(counts) - counts / 2) / len(column))
-    mean = np.average(scores, weights=counts)
-    scores = (scores - mean) / np.sqrt(np.average((scores - mean) ** 2, weights=counts))
-    if len(values) > n_quantiles:
-        kept = np.linspace(0, len(values) - 1, n_quantiles).astype(int)
-        values, scores = values[kept], scores[kept]
+
+    def standardized(scores):
+        """At the kept values, so that the training rows have mean zero and variance one."""
+        of_rows = np.interp(values, values[kept], scores)
+        mean = np.average(of_rows, weights=counts)
+        return (scores - mean) / np.sqrt(np.average((of_rows - mean) ** 2, weights=counts))
+
+    # Relative to the largest one, so that no square overflows.
+    largest = np.abs(values).max()
+    relative = values / largest
+    deviation = np.sqrt(np.cov(relative, fweights=counts, ddof=0)) * largest
+    kept = np.unique(np.linspace(0, len(values) - 1, n_quantiles).astype(int))
+    normal = ndtri((np.cumsum(counts) - counts / 2) / len(column))[kept]
+    z = standardized(relative[kept])
+    scores = standardized((1 - linear) * standardized(normal) + linear * z)
     ends = np.array([-REACH, REACH])
-    reach = values[[0, -1]] + ends * column.std()
-    return np.insert(reach, 1, values), np.insert(scores[[0, -1]] + ends, 1, scores)
+    reach = values[[0, -1]] + ends * deviation
+    return np.insert(reach, 1, values[kept]), np.insert(scores[[0, -1]] + ends, 1, scores)
 
 
 class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -171,7 +189,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     Parameters
     ----------
-    n_components : int, default=500
+    n_components : int, default=1000
         Number of features D.
     gammas : array-like of float, default=(0.25, 1.0, 4.0)
         Widths :math:`\gamma` of the kernels, in units of one over the number of columns times the
@@ -207,7 +225,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     >>> import numpy as np
     >>> from sklearn_hrn import FourierFeatures
     >>> X = np.array([[0.0, 1.0], [2.0, 3.0], [2.1, 3.0]])
-    >>> Z = FourierFeatures(1000, random_state=0).fit_transform(X)
+    >>> Z = FourierFeatures(random_state=0).fit_transform(X)
     >>> Z.shape
     (3, 1000)
     >>> bool(Z[1] @ Z[2] > Z[0] @ Z[1])
@@ -220,7 +238,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_components=500, *, gammas=(0.25, 1.0, 4.0), random_state=None):
+    def __init__(self, n_components=1000, *, gammas=(0.25, 1.0, 4.0), random_state=None):
         self.n_components = n_components
         self.gammas = gammas
         self.random_state = random_state

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_hrn import FourierFeatures, NormalScoreTransformer
 
@@ -90,11 +91,19 @@ def skewed():
 
 
 def test_columns_get_mean_zero_and_variance_one(skewed):
-    scores = NormalScoreTransformer(n_quantiles=1000).fit_transform(skewed)
+    scores = NormalScoreTransformer().fit_transform(skewed)
     assert np.allclose(scores.mean(axis=0), 0, atol=1e-12)  # float64 rounding
     assert np.allclose(scores.var(axis=0), 1, atol=1e-12)
+
+
+def test_the_ends_of_the_blend_are_normal_scores_and_z_scores(skewed):
+    z = NormalScoreTransformer(linear=1.0).fit_transform(skewed)
+    assert np.allclose(z, StandardScaler().fit_transform(skewed))
+    scores = NormalScoreTransformer(n_quantiles=1000, linear=0.0).fit_transform(skewed)
     # A column without ties has the quantiles of the normal distribution.
     assert abs(np.quantile(scores[:, 0], 0.975) - 1.96) < 0.05
+    half = NormalScoreTransformer(n_quantiles=1000).fit_transform(skewed)
+    assert np.allclose(half, StandardScaler().fit_transform(z + scores))
 
 
 def test_scores_keep_the_order_and_the_ties(skewed):
@@ -104,8 +113,8 @@ def test_scores_keep_the_order_and_the_ties(skewed):
     assert len(np.unique(scores[:, 2])) == 3
 
 
-def test_scores_do_not_depend_on_a_monotone_change_of_units(skewed):
-    kept_all = NormalScoreTransformer(n_quantiles=1000)
+def test_normal_scores_do_not_depend_on_a_monotone_change_of_units(skewed):
+    kept_all = NormalScoreTransformer(n_quantiles=1000, linear=0.0)
     assert np.allclose(
         kept_all.fit_transform(skewed[:, :1]), kept_all.fit_transform(np.log(skewed[:, :1]))
     )
@@ -143,6 +152,14 @@ def test_anomalies_have_no_part_in_the_ranks(skewed):
     scores = NormalScoreTransformer().fit(skewed, y).transform(skewed)
     alone = NormalScoreTransformer().fit(skewed[:200]).transform(skewed)
     assert np.array_equal(scores, alone)
+
+
+def test_the_largest_numbers_do_not_overflow(skewed):
+    largest = 1e305 * (skewed / skewed.max(axis=0))
+    assert np.allclose(
+        NormalScoreTransformer().fit_transform(largest),
+        NormalScoreTransformer().fit_transform(skewed),
+    )
 
 
 def test_float32_stays_float32(skewed):

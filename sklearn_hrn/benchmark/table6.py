@@ -10,11 +10,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from joblib import hash as digest
 from sklearn.datasets import get_data_home
-from torch import nn
-from torch.nn.functional import cross_entropy
 
 from .. import datasets
 from ..one_class import HRNOneClassClassifier
@@ -129,6 +126,10 @@ def attacked_stop_signs(budget, n_attacked, data_home=None):
 @cache
 def _classifier(data_home):
     """A small convolutional network of 43 classes, in evaluation mode."""
+    import torch
+    from torch import nn
+    from torch.nn.functional import cross_entropy
+
     data = datasets.fetch_gtsrb32(data_home=data_home)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(CLASSIFIER_SEED)
@@ -156,14 +157,18 @@ def _classifier(data_home):
     return classifier.eval()
 
 
-@torch.no_grad()
 def predict(classifier, X):
     """Classes (n,) of images (n, 3072)."""
-    return torch.cat([classifier(part).argmax(1) for part in _as_images(X).split(500)]).numpy()
+    import torch
+
+    with torch.no_grad():
+        return torch.cat([classifier(part).argmax(1) for part in _as_images(X).split(500)]).numpy()
 
 
 def attack(classifier, X, budget):
     """Images (n, 3072) near those of X that the classifier takes for other signs."""
+    import torch
+
     try:
         import foolbox
     except ImportError as error:
@@ -182,6 +187,8 @@ def attack(classifier, X, budget):
 
 
 def _as_images(X):
+    import torch
+
     return torch.from_numpy(X).reshape(-1, 32, 32, 3).permute(0, 3, 1, 2)
 
 
