@@ -1,6 +1,7 @@
 """HRN: one-class learning with holistic regularisation, as scikit-learn estimators."""
 
 from .continual import HRNContinualClassifier
+from .feature_extraction import PatchDictionary, TorchFeatures
 from .model_selection import (
     InlierKFold,
     InlierShuffleSplit,
@@ -29,6 +30,8 @@ __all__ = [
     "InstanceStandardizer",
     "NormalScoreTransformer",
     "OneClassPipeline",
+    "PatchDictionary",
+    "TorchFeatures",
     "make_hrn_pipeline",
     "shuffled_columns_score",
     "to_inlier_labels",

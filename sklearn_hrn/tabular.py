@@ -20,7 +20,7 @@ from ._labels import normal_rows
 __all__ = ["FourierFeatures", "NormalScoreTransformer"]
 
 # Bytes of the products of one block of rows.
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**22
 
 # Standard deviations beyond the training range at which a score stops growing.
 REACH = 100

@@ -8,6 +8,7 @@ from unittest import SkipTest
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -19,14 +20,25 @@ def seeded():
     return sklearn_hrn.HRNOneClassClassifier(random_state=0)
 
 
+class AbsoluteValues(torch.nn.Module):
+    """A module that takes rows of any length."""
+
+    def forward(self, x):
+        return x.abs()
+
+
 # Arguments of the estimators that cannot be made without any; all others are checked as they come.
 REQUIRED_ARGUMENTS = {
     "ConformalOutlierDetector": lambda: {"estimator": seeded()},
     "OneClassPipeline": lambda: {
         "steps": [("norm", sklearn_hrn.InstanceL2Normalizer()), ("hrn", seeded())]
     },
+    "TorchFeatures": lambda: {"module": AbsoluteValues()},
     "HRNSearchCV": lambda: {"estimator": seeded(), "param_grid": {"reg_lambda": [0.1, 0.3]}},
 }
+
+# Those that take rows of any length only when told how: as images of height one.
+FITTING_ARGUMENTS = {"PatchDictionary": lambda: {"image_shape": (1, -1, 1), "n_words": 5}}
 
 # What scikit-learn needs before it skips no check: pandas, and the array API switched on.
 NOTHING_TO_SKIP = (
@@ -44,7 +56,7 @@ def public_estimators():
 
 
 def instance(estimator_class):
-    arguments = REQUIRED_ARGUMENTS.get(estimator_class.__name__, dict)()
+    arguments = (REQUIRED_ARGUMENTS | FITTING_ARGUMENTS).get(estimator_class.__name__, dict)()
     return estimator_class(**arguments)
 
 
@@ -72,6 +84,12 @@ def test_the_main_estimators_are_discovered():
 def test_arguments_are_given_only_to_estimators_that_require_them(name):
     with pytest.raises(TypeError, match="required"):
         getattr(sklearn_hrn, name)()
+
+
+@pytest.mark.parametrize("name", FITTING_ARGUMENTS)
+def test_arguments_are_given_only_to_estimators_that_need_them_to_fit(name, rng):
+    with pytest.raises(ValueError, match="give image_shape"):
+        getattr(sklearn_hrn, name)().fit(rng.normal(size=(20, 5)))
 
 
 @pytest.mark.parametrize("estimator_class", public_estimators(), ids=lambda c: c.__name__)

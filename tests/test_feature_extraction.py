@@ -1,0 +1,149 @@
+"""Features of images: words of patches and where they are, and the output of a frozen module."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from sklearn_hrn import PatchDictionary, TorchFeatures, feature_extraction
+from sklearn_hrn.feature_extraction import FLAT, resolve_image_shape
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits(return_X_y=True)[0][:300]
+
+
+def quick(**parameters):
+    return PatchDictionary(**{"n_words": 12, "patch_size": 3, "random_state": 0, **parameters})
+
+
+# Shapes
+
+
+@pytest.mark.parametrize(
+    ("given", "n_features", "shape"),
+    [
+        (None, 784, (28, 28, 1)),
+        (None, 3072, (32, 32, 3)),
+        (None, 1, (1, 1, 1)),
+        ((4, 6), 24, (4, 6, 1)),
+        ([4, 2, 3], 24, (4, 2, 3)),
+        ((1, -1, 1), 10, (1, 10, 1)),
+    ],
+)
+def test_the_shape_of_images_is_inferred_or_taken(given, n_features, shape):
+    assert resolve_image_shape(given, n_features) == shape
+
+
+@pytest.mark.parametrize(
+    "given", [None, (4, 6), (5, -1), (-1, -1), (0, -1), (24,), (1, 1, 1, 24), (-4, -6)]
+)
+def test_a_shape_that_does_not_fit_is_refused(given):
+    with pytest.raises(ValueError, match="image_shape="):
+        resolve_image_shape(given, 26 if given != (24,) else 24)
+
+
+# Words
+
+
+def test_words_are_free_of_their_mean_and_of_length_one(digits):
+    words = quick().fit(digits).words_.reshape(12, -1)
+    assert np.allclose(words.mean(axis=1), 0, atol=1e-12)
+    assert np.allclose(np.linalg.norm(words, axis=1), 1)
+
+
+def test_features_are_mean_rectified_correlations(rng):
+    X = rng.random((5, 6 * 7 * 2))
+    fitted = quick(image_shape=(6, 7, 2), grid=2).fit(X)
+    images = X.reshape(5, 6, 7, 2) / fitted.scale_
+    responses = np.zeros((5, 12, 4, 5))
+    for row in range(4):
+        for column in range(5):
+            patches = images[:, row : row + 3, column : column + 3]
+            deviation = np.sqrt(patches.var(axis=(1, 2, 3)) + FLAT)[:, None]
+            products = np.einsum("nijc,kijc->nk", patches, fitted.words_)
+            responses[:, :, row, column] = np.maximum(products, 0) / (deviation * np.sqrt(18))
+    # Parts of a grid over five places overlap in the middle one.
+    parts = [
+        [responses[:, :, a, b].mean(axis=(2, 3)) for b in (slice(3), slice(2, 5))]
+        for a in (slice(2), slice(2, 4))
+    ]
+    expected = np.moveaxis(np.array(parts), (0, 1), (2, 3)).reshape(5, -1)
+    assert np.allclose(fitted.transform(X), expected, atol=1e-5)  # float32
+
+
+def test_the_scale_of_pixels_does_not_matter(digits):
+    small, large = (quick().fit_transform(scale * digits) for scale in (1 / 16, 255 / 16))
+    assert np.allclose(small, large, atol=1e-5)  # float32
+
+
+def test_more_light_does_not_matter(digits):
+    fitted = quick().fit(digits)
+    assert np.allclose(fitted.transform(digits), fitted.transform(digits + 7), atol=1e-4)
+
+
+def test_blocks_of_images_make_no_difference(digits, monkeypatch):
+    fitted = quick().fit(digits)
+    whole = fitted.transform(digits)
+    monkeypatch.setattr(feature_extraction, "BLOCK_BYTES", 7 * 12 * 64 * 4)
+    assert np.allclose(fitted.transform(digits), whole, atol=1e-6)  # float32
+
+
+def test_anomalies_have_no_part_in_the_words(digits):
+    y = np.where(np.arange(300) < 200, 1, -1)
+    assert np.array_equal(quick().fit(digits, y).words_, quick().fit(digits[:200]).words_)
+
+
+def test_a_seed_fixes_the_words(digits):
+    assert np.array_equal(quick().fit(digits).words_, quick().fit(digits).words_)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_images_without_contrast_get_features_of_zero(value):
+    fitted = quick().fit(np.full((20, 64), value))
+    assert np.abs(fitted.transform(np.full((2, 64), value))).max() < 1e-3
+    assert np.isfinite(fitted.transform(np.eye(64)[:3])).all()
+
+
+def test_a_patch_is_at_most_the_image_and_names_follow_the_class(digits):
+    fitted = quick(patch_size=50, grid=3).fit(digits)
+    assert fitted.words_.shape == (12, 8, 8, 1)
+    assert fitted.transform(digits).shape == (300, 12)
+    assert list(fitted.get_feature_names_out()[:2]) == ["patchdictionary0", "patchdictionary1"]
+
+
+def test_float32_rows_and_features_of_float32(digits):
+    Z = quick().fit_transform(digits.astype(np.float32))
+    assert Z.dtype == np.float32
+    assert 0 <= Z.min() <= Z.max() <= 1
+
+
+# A frozen module
+
+
+def test_the_output_of_a_module_batch_by_batch(rng):
+    X = rng.random((11, 2 * 4 * 3))
+    module = torch.nn.Conv2d(3, 2, 2)
+    features = TorchFeatures(module, image_shape=(2, 4, 3), batch_size=4, device="cpu")
+    images = torch.from_numpy(X.astype(np.float32).reshape(11, 2, 4, 3)).permute(0, 3, 1, 2)
+    expected = module(images).detach().flatten(1).numpy()
+    assert np.allclose(features.fit_transform(X), expected, atol=1e-6)  # float32
+    assert len(features.get_feature_names_out()) == 6
+
+
+def test_the_module_given_stays_as_it_is(rng):
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Dropout(0.5)).double()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    features = TorchFeatures(module.float(), device="cpu").fit(rng.random((5, 4)))
+    X = rng.random((50, 4))
+    assert np.array_equal(features.transform(X), features.transform(X))
+    assert module.training
+    assert all(torch.allclose(before[n], v.double()) for n, v in module.state_dict().items())
+
+
+def test_what_is_no_module_is_refused(rng):
+    with pytest.raises(TypeError, match="is needed, whose weights"):
+        TorchFeatures(len).fit(rng.random((5, 4)))
+    with pytest.raises(ValueError, match="image_shape="):
+        TorchFeatures(torch.nn.ReLU(), image_shape=(3, 3)).fit(rng.random((5, 4)))
