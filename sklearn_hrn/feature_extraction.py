@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from math import isqrt
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import (
@@ -27,10 +27,13 @@ BLOCK_BYTES = 2**25
 # Patches from which the words are learned.
 N_PATCHES = 60_000
 
-# Variances of a patch, in units of that of all training pixels: this much is added, so that noise
-# is not blown up to full contrast, and patches below have no say in the words.
+# Added to the variance of a patch, in units of that of all training pixels: noise is not blown up
+# to full contrast.
 FLAT = 0.01
-CONTRAST = 0.05
+
+# Added to the variances along which patches are whitened.
+RIDGE = 0.1
+
 # Of float32: pixels that spread over less are all alike.
 ROUNDING = 1e-7
 
@@ -38,10 +41,14 @@ ROUNDING = 1e-7
 class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """How much of each word of a dictionary of patches is in each part of an image.
 
-    The words are k-means centres of patches of the training images, each patch freed of its mean
-    and brought to one contrast. The response of a word at a place is its correlation with the patch
-    there, and zero if that is negative; features are the mean responses over the parts of a grid.
-    On digits a detector sees strokes in this way rather than pixels.
+    A patch is freed of its mean, brought to one contrast, and whitened; the words are k-means
+    centres of such patches of the training images, of length one. The response of word w to patch
+    p of d values is
+
+        max(0, w . p / sqrt(d) - threshold),
+
+    which is zero for most words; features are the mean responses over the parts of a grid. A
+    detector of digits sees strokes in this way rather than pixels.
 
     Rows are flattened images, channels last, of any scale: 0 to 1 and 0 to 255 give the same
     features.
@@ -52,6 +59,8 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Words of the dictionary.
     patch_size : int, default=7
         Height and width of a patch, at most those of the image.
+    threshold : float, default=0.2
+        What a response must exceed.
     grid : int, default=4
         Parts of an image in each direction.
     image_shape : tuple of int, default=None
@@ -63,7 +72,10 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     Attributes
     ----------
     words_ : ndarray of shape (n_words, height, width, channels)
-        Patches of mean zero and length one. There are no more of them than distinct patches.
+        The words, whitening included: filters of patches that are mean-free and of one contrast.
+        There are no more of them than distinct patches.
+    bias_ : ndarray of shape (n_words,)
+        Responses to the mean patch, which whitening takes away.
     scale_ : float
         Standard deviation of the pixels of training patches, the unit of contrast.
     image_shape_ : tuple of int
@@ -97,14 +109,25 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "n_words": [Interval(Integral, 1, None, closed="left")],
         "patch_size": [Interval(Integral, 1, None, closed="left")],
+        "threshold": [Interval(Real, 0, None, closed="left")],
         "grid": [Interval(Integral, 1, None, closed="left")],
         "image_shape": [tuple, list, None],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_words=200, *, patch_size=7, grid=4, image_shape=None, random_state=None):
+    def __init__(
+        self,
+        n_words=200,
+        *,
+        patch_size=7,
+        threshold=0.2,
+        grid=4,
+        image_shape=None,
+        random_state=None,
+    ):
         self.n_words = n_words
         self.patch_size = patch_size
+        self.threshold = threshold
         self.grid = grid
         self.image_shape = image_shape
         self.random_state = random_state
@@ -137,24 +160,27 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         scale = float(patches.std())
         if scale <= ROUNDING * np.abs(patches).max():
             scale = 1.0
-        patches /= scale
-        patches -= patches.mean(axis=(1, 2, 3), keepdims=True)
-        contrast = patches.var(axis=(1, 2, 3))
-        # Images without any contrast have words all the same.
-        chosen = patches[contrast >= min(CONTRAST, contrast.max())]
-        flat = chosen.reshape(len(chosen), -1)
-        flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30)
+        patches = (patches / scale).reshape(N_PATCHES, -1)
+        patches -= patches.mean(axis=1, keepdims=True)
+        patches /= np.sqrt(patches.var(axis=1, keepdims=True) + FLAT)
+        mean = patches.mean(axis=0)
+        covariance = np.cov(patches, rowvar=False, ddof=0).reshape(mean.size, mean.size)
+        variances, axes = np.linalg.eigh(covariance)
+        whiten = axes / np.sqrt(variances.clip(0) + RIDGE) @ axes.T
+        whitened = (patches - mean) @ whiten
         k_means = MiniBatchKMeans(
-            min(self.n_words, len(np.unique(flat, axis=0))),
+            min(self.n_words, len(np.unique(whitened, axis=0))),
             batch_size=2048,
             n_init=1,
             max_iter=20,
             random_state=rng.randint(2**31 - 1),
         )
-        words = k_means.fit(flat).cluster_centers_.reshape(-1, *patches.shape[1:])
-        words -= words.mean(axis=(1, 2, 3), keepdims=True)
-        lengths = np.linalg.norm(words.reshape(len(words), -1), axis=1)
-        self.words_ = words / np.maximum(lengths, 1e-30)[:, None, None, None]
+        words = _of_length_one(k_means.fit(_of_length_one(whitened)).cluster_centers_) @ whiten
+        self.bias_ = -words @ mean
+        # Patches are free of their mean, so that only this part of a word matters.
+        words -= words.mean(axis=1, keepdims=True)
+        height, width = (min(self.patch_size, size) for size in shape[:2])
+        self.words_ = words.reshape(-1, height, width, shape[2])
         self.image_shape_, self.scale_ = shape, scale
         return self
 
@@ -168,13 +194,15 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Returns
         -------
         Z : ndarray of shape (n_samples, n_words * n_parts), float32
-            From 0 to 1; the parts of one word stand together.
+            At least 0; the parts of one word stand together.
         """
         import torch
+        from torch.nn.functional import adaptive_avg_pool2d
 
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
         words = torch.from_numpy(self.words_.astype(np.float32)).permute(0, 3, 1, 2)
+        bias = torch.from_numpy(self.bias_.astype(np.float32))[:, None, None]
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         height, width, _ = self.image_shape_
         n_rows = max(1, BLOCK_BYTES // (4 * len(words) * height * width))
@@ -182,7 +210,8 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             for block in gen_batches(len(X), n_rows):
                 images = (X[block] / self.scale_).astype(np.float32).reshape(-1, *self.image_shape_)
                 images = torch.from_numpy(images).permute(0, 3, 1, 2)
-                out[block] = _responses(images, words, self._parts()).flatten(1).numpy()
+                responses = _responses(images, words, bias, self.threshold)
+                out[block] = adaptive_avg_pool2d(responses, self._parts()).flatten(1).numpy()
         return out
 
     def _parts(self):
@@ -212,24 +241,24 @@ def _random_patches(images, patch_size, rng):
     return images[image, top + rows, left + columns].astype(np.float64)
 
 
-def _responses(images, words, parts):
-    """Mean rectified correlations (n, n_words, *parts) of images (n, channels, height, width).
+def _of_length_one(rows):
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
 
-    A patch p correlates with a word w of mean zero and length one like
 
-        w . p / sqrt(d (var(p) + FLAT)),    d = the number of its values,
+def _responses(images, words, bias, threshold):
+    """Responses (n, n_words, rows, columns) to all patches of images (n, channels, height, width).
 
-    as the mean of p adds nothing: a convolution, over a root of local variances.
+    The words are mean-free: their product with a patch is that with the patch freed of its mean,
+    and what is left of bringing the patch to one contrast is a division.
     """
-    from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d
+    from torch.nn.functional import avg_pool2d, conv2d
 
     size = tuple(words.shape[2:])
     mean = avg_pool2d(images, size, stride=1).mean(dim=1, keepdim=True)
     square = avg_pool2d(images**2, size, stride=1).mean(dim=1, keepdim=True)
-    variance = (square - mean**2).clamp_min(0)
-    responses = conv2d(images, words).clamp_min_(0)
-    responses /= ((variance + FLAT) * words[0].numel()).sqrt()
-    return adaptive_avg_pool2d(responses, parts)
+    variance = (square - mean**2).clamp_min_(0)
+    responses = conv2d(images, words).div_((variance + FLAT).sqrt()).add_(bias)
+    return responses.div_(words[0].numel() ** 0.5).sub_(threshold).clamp_min_(0)
 
 
 def resolve_image_shape(image_shape, n_features):

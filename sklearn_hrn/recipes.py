@@ -2,6 +2,7 @@
 
 from sklearn.utils import check_random_state
 
+from .feature_extraction import PatchDictionary
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
 from .preprocessing import InstanceL2Normalizer
@@ -10,14 +11,17 @@ from .tabular import FourierFeatures, NormalScoreTransformer
 __all__ = ["make_hrn_pipeline"]
 
 
-def make_hrn_pipeline(kind, *, random_state=None, device="auto", memory=None):
+def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=None, memory=None):
     """A pipeline for a kind of data, whose defaults need no tuning.
 
     Parameters
     ----------
-    kind : {"paper", "tabular"}
+    kind : {"paper", "image", "tabular"}
         - "paper": the method as published, for images and other rows of many like features:
           instance normalisation ``"norm"`` and the classifier ``"hrn"``.
+        - "image": flattened images, channels last, of any scale of pixels. ``"words"`` tells which
+          words of a dictionary of patches are where (`PatchDictionary`), ``"norm"`` takes square
+          roots and brings the rows to length one, and ``"hrn"`` trains for 1000 updates.
         - "tabular": columns of any kinds and units. ``"scale"`` brings every column halfway to a
           normal distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
           Fourier features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to
@@ -26,6 +30,9 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", memory=None):
         Of all steps.
     device : str, default="auto"
         Of the classifier.
+    image_shape : tuple of int, default=None
+        Of kind "image": (height, width) or (height, width, channels). None takes rows for square
+        images of one channel, or else of three.
     memory : str or object with the joblib.Memory interface, default=None
         Cache of the fitted transformers.
 
@@ -37,7 +44,7 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", memory=None):
     Raises
     ------
     ValueError
-        If `kind` is unknown.
+        If `kind` is unknown, or not "image" although `image_shape` is given.
 
     Examples
     --------
@@ -50,7 +57,11 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", memory=None):
     """
     if kind not in RECIPES:
         raise ValueError(f"kind={kind!r} is unknown: allowed are {sorted(RECIPES)}.")
+    if image_shape is not None and kind != "image":
+        raise ValueError(f"image_shape is for kind='image'; leave it out for kind={kind!r}.")
     steps = RECIPES[kind]()
+    if image_shape is not None:
+        steps[0][1].set_params(image_shape=image_shape)
     seeds = check_random_state(random_state)
     for _, step in steps:
         if "random_state" in step.get_params(deep=False):
@@ -64,6 +75,14 @@ def _paper():
     return [("norm", InstanceL2Normalizer()), ("hrn", HRNOneClassClassifier())]
 
 
+def _image():
+    return [
+        ("words", PatchDictionary()),
+        ("norm", InstanceL2Normalizer(center=None, power=0.5, copy=False)),
+        ("hrn", HRNOneClassClassifier(max_updates=1000)),
+    ]
+
+
 def _tabular():
     return [
         ("scale", NormalScoreTransformer()),
@@ -73,4 +92,4 @@ def _tabular():
     ]
 
 
-RECIPES = {"paper": _paper, "tabular": _tabular}
+RECIPES = {"paper": _paper, "image": _image, "tabular": _tabular}

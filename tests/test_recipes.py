@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 
@@ -28,8 +28,10 @@ def tumours():
 
 
 def quick(kind, **parameters):
-    """A recipe that trains for a moment."""
-    return make_hrn_pipeline(kind, random_state=0).set_params(hrn__max_updates=20, **parameters)
+    """A recipe that trains for a moment, and takes the 30 columns of the tumours for images."""
+    shape = (5, 6) if kind == "image" else None
+    recipe = make_hrn_pipeline(kind, random_state=0, image_shape=shape)
+    return recipe.set_params(hrn__max_updates=20, **parameters)
 
 
 @pytest.mark.parametrize("kind", sorted(RECIPES))
@@ -57,6 +59,21 @@ def test_the_tabular_recipe_tells_tumours_apart(tumours):
     train, test = next(InlierKFold(2).split(X, y))
     detector = make_hrn_pipeline("tabular", random_state=0).fit(X[train])
     assert roc_auc_score(y[test], detector.score_samples(X[test])) > 0.9
+
+
+def test_the_image_recipe_tells_digits_apart():
+    X, digit = load_digits(return_X_y=True)
+    threes = np.flatnonzero(digit == 3)
+    train, test = threes[:100], np.r_[threes[100:], np.flatnonzero(digit != 3)]
+    recipe = make_hrn_pipeline("image", random_state=0).set_params(words__patch_size=3)
+    scores = recipe.fit(X[train]).score_samples(X[test])
+    assert roc_auc_score(digit[test] == 3, scores) > 0.95
+
+
+def test_a_shape_of_images_is_for_images():
+    assert make_hrn_pipeline("image", image_shape=(4, 6))["words"].image_shape == (4, 6)
+    with pytest.raises(ValueError, match="image_shape is for kind='image'"):
+        make_hrn_pipeline("tabular", image_shape=(4, 6))
 
 
 def test_a_seed_fixes_all_steps_and_its_absence_none(tumours):
