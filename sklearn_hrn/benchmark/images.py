@@ -9,10 +9,13 @@ from functools import cache
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
 
 from .. import datasets
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer, InstanceStandardizer
+from ..recipes import make_hrn_pipeline
+from .peers import make_peer
 from .records import rst_table, spread
 
 DATASETS = {"mnist": datasets.fetch_mnist, "fashion_mnist": datasets.fetch_fashion_mnist}
@@ -43,6 +46,23 @@ VARIANTS = {
         f"{share:.0%} of other classes": (*HRN[:3], share) for share in (0.0, 0.01, 0.1, 0.2)
     },
 }
+
+
+# Of table 1 as well: what is fitted once, and has no epochs to choose from.
+def _nearest_neighbours(*steps):
+    return make_pipeline(*steps, make_peer("nearest neighbours", 0, scaled=False))
+
+
+DETECTORS = {
+    "image recipe": lambda seed, device: make_hrn_pipeline(
+        "image", random_state=seed, device=device
+    ),
+    "nearest neighbours, pixels": lambda seed, device: _nearest_neighbours(InstanceL2Normalizer()),
+    "nearest neighbours, words": lambda seed, device: _nearest_neighbours(
+        *make_hrn_pipeline("image", random_state=seed)[:-1]
+    ),
+}
+
 # Means over the ten classes, and the columns of HRN by class, as published.
 PUBLISHED = {
     "mnist": {
@@ -91,19 +111,26 @@ def add_arguments(parser):
 
 def settings(args):
     variants = VARIANTS[args.table]
-    names = args.variants or list(variants)
-    unknown = set(names) - set(variants)
+    allowed = [*variants, *(DETECTORS if args.table == "table1" else ())]
+    names = args.variants or allowed
+    unknown = set(names) - set(allowed)
     if unknown:
-        raise ValueError(f"unknown variants {sorted(unknown)}: allowed are {list(variants)}.")
+        raise ValueError(f"unknown variants {sorted(unknown)}: allowed are {allowed}.")
+    details = {
+        name: {
+            "epochs": 3 if args.fast else args.epochs,
+            **dict(zip(("loss", "regularizer", "norm", "noise"), variant, strict=True)),
+        }
+        for name, variant in variants.items()
+    }
     return [
         {
             "dataset": dataset,
             "variant": name,
             "normal": normal,
             "seed": seed,
-            "epochs": 3 if args.fast else args.epochs,
             "device": args.device,
-            **dict(zip(("loss", "regularizer", "norm", "noise"), variants[name], strict=True)),
+            **details.get(name, {}),
         }
         for dataset in args.dataset
         for name in names
@@ -123,18 +150,17 @@ def _data(dataset, norm, data_home):
     return X_train, data.y_train, X_test, data.y_test
 
 
-def measure(
-    dataset,
-    variant,
-    normal,
-    seed,
-    epochs,
-    device,
-    loss,
-    regularizer,
-    norm,
-    noise,
-    data_home=None,
+def measure(dataset, variant, normal, seed, device, data_home=None, **details):
+    if variant not in DETECTORS:
+        return _epoch_by_epoch(dataset, normal, seed, device, data_home, **details)
+    data = DATASETS[dataset](data_home=data_home)
+    detector = DETECTORS[variant](seed, device).fit(data.X_train[data.y_train == normal])
+    scores = detector.score_samples(data.X_test)
+    return {"last": 100 * roc_auc_score(data.y_test == normal, scores)}
+
+
+def _epoch_by_epoch(
+    dataset, normal, seed, device, data_home, *, epochs, loss, regularizer, norm, noise
 ):
     X_train, y_train, X_test, y_test = _data(dataset, norm, data_home)
     rows = _training_rows(y_train == normal, noise, seed)
@@ -185,11 +211,11 @@ def render(records):
 
 
 def _mean_over_classes(records, figure):
-    """Mean over the classes, and its deviation over the seeds."""
+    """Mean over the classes, and its deviation over the seeds; empty if there is no such figure."""
     seeds = {}
-    for record in records:
+    for record in (r for r in records if figure in r["figures"]):
         seeds.setdefault(record["settings"]["seed"], []).append(record["figures"][figure])
-    n_classes = max(map(len, seeds.values()))
+    n_classes = max(map(len, seeds.values()), default=0)
     return spread([np.mean(values) for values in seeds.values() if len(values) == n_classes])
 
 

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from .. import datasets
 from ..continual import HRNContinualClassifier
 from ..preprocessing import InstanceL2Normalizer
+from ..recipes import make_hrn_pipeline
 from ..tabular import FourierFeatures
 from .records import rst_table, spread
 
@@ -128,13 +129,18 @@ def _fourier():
     )
 
 
+def _words():
+    # The input map of the image recipe.
+    return make_hrn_pipeline("image", random_state=0)[:-1]
+
+
 def _embeddings():
     # They are of length one already, and their mean says nothing.
     return InstanceL2Normalizer(center=None)
 
 
 FOURIER_GAMMA = 1.0
-INPUTS = {"paper": _paper, "fourier": _fourier, "embeddings": _embeddings}
+INPUTS = {"paper": _paper, "fourier": _fourier, "words": _words, "embeddings": _embeddings}
 
 
 def add_arguments(parser):
@@ -231,7 +237,7 @@ def render(records):
                 f["last_seconds_a_row"] / f["first_seconds_a_row"] for f in own if "curve" in f
             ]
             cells = [spread([f["accuracy"] for f in own]), spread(ratio)]
-            published = PUBLISHED[dataset] if method == "HRN heads" and given != "fourier" else ""
-            rows.append([dataset, given, method, *cells, published])
+            is_published = method == "HRN heads" and given in ("paper", "embeddings")
+            rows.append([dataset, given, method, *cells, PUBLISHED[dataset] * is_published])
     header = ["data", "input", "method", "accuracy", "seconds a row, last over first", "published"]
     return f"{rst_table(header, rows)}\n"
