@@ -21,7 +21,7 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
           instance normalisation ``"norm"`` and the classifier ``"hrn"``.
         - "image": flattened images, channels last, of any scale of pixels. ``"words"`` tells which
           words of a dictionary of patches are where (`PatchDictionary`), ``"norm"`` takes square
-          roots and brings the rows to length one, and ``"hrn"`` trains for 1000 updates.
+          roots and brings the rows to length one, and ``"hrn"`` trains for 2000 updates.
         - "tabular": columns of any kinds and units. ``"scale"`` brings every column halfway to a
           normal distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
           Fourier features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to
@@ -79,7 +79,7 @@ def _image():
     return [
         ("words", PatchDictionary()),
         ("norm", InstanceL2Normalizer(center=None, power=0.5, copy=False)),
-        ("hrn", HRNOneClassClassifier(max_updates=1000)),
+        ("hrn", HRNOneClassClassifier(max_updates=2000)),
     ]
 
 
