@@ -8,6 +8,7 @@ from .model_selection import (
     shuffled_columns_score,
     to_inlier_labels,
 )
+from .networks import ChannelNetwork
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
 from .preprocessing import InstanceL2Normalizer, InstanceStandardizer
@@ -19,6 +20,7 @@ from .thresholds import ConformalOutlierDetector
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChannelNetwork",
     "ConformalOutlierDetector",
     "FourierFeatures",
     "HRNContinualClassifier",

@@ -43,6 +43,9 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         A function ``module(n_features) -> torch.nn.Module`` whose module maps (batch, n_features)
         to (batch,) or (batch, 1), in place of the perceptron; its gradients come from autograd.
         It must be picklable (a function of a module, not a lambda) for the estimator to be.
+        `ChannelNetwork` is that of the paper for colour images. A method
+        ``gradient_norm(gradient, exponent) -> (batch,)`` of the torch module, if there is one,
+        takes the place of :math:`\|\nabla_x f\|_2` in the penalty.
         `hidden_layer_sizes`, `activation` and `init` are then not used.
     n_estimators : int, default=1
         Networks that differ in their seed; the score is their mean.
@@ -104,6 +107,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
     See Also
     --------
     InstanceL2Normalizer : The instance normalisation that belongs in front.
+    ChannelNetwork : The paper's network for colour images, a `module`.
     sklearn.svm.OneClassSVM : Kernel one-class classifier.
     sklearn.ensemble.IsolationForest : Detector by random splits.
 

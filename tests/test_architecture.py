@@ -23,6 +23,7 @@ ROOMS = {
     "core": set(),
     "_helpers": {"core", "progress"},
     "progress": set(),
+    "networks": {"core"},
     "thresholds": set(),
     "preprocessing": set(),
     "feature_extraction": {"preprocessing"},

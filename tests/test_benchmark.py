@@ -266,6 +266,32 @@ def test_images_are_measured_at_the_last_and_at_the_best_epoch(table, rng, tmp_p
     assert f"{np.mean(means):.2f} ± {np.std(means, ddof=1):.2f}" in text
 
 
+def test_colour_images_pass_the_network_of_channels_with_either_penalty(
+    monkeypatch, rng, tmp_path, capsys
+):
+    labels = np.arange(40) % 2
+    parts = {
+        f"X_{part}": (90 * labels[:, None] + 60 * rng.random((40, 4 * 4 * 3))).astype(np.uint8)
+        for part in ("train", "test")
+    }
+    data = Bunch(**parts, y_train=labels, y_test=labels, image_shape=(4, 4, 3))
+    monkeypatch.setitem(images.DATASETS, "cifar10", lambda data_home: data)
+    images._data.cache_clear()
+    variants = ("HRN", images.BY_PIXEL, "nearest neighbours, pixels")
+    options = ("--dataset", "cifar10", "--seeds", 1, "--epochs", 2, "--classes", 0, "--variants")
+    run_command("table1", *options, *variants, "--output", tmp_path / "t.jsonl")
+    text = capsys.readouterr().out
+    assert all(variant in text for variant in variants)
+    assert "71.32" in text
+    runs = {r["settings"]["variant"]: r for r in records.load(tmp_path / "t.jsonl")}
+    assert runs["HRN"]["settings"]["penalty"] == "row"
+    assert runs[images.BY_PIXEL]["settings"]["penalty"] == "pixel"
+    assert runs["HRN"]["settings"]["norm"] == "divide, centre, add 0.006"
+    # The loss of MNIST's variants has no such option.
+    assert images.BY_PIXEL not in images.variants_of("table1", "mnist")
+    images._data.cache_clear()
+
+
 def test_noise_is_a_share_of_the_training_rows():
     is_normal = np.arange(1000) < 400
     rows = images._training_rows(is_normal, 0.2, seed=0)

@@ -9,7 +9,7 @@ from . import records
 # Table -> module and one line of help.
 TABLES = {
     "speed": ("speed", "time and memory, beside the floor, plain torch and peers"),
-    "table1": ("images", "every class of MNIST and Fashion-MNIST in turn"),
+    "table1": ("images", "every class of MNIST, Fashion-MNIST and CIFAR-10 in turn"),
     "table3": ("images", "ablations of loss, regularisation and normalisation on images"),
     "table5": ("images", "other classes among the training images"),
     "table2": ("table2", "tables of numbers: KDDCUP99, Thyroid, Arrhythmia"),

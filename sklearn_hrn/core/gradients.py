@@ -231,12 +231,14 @@ class Autograd:
     Parameters
     ----------
     module : torch.nn.Module
-        Maps (B, d) to (B,) or (B, 1), each row on its own.
+        Maps (B, d) to (B,) or (B, 1), each row on its own. A method ``gradient_norm(G, exponent)``
+        of the module takes the place of `row_norm`.
     loss : {"nll", "square"}
     """
 
     def __init__(self, module, loss):
         self.module = module
+        self.gradient_norm = getattr(module, "gradient_norm", row_norm)
         self.names = list(trainable(module))
         self.loss_value = DATA_TERMS[loss][0]
 
@@ -252,10 +254,15 @@ class Autograd:
         named = dict(zip(self.names, parameters, strict=True))
         out = torch.func.functional_call(self.module, named, (x,)).reshape(-1)
         (G,) = torch.autograd.grad(out.sum(), x, create_graph=True)
-        g = G.square().sum(1).clamp(min=torch.finfo(G.dtype).tiny).sqrt()
+        g = self.gradient_norm(G, self.penalty[1])
         value = self.loss_value(out) + h_penalty(g, *self.penalty)
         derivatives = torch.autograd.grad(
             value.mean(), parameters, allow_unused=True, materialize_grads=True
         )
         f[0], norm[0] = out.detach(), g.detach()
         return [dW[None] for dW in derivatives]
+
+
+def row_norm(G, exponent):
+    """``||G||_2`` of rows (B, d), whose derivative is 0 where it is 0; `exponent` plays no part."""
+    return G.square().sum(1).clamp(min=torch.finfo(G.dtype).tiny).sqrt()
