@@ -16,6 +16,7 @@ from sklearn_hrn.benchmark import (
     adbench,
     choice,
     images,
+    letters,
     peers,
     protocol,
     records,
@@ -384,6 +385,51 @@ def test_classes_are_learned_one_by_one_by_every_method(method, rng, monkeypatch
         "figures": figures,
     }
     assert f"{figures['accuracy']:.2f}" in table7.render([record])
+
+
+def test_heads_are_recorded_with_the_parameters_they_were_given():
+    parser = command.make_parser()
+    args = parser.parse_args(["table7", "--datasets", "mnist", "--seeds", "1"])
+    given = {(s["input"], s["method"]): s.get("parameters") for s in table7.settings(args)}
+    assert given["words", "HRN heads"] == {"hidden_layer_sizes": 300}
+    # The paper's input is measured with default parameters.
+    assert given["paper", "HRN heads"] is None
+    assert given["words", "streaming LDA"] is None
+
+
+def test_letters_are_counted_by_letter_and_digits_are_known(rng, monkeypatch):
+    # Digits lie along ten axes, their letters along others, and the last letter looks like a 1.
+    axes = np.vstack([np.eye(48)[:46], np.eye(48)[1]])
+
+    def pictures(labels):
+        return (200 * axes[labels] + 20 * rng.random((len(labels), 48))).astype(np.uint8)
+
+    y_train, y_test, y_letters = (
+        np.repeat(range(n), k) for n, k in ((10, 1000), (10, 50), (47, 20))
+    )
+    digits = Bunch(
+        X_train=pictures(y_train), y_train=y_train, X_test=pictures(y_test), y_test=y_test
+    )
+    letters_of_all = Bunch(X_test=pictures(y_letters), y_test=y_letters)
+    monkeypatch.setattr(letters, "_data", lambda data_home: (digits, letters_of_all))
+    figures = letters.measure("paper", 0, rows_a_digit=None, parameters={"max_iter": 60})
+    assert figures["rejected_digits"] < 5
+    assert figures["accuracy"] > 95
+    assert figures["rejected"]["A"] == 100
+    assert figures["rejected"]["t"] < 10
+    record = {"settings": {"input": "paper"}, "figures": figures}
+    text = letters.render([record])
+    assert "letter A" in text and "letter t" in text
+    assert f"{figures['rejected_digits']:.2f}" in text
+
+
+def test_whitening_without_a_ridge_makes_directions_alike(rng):
+    X = rng.normal(size=(200, 3)) @ rng.normal(size=(3, 3)) + 5
+    whitened = table7.RidgeWhitening(ridge=0.0).fit(X).transform(X)
+    np.testing.assert_allclose(np.cov(whitened, rowvar=False, ddof=0), np.eye(3), atol=1e-9)
+    # A large ridge is a change of scale.
+    ratio = table7.RidgeWhitening(ridge=1e9).fit(X).transform(X) / X
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-6)
 
 
 def test_streaming_lda_is_lda(rng):

@@ -16,6 +16,7 @@ TABLES = {
     "table4": ("table4", "frozen features of a pre-trained network"),
     "table6": ("table6", "stop signs under an adversarial attack"),
     "table7": ("table7", "continual learning: MNIST, EMNIST-47, DBPedia-14"),
+    "letters": ("letters", "letters shown to a classifier of digits: how many it rejects"),
     "adbench": ("adbench", "any folder of ADBench files"),
     "choice": ("choice", "choosing parameters without labels, on ADBench files"),
 }

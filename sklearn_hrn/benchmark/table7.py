@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 
@@ -134,12 +135,43 @@ def _words():
     return make_hrn_pipeline("image", random_state=0)[:-1]
 
 
+class RidgeWhitening(TransformerMixin, BaseEstimator):
+    """Takes from all classes what the rows of the first one have in common in how they differ.
+
+    Rows are multiplied by the inverse root of the covariance of the training rows, to which
+    `ridge` times its mean eigenvalue is added. They are not centred: the mean is that of one class.
+
+    Parameters
+    ----------
+    ridge : float, default=3.0
+    """
+
+    def __init__(self, ridge=3.0):
+        self.ridge = ridge
+
+    def fit(self, X, y=None):
+        """Learn the covariance of X (n_samples, n_features)."""
+        variances, axes = np.linalg.eigh(np.cov(X, rowvar=False, ddof=0))
+        scale = np.sqrt(variances.clip(0) + self.ridge * variances.mean())
+        self.whitening_ = (axes / scale @ axes.T).astype(X.dtype)
+        return self
+
+    def transform(self, X):
+        """Rows (n_samples, n_features) in other coordinates."""
+        return X @ self.whitening_
+
+
 def _embeddings():
-    # They are of length one already, and their mean says nothing.
-    return InstanceL2Normalizer(center=None)
+    return make_pipeline(RidgeWhitening(), InstanceL2Normalizer(center=None))
 
 
 FOURIER_GAMMA = 1.0
+# Parameters of the heads behind an input other than the paper's, as chosen on training files: 3200
+# words are worth three times the hidden units, and some 350 texts a class fewer of them.
+HEADS = {
+    "words": {"hidden_layer_sizes": 300},
+    "embeddings": {"hidden_layer_sizes": 50, "max_iter": 50, "n_estimators": 5},
+}
 INPUTS = {"paper": _paper, "fourier": _fourier, "words": _words, "embeddings": _embeddings}
 
 
@@ -154,7 +186,14 @@ def add_arguments(parser):
 def settings(args):
     n_tasks = 3 if args.fast else None
     return [
-        {"dataset": dataset, "input": given, "method": method, "seed": seed, "tasks": n_tasks}
+        {
+            "dataset": dataset,
+            "input": given,
+            "method": method,
+            "seed": seed,
+            "tasks": n_tasks,
+            **({"parameters": HEADS[given]} if METHODS[method] is Heads and given in HEADS else {}),
+        }
         for dataset in args.datasets
         for given in (["embeddings"] if dataset == "dbpedia14" else args.inputs)
         for seed in range(1 if args.fast else args.seeds)
@@ -182,7 +221,7 @@ def _embedded(texts):
     return load_model(device="cpu").encode(list(texts), show_progress_bar=False)
 
 
-def measure(dataset, input, method, seed, tasks, data_home=None):
+def measure(dataset, input, method, seed, tasks, parameters=None, data_home=None):
     X_train, y_train, X_test, y_test = _data(dataset, data_home)
     order = np.random.default_rng(seed).permutation(np.unique(y_train))[:tasks]
     # What the map learns, it learns from the first class.
@@ -198,7 +237,7 @@ def measure(dataset, input, method, seed, tasks, data_home=None):
             np.repeat(list(parts), [len(part) for part in parts.values()]),
         )
         return {"accuracy": 100 * float(model.score(X_test, y_test))}
-    learner = METHODS[method](seed)
+    learner = METHODS[method](seed, **(parameters or {}))
     if isinstance(learner, Gradient):
         learner.classes = np.unique(order)
     curve, seconds = [], []
