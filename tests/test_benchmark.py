@@ -327,6 +327,16 @@ def test_an_attacked_image_is_not_compared_with_its_original():
     assert table6.paired_auc(normal, np.array([4.0, 3.0]), np.array([0, 1])) == 1.5 / 4
 
 
+def test_a_band_holds_what_an_image_has_of_its_frequencies(rng):
+    flat = np.exp(table6.band_energies(np.full((1, 3072), 0.5))).reshape(table6.N_BANDS, 3)
+    # One colour alone is in the lowest band, in which there are others, and in no other.
+    assert (flat[0] > 1).all()
+    assert (flat[1:] < 1e-7).all()
+    # Noise is in all of them alike: of white noise every coefficient has the variance 1 / 12.
+    many = np.exp(table6.band_energies(rng.uniform(size=(300, 3072)))).reshape(300, -1, 3)
+    np.testing.assert_allclose(many[:, 1:].mean(axis=(0, 2)), 1 / 12, rtol=0.1)
+
+
 def test_an_attack_fools_the_classifier_and_is_kept(monkeypatch, tmp_path, rng):
     pytest.importorskip("foolbox", reason="foolbox is the extra [attack]")
     y = np.repeat([table6.STOP, 3], 30)
@@ -354,8 +364,12 @@ def test_attacked_stop_signs_are_scored_by_every_method(monkeypatch, rng):
     data = signs[:40], signs[40:], np.arange(5), attacked, 0.95
     monkeypatch.setattr(table6, "attacked_stop_signs", lambda *arguments: data)
     made = []
-    for method in (table6.HRN, "nearest neighbours"):
-        given = {"method": method, "input": "divide, centre", "budget": 100, "seed": 0}
+    for method, name in [
+        (table6.HRN, "divide, centre"),
+        (table6.RECIPE, "spectrum"),
+        ("nearest neighbours", "centre, divide"),
+    ]:
+        given = {"method": method, "input": name, "budget": 100, "seed": 0}
         given["n_attacked"] = 5
         made.append({"settings": given, "figures": table6.measure(**given)})
         assert made[-1]["figures"]["auc"] > 90
