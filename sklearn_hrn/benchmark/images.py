@@ -5,7 +5,7 @@ of every run: the last epoch, which is what a user gets, and the best epoch on t
 is what the paper reports.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -16,7 +16,7 @@ from ..networks import ChannelNetwork
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer, InstanceStandardizer
 from ..recipes import make_hrn_pipeline
-from .peers import make_peer
+from .peers import available, make_peer
 from .records import rst_table, spread
 
 DATASETS = {
@@ -76,19 +76,31 @@ def variants_of(table, dataset):
 
 
 # Of table 1 as well: what is fitted once, and has no epochs to choose from.
-def _nearest_neighbours(*steps):
-    return make_pipeline(*steps, make_peer("nearest neighbours", 0, scaled=False))
-
-
-DETECTORS = {
-    "image recipe": lambda seed, device: make_hrn_pipeline(
-        "image", random_state=seed, device=device
-    ),
-    "nearest neighbours, pixels": lambda seed, device: _nearest_neighbours(InstanceL2Normalizer()),
-    "nearest neighbours, words": lambda seed, device: _nearest_neighbours(
-        *make_hrn_pipeline("image", random_state=seed)[:-1]
-    ),
+PEERS = (
+    *("IsolationForest", "OneClassSVM", "LocalOutlierFactor", "nearest neighbours"),
+    *("kernel density", "PyOD AutoEncoder", "PyOD VAE", "PyOD DeepSVDD", "PyOD ALAD"),
+)
+SEEDLESS = ("OneClassSVM", "LocalOutlierFactor", "nearest neighbours", "kernel density")
+INPUTS = {
+    "raw": lambda seed: (),
+    "2-norm": lambda seed: (InstanceL2Normalizer(),),
+    "words": lambda seed: make_hrn_pipeline("image", random_state=seed)[:-1],
 }
+
+
+def _recipe(seed, device):
+    return make_hrn_pipeline("image", random_state=seed, device=device)
+
+
+def _peer(name, given, seed, device):
+    return make_pipeline(*INPUTS[given](seed), make_peer(name, seed, scaled=False))
+
+
+# The strongest peer sees what the recipe sees, too.
+SEEN = [(name, given) for name in PEERS for given in ("raw", "2-norm")]
+SEEN.append(("nearest neighbours", "words"))
+DETECTORS = {"image recipe": _recipe}
+DETECTORS |= {f"{name}, {given}": partial(_peer, name, given) for name, given in SEEN}
 
 # Means over the ten classes, and the columns of HRN by class, as published.
 PUBLISHED = {
@@ -152,8 +164,18 @@ def add_arguments(parser):
     parser.add_argument("--device", default="auto")
 
 
+def detectors_of(table):
+    """Names of the detectors of a table whose packages are installed."""
+    installed = ("image recipe", *available(PEERS)) if table == "table1" else ()
+    return [name for name in DETECTORS if name.split(", ")[0] in installed]
+
+
+def _seeds(args, name):
+    return range(1 if args.fast or name.split(", ")[0] in SEEDLESS else args.seeds)
+
+
 def settings(args):
-    detectors = DETECTORS if args.table == "table1" else ()
+    detectors = detectors_of(args.table)
     variants = {dataset: variants_of(args.table, dataset) for dataset in args.dataset}
     allowed = list(dict.fromkeys([*(name for v in variants.values() for name in v), *detectors]))
     unknown = set(args.variants or []) - set(allowed)
@@ -172,7 +194,7 @@ def settings(args):
         for dataset in args.dataset
         for name in [*variants[dataset], *detectors]
         if name in (args.variants or allowed)
-        for seed in range(1 if args.fast else args.seeds)
+        for seed in _seeds(args, name)
         for normal in (args.classes[:2] if args.fast else args.classes)
     ]
 
@@ -191,8 +213,9 @@ def measure(dataset, variant, normal, seed, device, data_home=None, **details):
     if variant not in DETECTORS:
         return _epoch_by_epoch(dataset, normal, seed, device, data_home, **details)
     data = DATASETS[dataset](data_home=data_home)
-    detector = DETECTORS[variant](seed, device).fit(data.X_train[data.y_train == normal])
-    scores = detector.score_samples(data.X_test)
+    X_train, X_test = (X.astype(np.float32) / 255 for X in (data.X_train, data.X_test))
+    detector = DETECTORS[variant](seed, device).fit(X_train[data.y_train == normal])
+    scores = detector.score_samples(X_test)
     return {"last": 100 * roc_auc_score(data.y_test == normal, scores)}
 
 
