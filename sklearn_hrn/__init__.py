@@ -16,6 +16,7 @@ from .recipes import make_hrn_pipeline
 from .search import HRNSearchCV
 from .tabular import FourierFeatures, NormalScoreTransformer
 from .thresholds import ConformalOutlierDetector
+from .whitening import RotationWhitening
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "NormalScoreTransformer",
     "OneClassPipeline",
     "PatchDictionary",
+    "RotationWhitening",
     "TorchFeatures",
     "make_hrn_pipeline",
     "shuffled_columns_score",

@@ -7,6 +7,7 @@ from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
 from .preprocessing import InstanceL2Normalizer
 from .tabular import FourierFeatures, NormalScoreTransformer
+from .whitening import RotationWhitening
 
 __all__ = ["make_hrn_pipeline"]
 
@@ -20,8 +21,9 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
         - "paper": the method as published, for images and other rows of many like features:
           instance normalisation ``"norm"`` and the classifier ``"hrn"``.
         - "image": flattened images, channels last, of any scale of pixels. ``"words"`` tells which
-          words of a dictionary of patches are where (`PatchDictionary`), ``"norm"`` takes square
-          roots and brings the rows to length one, and ``"hrn"`` trains for 2000 updates.
+          words of a dictionary of patches are where (`PatchDictionary`), whitened against the same
+          images turned where these look much alike (`RotationWhitening`); ``"norm"`` brings the
+          rows to length one, and ``"hrn"`` trains for 2000 updates.
         - "tabular": columns of any kinds and units. ``"scale"`` brings every column halfway to a
           normal distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
           Fourier features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to
@@ -60,13 +62,15 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
     if image_shape is not None and kind != "image":
         raise ValueError(f"image_shape is for kind='image'; leave it out for kind={kind!r}.")
     steps = RECIPES[kind]()
-    if image_shape is not None:
-        steps[0][1].set_params(image_shape=image_shape)
     seeds = check_random_state(random_state)
     for _, step in steps:
-        if "random_state" in step.get_params(deep=False):
-            fixed = None if random_state is None else int(seeds.randint(2**31 - 1))
-            step.set_params(random_state=fixed)
+        names = [name for name, value in step.get_params().items() if value is None]
+        # Of the parts of a step, too.
+        for name in names:
+            if name.split("__")[-1] == "image_shape":
+                step.set_params(**{name: image_shape})
+            if name.split("__")[-1] == "random_state" and random_state is not None:
+                step.set_params(**{name: int(seeds.randint(2**31 - 1))})
     steps[-1][1].set_params(device=device)
     return OneClassPipeline(steps, memory=memory)
 
@@ -77,8 +81,8 @@ def _paper():
 
 def _image():
     return [
-        ("words", PatchDictionary()),
-        ("norm", InstanceL2Normalizer(center=None, power=0.5, copy=False)),
+        ("words", RotationWhitening(PatchDictionary(power=0.5))),
+        ("norm", InstanceL2Normalizer(center=None, copy=False)),
         ("hrn", HRNOneClassClassifier(max_updates=2000)),
     ]
 

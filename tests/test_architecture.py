@@ -27,6 +27,7 @@ ROOMS = {
     "thresholds": set(),
     "preprocessing": set(),
     "feature_extraction": {"preprocessing"},
+    "whitening": {"feature_extraction"},
     "tabular": set(),
     "one_class": {"core", "preprocessing"},
     "datasets": set(),
@@ -36,7 +37,7 @@ ROOMS = {
 }
 ROOMS["model_selection"] |= {"pipelines"}
 ROOMS["search"] = ROOMS["model_selection"] | {"model_selection"}
-ROOMS["recipes"] = ROOMS["pipelines"] | {"pipelines", "tabular"}
+ROOMS["recipes"] = ROOMS["pipelines"] | {"pipelines", "tabular", "whitening"}
 # The benchmark stands on everything, and the package's front door names everything but it.
 ROOMS["benchmark"] = set(ROOMS)
 ROOMS["__init__"] = set(ROOMS) - {"benchmark"}

@@ -47,6 +47,13 @@ def test_a_shape_that_does_not_fit_is_refused(given):
 # Words
 
 
+def test_features_are_taken_to_the_power(digits):
+    plain, roots = quick().fit(digits), quick(power=0.5).fit(digits)
+    # A root in float32, against the same one in float64.
+    expected = np.sqrt(plain.transform(digits).astype(float))
+    np.testing.assert_allclose(roots.transform(digits), expected, rtol=1e-6)
+
+
 def test_features_are_the_mean_responses_of_the_equation(rng):
     X = rng.random((5, 6 * 7 * 2))
     fitted = quick(image_shape=(6, 7, 2), grid=2, threshold=0.1).fit(X)

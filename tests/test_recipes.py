@@ -65,13 +65,14 @@ def test_the_image_recipe_tells_digits_apart():
     X, digit = load_digits(return_X_y=True)
     threes = np.flatnonzero(digit == 3)
     train, test = threes[:100], np.r_[threes[100:], np.flatnonzero(digit != 3)]
-    recipe = make_hrn_pipeline("image", random_state=0).set_params(words__patch_size=3)
+    recipe = make_hrn_pipeline("image", random_state=0).set_params(words__transformer__patch_size=3)
     scores = recipe.fit(X[train]).score_samples(X[test])
     assert roc_auc_score(digit[test] == 3, scores) > 0.95
 
 
 def test_a_shape_of_images_is_for_images():
-    assert make_hrn_pipeline("image", image_shape=(4, 6))["words"].image_shape == (4, 6)
+    words = make_hrn_pipeline("image", image_shape=(4, 6))["words"]
+    assert words.image_shape == words.transformer.image_shape == (4, 6)
     with pytest.raises(ValueError, match="image_shape is for kind='image'"):
         make_hrn_pipeline("tabular", image_shape=(4, 6))
 

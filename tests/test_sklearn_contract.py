@@ -34,6 +34,12 @@ REQUIRED_ARGUMENTS = {
         "steps": [("norm", sklearn_hrn.InstanceL2Normalizer()), ("hrn", seeded())]
     },
     "TorchFeatures": lambda: {"module": AbsoluteValues()},
+    # Whitened for certain, so that the checks see it.
+    "RotationWhitening": lambda: {
+        "transformer": sklearn_hrn.InstanceStandardizer(),
+        "threshold": 1.0,
+        "image_shape": (1, -1, 1),
+    },
     "HRNSearchCV": lambda: {"estimator": seeded(), "param_grid": {"reg_lambda": [0.1, 0.3]}},
 }
 

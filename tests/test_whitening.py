@@ -1,0 +1,117 @@
+"""Features of images, seen against those of the same images turned."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sklearn_hrn import PatchDictionary, RotationWhitening
+
+AS_IT_IS = FunctionTransformer(feature_names_out="one-to-one")
+
+
+@pytest.fixture
+def skies(rng):
+    """Noise of 4 x 4 pixels, a little brighter in its upper half: texture tells nothing."""
+    images = rng.normal(size=(600, 4, 4))
+    images[:, :2] += 0.4
+    return images.reshape(600, 16)
+
+
+def turned(X, quarters, shape=(4, 4)):
+    images = X.reshape(-1, *shape)
+    return np.rot90(images, quarters, axes=(1, 2)).reshape(len(X), -1)
+
+
+def test_upright_and_turned_images_together_have_mean_zero_and_the_ridged_covariance(skies):
+    fitted = RotationWhitening(AS_IT_IS, threshold=1, ridge=0.3).fit(skies)
+    everything = np.concatenate([turned(skies, quarters) for quarters in range(4)])
+    S = np.cov(everything, rowvar=False, ddof=0)
+    ridged = S + 0.3 * np.trace(S) / 16 * np.eye(16)
+    # Sums in another order: some tens of roundings of float64.
+    np.testing.assert_allclose(fitted.mean_, everything.mean(axis=0), atol=1e-13)
+    whitening = fitted.whitening_
+    np.testing.assert_allclose(whitening.T @ ridged @ whitening, np.eye(16), atol=1e-12)
+    np.testing.assert_allclose(fitted.transform(skies), (skies - fitted.mean_) @ whitening)
+
+
+def test_the_mean_of_upright_images_becomes_fishers_direction(skies, rng):
+    fitted = RotationWhitening(AS_IT_IS, threshold=1, ridge=1e-9).fit(skies)
+    Z = fitted.transform(skies)
+    everything = np.concatenate([turned(skies, quarters) for quarters in range(4)])
+    S = np.cov(everything, rowvar=False, ddof=0)
+    fisher = np.linalg.solve(S, skies.mean(axis=0) - everything.mean(axis=0))
+    others = rng.normal(size=(5, 16))
+    expected = (others - everything.mean(axis=0)) @ fisher
+    np.testing.assert_allclose(fitted.transform(others) @ Z.mean(axis=0), expected, rtol=1e-6)
+
+
+def test_features_that_tell_the_way_up_are_passed_on_as_they_are():
+    X, digit = load_digits(return_X_y=True)
+    sevens = X[digit == 7]
+    words = PatchDictionary(20, patch_size=3, grid=2, random_state=0)
+    fitted = RotationWhitening(words, random_state=0).fit(sevens)
+    assert fitted.upright_auc_ > 0.9
+    assert not fitted.is_whitened_
+    assert not hasattr(fitted, "whitening_")
+    np.testing.assert_array_equal(fitted.transform(sevens), words.fit(sevens).transform(sevens))
+
+
+def test_features_that_do_not_are_whitened(rng):
+    noise = rng.normal(size=(300, 16))
+    fitted = RotationWhitening(AS_IT_IS, random_state=0).fit(noise)
+    # 400 pairs of images at least, so that a standard error is below 0.05.
+    assert 0.35 < fitted.upright_auc_ < 0.65
+    assert fitted.is_whitened_
+    assert not RotationWhitening(AS_IT_IS, threshold=0).fit(noise).is_whitened_
+
+
+def test_images_that_are_not_square_are_turned_upside_down_alone(rng):
+    X = rng.normal(size=(400, 6))
+    fitted = RotationWhitening(AS_IT_IS, threshold=1, image_shape=(2, 3)).fit(X)
+    both = np.concatenate([X, turned(X, 2, (2, 3))])
+    np.testing.assert_allclose(fitted.mean_, both.mean(axis=0), atol=1e-13)
+    assert fitted.image_shape_ == (2, 3, 1)
+
+
+def test_rows_far_from_zero_lose_no_digits(skies):
+    near = RotationWhitening(AS_IT_IS, threshold=1, random_state=0).fit(skies)
+    far = RotationWhitening(AS_IT_IS, threshold=1, random_state=0).fit(skies + 1e6)
+    # 1e6 of sixteen digits leaves ten.
+    np.testing.assert_allclose(far.transform(skies + 1e6), near.transform(skies), atol=1e-7)
+
+
+def test_float32_stays_float32(skies):
+    X = skies.astype(np.float32)
+    Z = RotationWhitening(AS_IT_IS, threshold=1).fit_transform(X)
+    assert Z.dtype == np.float32
+
+
+def test_anomalies_play_no_part(skies):
+    y = np.where(np.arange(600) % 3 == 0, -1, 1)
+    fitted = RotationWhitening(AS_IT_IS, threshold=1, random_state=0).fit(skies, y)
+    clean = RotationWhitening(AS_IT_IS, threshold=1, random_state=0).fit(skies[y == 1])
+    np.testing.assert_array_equal(fitted.transform(skies), clean.transform(skies))
+
+
+def test_few_or_equal_images_give_finite_features(rng):
+    for X in (rng.normal(size=(1, 16)), np.ones((20, 16))):
+        Z = RotationWhitening(AS_IT_IS, threshold=1).fit_transform(X)
+        assert np.isfinite(Z).all()
+
+
+def test_the_number_of_turned_images_is_limited(skies):
+    some = RotationWhitening(AS_IT_IS, threshold=1, max_images=50, random_state=0).fit(skies)
+    every = RotationWhitening(AS_IT_IS, threshold=1, random_state=0).fit(skies)
+    assert np.abs(some.mean_ - every.mean_).max() > 1e-3
+
+
+def test_a_failed_fit_leaves_the_previous_one(skies):
+    fitted = RotationWhitening(make_pipeline(PCA(3)), threshold=1, random_state=0).fit(skies)
+    before = fitted.transform(skies)
+    with pytest.raises(ValueError, match="image_shape"):
+        fitted.set_params(image_shape=(3, 5)).fit(skies)
+    fitted.set_params(image_shape=None)
+    np.testing.assert_array_equal(fitted.transform(skies), before)
