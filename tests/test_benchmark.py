@@ -406,10 +406,18 @@ def test_heads_are_recorded_with_the_parameters_they_were_given():
     parser = command.make_parser()
     args = parser.parse_args(["table7", "--datasets", "mnist", "--seeds", "1"])
     given = {(s["input"], s["method"]): s.get("parameters") for s in table7.settings(args)}
-    assert given["words", "HRN heads"] == {"hidden_layer_sizes": 300}
+    for name in ("words", "centred words"):
+        assert given[name, "HRN heads"] == table7.HEADS[name]
     # The paper's input is measured with default parameters.
     assert given["paper", "HRN heads"] is None
     assert given["words", "streaming LDA"] is None
+
+
+def test_centred_words_differ_from_the_image_recipe_in_their_centre_alone():
+    given, recipe = (table7.INPUTS[name]() for name in ("centred words", "words"))
+    assert given["norm"].center == "before"
+    given["norm"].set_params(center=recipe["norm"].center)
+    assert str(given) == str(recipe)
 
 
 def test_letters_are_counted_by_letter_and_digits_are_known(rng, monkeypatch):
