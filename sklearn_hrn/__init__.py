@@ -1,6 +1,7 @@
 """HRN: one-class learning with holistic regularisation, as scikit-learn estimators."""
 
 from .continual import HRNContinualClassifier
+from .embeddings import LandmarkFeatures, RidgeWhitener
 from .feature_extraction import PatchDictionary, TorchFeatures
 from .model_selection import (
     InlierKFold,
@@ -31,9 +32,11 @@ __all__ = [
     "InlierShuffleSplit",
     "InstanceL2Normalizer",
     "InstanceStandardizer",
+    "LandmarkFeatures",
     "NormalScoreTransformer",
     "OneClassPipeline",
     "PatchDictionary",
+    "RidgeWhitener",
     "RotationWhitening",
     "TorchFeatures",
     "make_hrn_pipeline",

@@ -2,6 +2,7 @@
 
 from sklearn.utils import check_random_state
 
+from .embeddings import LandmarkFeatures, RidgeWhitener
 from .feature_extraction import PatchDictionary
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
@@ -17,7 +18,7 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
 
     Parameters
     ----------
-    kind : {"paper", "image", "tabular"}
+    kind : {"paper", "image", "tabular", "embedding"}
         - "paper": the method as published, for images and other rows of many like features:
           instance normalisation ``"norm"`` and the classifier ``"hrn"``.
         - "image": flattened images, channels last, of any scale of pixels. ``"words"`` tells which
@@ -28,6 +29,12 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
           normal distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
           Fourier features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to
           length one, and ``"hrn"`` trains for 4000 updates, however many rows there are.
+        - "embedding": rows that a pre-trained network computed, such as features of images or
+          embeddings of sentences. ``"whiten"`` makes little of the directions in which normal rows
+          differ anyway (`RidgeWhitener`), ``"norm"`` brings the rows to length one beside a
+          constant, which keeps their distance from the mean, ``"landmarks"`` tells which training
+          rows are near (`LandmarkFeatures`), and ``"hrn"`` trains for 2000 updates. Fresh rows
+          score far below training rows: set the threshold with `ConformalOutlierDetector`.
     random_state : int, RandomState instance or None, default=None
         Of all steps.
     device : str, default="auto"
@@ -96,4 +103,13 @@ def _tabular():
     ]
 
 
-RECIPES = {"paper": _paper, "image": _image, "tabular": _tabular}
+def _embedding():
+    return [
+        ("whiten", RidgeWhitener()),
+        ("norm", InstanceL2Normalizer(center=None, append="median")),
+        ("landmarks", LandmarkFeatures()),
+        ("hrn", HRNOneClassClassifier(max_updates=2000)),
+    ]
+
+
+RECIPES = {"paper": _paper, "image": _image, "tabular": _tabular, "embedding": _embedding}

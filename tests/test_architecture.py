@@ -29,6 +29,7 @@ ROOMS = {
     "feature_extraction": {"preprocessing"},
     "whitening": {"feature_extraction"},
     "tabular": set(),
+    "embeddings": set(),
     "one_class": {"core", "preprocessing"},
     "datasets": set(),
     "pipelines": {"one_class", "preprocessing", "feature_extraction", "thresholds"},
@@ -37,7 +38,7 @@ ROOMS = {
 }
 ROOMS["model_selection"] |= {"pipelines"}
 ROOMS["search"] = ROOMS["model_selection"] | {"model_selection"}
-ROOMS["recipes"] = ROOMS["pipelines"] | {"pipelines", "tabular", "whitening"}
+ROOMS["recipes"] = ROOMS["pipelines"] | {"pipelines", "tabular", "whitening", "embeddings"}
 # The benchmark stands on everything, and the package's front door names everything but it.
 ROOMS["benchmark"] = set(ROOMS)
 ROOMS["__init__"] = set(ROOMS) - {"benchmark"}

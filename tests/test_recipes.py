@@ -70,6 +70,25 @@ def test_the_image_recipe_tells_digits_apart():
     assert roc_auc_score(digit[test] == 3, scores) > 0.95
 
 
+def test_the_embedding_recipe_tells_digits_apart_by_their_projections():
+    X, digit = load_digits(return_X_y=True)
+    # What a network with random weights makes of them: a few directions hold most of the variance.
+    X = np.maximum(X @ np.random.default_rng(0).normal(size=(64, 200)), 0)
+    threes = np.flatnonzero(digit == 3)
+    train, test = threes[:100], np.r_[threes[100:], np.flatnonzero(digit != 3)]
+    detector = make_hrn_pipeline("embedding", random_state=0).fit(X[train])
+    assert roc_auc_score(digit[test] == 3, detector.score_samples(X[test])) > 0.95
+
+
+def test_the_embedding_recipe_takes_fewer_rows_than_columns():
+    X = np.random.default_rng(0).normal(size=(12, 100))
+    detector = make_hrn_pipeline("embedding", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector.fit(X)
+    assert np.isfinite(detector.score_samples(X)).all()
+
+
 def test_a_shape_of_images_is_for_images():
     words = make_hrn_pipeline("image", image_shape=(4, 6))["words"]
     assert words.image_shape == words.transformer.image_shape == (4, 6)

@@ -2,7 +2,11 @@
 
 The features of CIFAR-10 classes and of the MVTec-AD categories come from a ResNet-18. Half of the
 normal rows train, the other half and all anomalies test. The methods see the features as z-scores
-("HRN tabular" goes on to Fourier features of them), or each row scaled to length one.
+("HRN tabular" goes on to Fourier features of them), each row scaled to length one, or, "whitened",
+what the embedding recipe does to a row before it looks for landmarks.
+
+``--choice`` compares settings of the embedding recipe on the sets and splits that it was chosen on;
+the table itself is of other splits, and its last two columns of other sets.
 """
 
 import numpy as np
@@ -12,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from .. import datasets
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer
+from ..recipes import make_hrn_pipeline
 from .peers import available, make_peer
 from .protocol import OURS, one_class_split
 from .records import rst_table, spread
@@ -23,25 +28,55 @@ MVTEC = (
 )
 GROUPS = {"CIFAR-10, 3 classes": CIFAR10}
 GROUPS["MVTec-AD, 15 categories"] = tuple(f"mvtec_resnet18_{name}" for name in MVTEC)
+# Sets that nothing about the embedding recipe was chosen on: every second category, two classes.
+DEVELOPMENT = (CIFAR10[1], *(f"mvtec_resnet18_{name}" for name in MVTEC[::2]))
+COLUMNS = GROUPS | {
+    f"{group.split(',')[0]}, unseen {len(unseen)}": unseen
+    for group, unseen in (
+        (group, tuple(name for name in names if name not in DEVELOPMENT))
+        for group, names in GROUPS.items()
+    )
+}
+CHOICE_SPLITS = (100, 101, 102)
+# Settings of the embedding recipe that were compared.
+CANDIDATES = [
+    {"whiten__ridge": ridge, "landmarks__gamma": gamma}
+    for ridge in (1.0, 3.0)
+    for gamma in (2.0, 4.0, 8.0)
+]
+
 # On CIFAR-10, mean of ten classes, features of another network.
 PUBLISHED = {"HRN": 96.6, "ICS": 86.6, "OCGAN": 64.8, "TQM": 53.5}
 
 PEERS = ("nearest neighbours", "OneClassSVM", "IsolationForest")
 LENGTH_ONE = ", length one"
+WHITENED = ", whitened"
+EMBEDDING = "HRN embedding"
 
 
 def methods():
     """Names of the methods that can run here."""
     peers = available(PEERS)
-    return [*OURS, f"HRN{LENGTH_ONE}", *peers, *(name + LENGTH_ONE for name in peers)]
+    ours = [EMBEDDING, *OURS, f"HRN{LENGTH_ONE}"]
+    return [*ours, *(name + given for given in ("", LENGTH_ONE, WHITENED) for name in peers)]
 
 
 def add_arguments(parser):
     parser.add_argument("--methods", nargs="+", choices=methods(), metavar="NAME")
     parser.add_argument("--splits", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument(
+        "--choice", action="store_true", help="settings of the embedding recipe, development parts"
+    )
 
 
 def settings(args):
+    if args.choice:
+        return [
+            {"dataset": dataset, "method": EMBEDDING, "split": split, "parameters": candidate}
+            for dataset in (DEVELOPMENT[:1] if args.fast else DEVELOPMENT)
+            for split in (CHOICE_SPLITS[:1] if args.fast else CHOICE_SPLITS)
+            for candidate in CANDIDATES
+        ]
     return [
         {"dataset": dataset, "method": method, "split": split}
         for group in GROUPS.values()
@@ -51,35 +86,60 @@ def settings(args):
     ]
 
 
-def make_detector(method, seed):
+def make_detector(method, seed, parameters=None):
     """An unfitted detector by its name in the table."""
+    if method == EMBEDDING:
+        return make_hrn_pipeline("embedding", random_state=seed).set_params(**(parameters or {}))
     if method in OURS:
         return OURS[method](seed)
-    if not method.endswith(LENGTH_ONE):
+    name, comma, given = method.rpartition(", ")
+    if not comma:
         return make_peer(method, seed)
-    name = method.removesuffix(LENGTH_ONE)
     detector = (
         HRNOneClassClassifier(random_state=seed)
         if name == "HRN"
         else make_peer(name, seed, scaled=False)
     )
-    return make_pipeline(InstanceL2Normalizer(center=None), detector)
+    if comma + given == LENGTH_ONE:
+        return make_pipeline(InstanceL2Normalizer(center=None), detector)
+    return make_pipeline(make_hrn_pipeline("embedding", random_state=seed)[:2], detector)
 
 
-def measure(dataset, method, split, data_home=None):
+def measure(dataset, method, split, parameters=None, data_home=None):
     X, y = (datasets.load_features(dataset, data_home=data_home)[k] for k in ("data", "target"))
     train, test = one_class_split(y, split)
-    scores = make_detector(method, split).fit(X[train]).score_samples(X[test])
+    scores = make_detector(method, split, parameters).fit(X[train]).score_samples(X[test])
     return {"auc": 100 * float(roc_auc_score(y[test], scores))}
 
 
 def render(records):
-    rows = []
-    for method in dict.fromkeys(r["settings"]["method"] for r in records):
-        own = [r for r in records if r["settings"]["method"] == method]
-        rows.append([method, *(_mean_of(group, own) for group in GROUPS.values())])
-    rows += [[f"{name} (paper, ten classes)", auc, ""] for name, auc in PUBLISHED.items()]
-    return f"{rst_table(['method', *GROUPS], rows)}\n"
+    of_choice = [r for r in records if "parameters" in r["settings"]]
+    of_table = [r for r in records if "parameters" not in r["settings"]]
+    tables = []
+    if of_table:
+        published = [[f"{name} (paper, ten classes)", auc] for name, auc in PUBLISHED.items()]
+        rows = [row + [""] * (len(COLUMNS) + 1 - len(row)) for row in published]
+        tables.append(rst_table(["method", *COLUMNS], [*_rows(of_table, _method), *rows]))
+    if of_choice:
+        tables.append(rst_table(["embedding recipe", *GROUPS], _rows(of_choice, _parameters)))
+    return "\n".join(f"{table}\n" for table in tables)
+
+
+def _rows(records, name_of):
+    """One row for each name, in the order of the records."""
+    own = {}
+    for r in records:
+        own.setdefault(name_of(r["settings"]), []).append(r)
+    columns = COLUMNS if name_of is _method else GROUPS
+    return [[k, *(_mean_of(names, rs) for names in columns.values())] for k, rs in own.items()]
+
+
+def _method(settings):
+    return settings["method"]
+
+
+def _parameters(settings):
+    return ", ".join(f"{k} = {v:g}" for k, v in settings["parameters"].items())
 
 
 def _mean_of(group, records):
