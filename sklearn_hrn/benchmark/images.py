@@ -10,6 +10,7 @@ from functools import cache, partial
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from .. import datasets
 from ..networks import ChannelNetwork
@@ -25,13 +26,16 @@ DATASETS = {
     "cifar10": datasets.fetch_cifar10,
 }
 NORMALIZATIONS = {
-    "divide, centre": lambda X: InstanceL2Normalizer().fit_transform(X),
-    "divide, centre, add 0.006": lambda X: (
-        InstanceL2Normalizer().fit_transform(X) + X.dtype.type(0.006)
+    "divide, centre": lambda: InstanceL2Normalizer(),
+    # The authors' code adds this much on CIFAR-10.
+    "divide, centre, add 0.006": lambda: make_pipeline(
+        InstanceL2Normalizer(), FunctionTransformer(partial(np.add, np.float32(0.006)))
     ),
-    "centre, divide": lambda X: InstanceL2Normalizer(center="before").fit_transform(X),
-    "z-score": lambda X: InstanceStandardizer().fit_transform(X),
-    "none": lambda X: X,
+    "centre, divide": lambda: InstanceL2Normalizer(center="before"),
+    # The constant is the median norm of the training rows.
+    "append a constant, divide": lambda: InstanceL2Normalizer(center=None, append="median"),
+    "z-score": lambda: InstanceStandardizer(),
+    "none": lambda: FunctionTransformer(),
 }
 
 # Variants by table; noise is the share of other classes among the training rows.
@@ -41,6 +45,7 @@ VARIANTS = {
     "table1": {
         "HRN": HRN,
         "HRN, centre before dividing": {**HRN, "norm": "centre, divide"},
+        "HRN, append a constant": {**HRN, "norm": "append a constant, divide"},
         "HRN-L2": {**HRN, "regularizer": "l2"},
     },
     "table3": {
@@ -200,23 +205,20 @@ def settings(args):
 
 
 @cache
-def _data(dataset, norm, data_home):
-    """Pixels from 0 to 1, normalised row by row; no row tells another anything."""
+def _data(dataset, data_home):
+    """Pixels from 0 to 1."""
     data = DATASETS[dataset](data_home=data_home)
-    X_train, X_test = (
-        NORMALIZATIONS[norm](X.astype(np.float32) / 255) for X in (data.X_train, data.X_test)
-    )
+    X_train, X_test = (X.astype(np.float32) / 255 for X in (data.X_train, data.X_test))
     return X_train, data.y_train, X_test, data.y_test
 
 
 def measure(dataset, variant, normal, seed, device, data_home=None, **details):
     if variant not in DETECTORS:
         return _epoch_by_epoch(dataset, normal, seed, device, data_home, **details)
-    data = DATASETS[dataset](data_home=data_home)
-    X_train, X_test = (X.astype(np.float32) / 255 for X in (data.X_train, data.X_test))
-    detector = DETECTORS[variant](seed, device).fit(X_train[data.y_train == normal])
+    X_train, y_train, X_test, y_test = _data(dataset, data_home)
+    detector = DETECTORS[variant](seed, device).fit(X_train[y_train == normal])
     scores = detector.score_samples(X_test)
-    return {"last": 100 * roc_auc_score(data.y_test == normal, scores)}
+    return {"last": 100 * roc_auc_score(y_test == normal, scores)}
 
 
 def _epoch_by_epoch(
@@ -233,9 +235,10 @@ def _epoch_by_epoch(
     noise,
     penalty=None,
 ):
-    X_train, y_train, X_test, y_test = _data(dataset, norm, data_home)
+    X_train, y_train, X_test, y_test = _data(dataset, data_home)
     rows = _training_rows(y_train == normal, noise, seed)
-    X_train, is_normal = X_train[rows], y_test == normal
+    normalizer, is_normal = NORMALIZATIONS[norm](), y_test == normal
+    X_train, X_test = normalizer.fit_transform(X_train[rows]), normalizer.transform(X_test)
     model = HRNOneClassClassifier(
         loss=loss,
         regularizer=regularizer,
