@@ -534,3 +534,15 @@ def test_the_protocol_names_our_methods_and_fits_them(rng):
     figures = protocol.evaluate("HRN tabular", 0, X[:40], X[40:], y)
     assert 0 <= figures["auc"] <= 100
     assert isinstance(peers.make_peer("IsolationForest", 0, scaled=False), IsolationForest)
+
+
+def test_a_mean_over_classes_waits_for_all_of_them():
+    def run(variant, normal, auc):
+        given = {"dataset": "mnist", "variant": variant, "normal": normal, "seed": 0}
+        return {"settings": given, "figures": {"last": auc}}
+
+    made = [run("HRN-L2", 0, 80.0), run("HRN-L2", 1, 90.0), run("image recipe", 0, 99.0)]
+    text = images.render(made)
+    assert "85.00" in text
+    assert "99.00" not in text
+    assert "99.50" in images.render([*made, run("image recipe", 1, 100.0)])

@@ -278,11 +278,13 @@ def render(records):
     tables = []
     for dataset in DATASETS:
         runs = [r for r in records if r["settings"]["dataset"] == dataset]
-        rows = []
+        n_classes, rows = len({r["settings"]["normal"] for r in runs}), []
         for variant in dict.fromkeys(r["settings"]["variant"] for r in runs):
             own = [r for r in runs if r["settings"]["variant"] == variant]
             published = PUBLISHED[dataset].get(variant, "")
-            rows.append([variant, *(_mean_over_classes(own, k) for k in ("last", "best"))])
+            rows.append(
+                [variant, *(_mean_over_classes(own, k, n_classes) for k in ("last", "best"))]
+            )
             rows[-1] += [published]
             if variant == "HRN":
                 by_class = _by_class(own, BY_CLASS[dataset])
@@ -296,12 +298,14 @@ def render(records):
     return "\n".join(tables)
 
 
-def _mean_over_classes(records, figure):
-    """Mean over the classes, and its deviation over the seeds; empty if there is no such figure."""
+def _mean_over_classes(records, figure, n_classes):
+    """Mean over the classes, and its deviation over the seeds; empty if there is no such figure.
+
+    A seed that has not come to all the classes that other variants have is left out.
+    """
     seeds = {}
     for record in (r for r in records if figure in r["figures"]):
         seeds.setdefault(record["settings"]["seed"], []).append(record["figures"][figure])
-    n_classes = max(map(len, seeds.values()), default=0)
     return spread([np.mean(values) for values in seeds.values() if len(values) == n_classes])
 
 
