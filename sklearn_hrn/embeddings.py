@@ -292,7 +292,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
 
 def _blocks(n_rows, values_per_row):
-    return list(gen_batches(n_rows, max(1, BLOCK_BYTES // (8 * values_per_row))))
+    return gen_batches(n_rows, max(1, BLOCK_BYTES // (8 * values_per_row)))
 
 
 def _principal_axes(X, mean):

@@ -71,9 +71,7 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
     steps = RECIPES[kind]()
     seeds = check_random_state(random_state)
     for _, step in steps:
-        names = [name for name, value in step.get_params().items() if value is None]
-        # Of the parts of a step, too.
-        for name in names:
+        for name in step.get_params():  # of the parts of the step, too
             if name.split("__")[-1] == "image_shape":
                 step.set_params(**{name: image_shape})
             if name.split("__")[-1] == "random_state" and random_state is not None:

@@ -62,7 +62,7 @@ def test_features_that_tell_the_way_up_are_passed_on_as_they_are():
 def test_features_that_do_not_are_whitened(rng):
     noise = rng.normal(size=(300, 16))
     fitted = RotationWhitening(AS_IT_IS, random_state=0).fit(noise)
-    # 400 pairs of images at least, so that a standard error is below 0.05.
+    # Of 100 upright and 300 turned images the standard error is 0.033.
     assert 0.35 < fitted.upright_auc_ < 0.65
     assert fitted.is_whitened_
     assert not RotationWhitening(AS_IT_IS, threshold=0).fit(noise).is_whitened_
