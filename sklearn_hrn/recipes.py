@@ -1,5 +1,6 @@
 """Pipelines that need no tuning, spelled in scikit-learn parts."""
 
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import check_random_state
 
 from .embeddings import LandmarkFeatures, RidgeWhitener
@@ -23,18 +24,21 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
           instance normalisation ``"norm"`` and the classifier ``"hrn"``.
         - "image": flattened images, channels last, of any scale of pixels. ``"words"`` tells which
           words of a dictionary of patches are where (`PatchDictionary`), whitened against the same
-          images turned where these look much alike (`RotationWhitening`); ``"norm"`` brings the
-          rows to length one, and ``"hrn"`` trains for 2000 updates.
+          images turned where these look much alike (`RotationWhitening`), and which training rows
+          have nearly the same words (`LandmarkFeatures`) where they do not; ``"hrn"`` trains for
+          2000 updates.
         - "tabular": columns of any kinds and units. ``"scale"`` brings every column halfway to a
           normal distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
           Fourier features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to
           length one, and ``"hrn"`` trains for 4000 updates, however many rows there are.
         - "embedding": rows that a pre-trained network computed, such as features of images or
-          embeddings of sentences. ``"whiten"`` makes little of the directions in which normal rows
-          differ anyway (`RidgeWhitener`), ``"norm"`` brings the rows to length one beside a
-          constant, which keeps their distance from the mean, ``"landmarks"`` tells which training
-          rows are near (`LandmarkFeatures`), and ``"hrn"`` trains for 2000 updates. Fresh rows
-          score far below training rows: set the threshold with `ConformalOutlierDetector`.
+          embeddings of sentences. ``"views"`` are two side by side: the ``"direction"`` of a row,
+          and the row ``"whitened"``, with little left of the directions in which normal rows
+          differ anyway (`RidgeWhitener`), at length one beside a constant, which keeps its
+          distance from the mean. ``"norm"`` brings both together to length one, ``"landmarks"``
+          tells which training rows are near (`LandmarkFeatures`), and ``"hrn"`` trains for 2000
+          updates. Fresh rows score far below training rows: set the threshold with
+          `ConformalOutlierDetector`.
     random_state : int, RandomState instance or None, default=None
         Of all steps.
     device : str, default="auto"
@@ -85,9 +89,11 @@ def _paper():
 
 
 def _image():
+    near = Pipeline(
+        [("norm", InstanceL2Normalizer(center=None)), ("landmarks", LandmarkFeatures())]
+    )
     return [
-        ("words", RotationWhitening(PatchDictionary(power=0.5))),
-        ("norm", InstanceL2Normalizer(center=None, copy=False)),
+        ("words", RotationWhitening(PatchDictionary(power=0.5), otherwise=near)),
         ("hrn", HRNOneClassClassifier(max_updates=2000)),
     ]
 
@@ -102,9 +108,16 @@ def _tabular():
 
 
 def _embedding():
+    whitened = Pipeline(
+        [
+            ("whiten", RidgeWhitener()),
+            ("norm", InstanceL2Normalizer(center=None, append="median")),
+        ]
+    )
+    views = [("direction", InstanceL2Normalizer(center=None)), ("whitened", whitened)]
     return [
-        ("whiten", RidgeWhitener()),
-        ("norm", InstanceL2Normalizer(center=None, append="median")),
+        ("views", FeatureUnion(views)),
+        ("norm", InstanceL2Normalizer(center=None, copy=False)),
         ("landmarks", LandmarkFeatures()),
         ("hrn", HRNOneClassClassifier(max_updates=2000)),
     ]

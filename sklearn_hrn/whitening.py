@@ -1,5 +1,6 @@
 """Features of images, seen against those of the same images turned."""
 
+from itertools import chain
 from numbers import Integral, Real
 
 import numpy as np
@@ -34,16 +35,20 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         z(x) = L^-1 (phi(x) - m),        L L' = S + ridge * tr(S) / d * I.
 
     In these coordinates the mean of the upright images is the direction that tells them best from
-    the turned ones (Fisher's discriminant), and a one-class learner has it in reach.
+    the turned ones (Fisher's discriminant), and a one-class learner has it in reach. The rows are
+    brought to length one, as it is directions that count.
 
-    Where the features say already which way is up, as strokes of digits do, the rows are passed on
-    as they are: that is where `upright_auc_`, measured on images that had no part in the mean, is
-    at least `threshold`.
+    Where the features say already which way is up, as strokes of digits do, nothing is whitened,
+    and the features go to the transformer `otherwise`: that is where `upright_auc_`, measured on
+    images that had no part in the mean, is at least `threshold`.
 
     Parameters
     ----------
     transformer : transformer
         Makes features of flattened images; a clone of it is fitted.
+    otherwise : transformer, default=None
+        Of the features where they are not whitened; a clone of it is fitted on them. None passes
+        them on as they are.
     threshold : float in [0, 1], default=0.7
         Of `upright_auc_`, from which on nothing is whitened: 0 never whitens, 1 does so unless
         upright and turned images are told apart without error. The default lies in the middle
@@ -65,6 +70,8 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     ----------
     transformer_ : transformer
         The fitted transformer.
+    otherwise_ : transformer
+        The fitted transformer of the features. Only where there is one, and rows are not whitened.
     upright_auc_ : float
         Share of the pairs of an upright and a turned image, neither in the mean, in which the
         features of the upright one are nearer in direction to the mean of upright ones.
@@ -101,6 +108,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "transformer": [HasMethods(["fit", "transform"])],
+        "otherwise": [HasMethods(["fit", "transform"]), None],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "ridge": [Interval(Real, 0, None, closed="neither")],
         "max_images": [Interval(Integral, 1, None, closed="left")],
@@ -112,6 +120,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self,
         transformer,
         *,
+        otherwise=None,
         threshold=0.7,
         ridge=0.3,
         max_images=5000,
@@ -119,6 +128,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         random_state=None,
     ):
         self.transformer = transformer
+        self.otherwise = otherwise
         self.threshold = threshold
         self.ridge = ridge
         self.max_images = max_images
@@ -148,43 +158,67 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self._learn(X, y)
         return self
 
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_transform(self, X, y=None):
+        """Fit, and give the rows of the same images, whose features are computed once.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, height * width * channels)
+        y : array-like of shape (n_samples,), default=None
+            Rows with ``y == -1`` are left out of the fit.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features_out)
+        """
+        with intact_after_failure([self]):
+            features, rows = self._learn(X, y)
+        return self._seen(features) if rows is None else self.transform(X)
+
     def _learn(self, X, y):
+        """Fit on the normal rows; give their features, and which they are, None if all."""
         X = validate_data(self, X, dtype=[np.float32, np.float64])
         rows = normal_rows(X, y)
         X = X if rows is None else X[rows]
         self.image_shape_ = resolve_image_shape(self.image_shape, X.shape[1])
         rng = check_random_state(self.random_state)
         self.transformer_ = clone(self.transformer).fit(X)
-        drawn = X[rng.permutation(len(X))[: self.max_images]]
-        self.upright_auc_ = self._upright_auc(drawn)
+        features = np.asarray(self.transformer_.transform(X))
+        drawn = rng.permutation(len(X))[: self.max_images]
+        self.upright_auc_ = self._upright_auc(X[drawn], features[drawn])
         self.is_whitened_ = self.upright_auc_ < self.threshold
-        for stale in ("mean_", "whitening_"):
+        for stale in ("mean_", "whitening_", "otherwise_"):
             vars(self).pop(stale, None)
         if self.is_whitened_:
-            self.mean_, self.whitening_ = self._whitening(drawn)
+            self.mean_, self.whitening_ = self._whitening(X[drawn], features[drawn])
+        elif self.otherwise is not None:
+            self.otherwise_ = clone(self.otherwise).fit(features)
+        return features, rows
 
     def _turned(self, X):
-        """Features of images upright, and of each of their turns."""
+        """Features of images turned, turn by turn."""
         height, width, _ = self.image_shape_
         images = X.reshape(-1, *self.image_shape_)
-        for quarters in (0, 1, 2, 3) if height == width else (0, 2):
+        for quarters in (1, 2, 3) if height == width else (2,):
             turned = np.ascontiguousarray(np.rot90(images, quarters, axes=(1, 2)))
             yield np.asarray(self.transformer_.transform(turned.reshape(X.shape)))
 
-    def _upright_auc(self, X):
+    def _upright_auc(self, X, features):
         # Two thirds for the mean; of a single image, all.
         n_for_mean = min(max(1, 2 * len(X) // 3), len(X) - 1)
-        mean = self.transformer_.transform(X[:n_for_mean] if n_for_mean else X).mean(axis=0)
-        upright, *turned = (_directions(Z) @ mean for Z in self._turned(X[n_for_mean:]))
-        scores = np.concatenate([upright, *turned])
-        return float(roc_auc_score(np.arange(len(scores)) < len(upright), scores))
+        mean = features[: n_for_mean or 1].mean(axis=0)
+        upright = features[n_for_mean:]
+        scores = [_directions(Z) @ mean for Z in (upright, *self._turned(X[n_for_mean:]))]
+        is_upright = np.arange(sum(map(len, scores))) < len(upright)
+        return float(roc_auc_score(is_upright, np.concatenate(scores)))
 
-    def _whitening(self, X):
+    def _whitening(self, X, features):
         """m and the transpose of the inverse of L; the features are gone through turn by turn."""
-        total, products, shift, n_rows = 0.0, 0.0, None, 0
-        for Z in self._turned(X):
-            # Squares of what is far from zero would lose the digits that covariances are made of.
-            shift = shift if n_rows else Z.mean(axis=0)
+        # Squares of what is far from zero would lose the digits that covariances are made of.
+        shift = features.mean(axis=0)
+        total, products, n_rows = 0.0, 0.0, 0
+        for Z in chain([features], self._turned(X)):
             Z = Z - shift
             total = total + Z.sum(axis=0)
             products = products + Z.T @ Z
@@ -200,7 +234,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return shift + mean, np.ascontiguousarray(inverse.T)
 
     def transform(self, X):
-        """Features of images, whitened where `is_whitened_`.
+        """Features of images: whitened and of length one, or as `otherwise` makes them.
 
         Parameters
         ----------
@@ -208,16 +242,23 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, d)
+        Z : ndarray of shape (n_samples, n_features_out)
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        Z = np.asarray(self.transformer_.transform(X))
-        return (Z - self.mean_) @ self.whitening_ if self.is_whitened_ else Z
+        return self._seen(np.asarray(self.transformer_.transform(X)))
+
+    def _seen(self, features):
+        if self.is_whitened_:
+            return _directions((features - self.mean_) @ self.whitening_)
+        if self.otherwise is None:
+            return features
+        return np.asarray(self.otherwise_.transform(features))
 
     @property
     def _n_features_out(self):
-        return len(self.transformer_.get_feature_names_out())
+        last = self.transformer_ if self.is_whitened_ or self.otherwise is None else self.otherwise_
+        return len(last.get_feature_names_out())
 
 
 def _directions(Z):

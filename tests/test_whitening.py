@@ -34,18 +34,21 @@ def test_upright_and_turned_images_together_have_mean_zero_and_the_ridged_covari
     np.testing.assert_allclose(fitted.mean_, everything.mean(axis=0), atol=1e-13)
     whitening = fitted.whitening_
     np.testing.assert_allclose(whitening.T @ ridged @ whitening, np.eye(16), atol=1e-12)
-    np.testing.assert_allclose(fitted.transform(skies), (skies - fitted.mean_) @ whitening)
+    Z = (skies - fitted.mean_) @ whitening
+    expected = Z / np.linalg.norm(Z, axis=1, keepdims=True)
+    np.testing.assert_allclose(fitted.transform(skies), expected)
 
 
 def test_the_mean_of_upright_images_becomes_fishers_direction(skies, rng):
     fitted = RotationWhitening(AS_IT_IS, threshold=1, ridge=1e-9).fit(skies)
-    Z = fitted.transform(skies)
     everything = np.concatenate([turned(skies, quarters) for quarters in range(4)])
     S = np.cov(everything, rowvar=False, ddof=0)
     fisher = np.linalg.solve(S, skies.mean(axis=0) - everything.mean(axis=0))
-    others = rng.normal(size=(5, 16))
-    expected = (others - everything.mean(axis=0)) @ fisher
-    np.testing.assert_allclose(fitted.transform(others) @ Z.mean(axis=0), expected, rtol=1e-6)
+    mean = (skies.mean(axis=0) - fitted.mean_) @ fitted.whitening_
+    others = rng.normal(size=(5, 16)) - everything.mean(axis=0)
+    lengths = np.sqrt(np.einsum("ij,ij->i", others, np.linalg.solve(S, others.T).T))
+    seen = fitted.transform(others + everything.mean(axis=0))
+    np.testing.assert_allclose(seen @ mean, others @ fisher / lengths, rtol=1e-6)
 
 
 def test_features_that_tell_the_way_up_are_passed_on_as_they_are():
@@ -57,6 +60,33 @@ def test_features_that_tell_the_way_up_are_passed_on_as_they_are():
     assert not fitted.is_whitened_
     assert not hasattr(fitted, "whitening_")
     np.testing.assert_array_equal(fitted.transform(sevens), words.fit(sevens).transform(sevens))
+
+
+def test_features_that_are_not_whitened_go_through_the_other_transformer():
+    X, digit = load_digits(return_X_y=True)
+    sevens = X[digit == 7]
+    words = PatchDictionary(20, patch_size=3, grid=2, random_state=0)
+    fitted = RotationWhitening(words, otherwise=PCA(3), random_state=0).fit(sevens)
+    features = words.fit_transform(sevens)
+    # Signs and sums of PCA are the same; the features differ by their blocks of rows at most.
+    np.testing.assert_allclose(
+        fitted.transform(sevens), PCA(3).fit(features).transform(features), atol=1e-5
+    )
+    assert len(fitted.get_feature_names_out()) == 3
+    whitened = fitted.set_params(threshold=1).fit(sevens)
+    assert not hasattr(whitened, "otherwise_")
+    assert whitened.transform(sevens).shape[1] == len(whitened.get_feature_names_out()) == 80
+
+
+@pytest.mark.parametrize("threshold", [0, 1])
+def test_fitting_and_transforming_at_once_is_the_same(skies, threshold):
+    y = np.where(np.arange(600) % 3 == 0, -1, 1)
+    map = RotationWhitening(
+        PCA(5, random_state=0), otherwise=PCA(2), threshold=threshold, random_state=0
+    )
+    for labels in (None, y):
+        at_once = map.fit_transform(skies, labels)
+        np.testing.assert_allclose(map.fit(skies, labels).transform(skies), at_once, atol=1e-12)
 
 
 def test_features_that_do_not_are_whitened(rng):

@@ -2,11 +2,12 @@
 
 The features of CIFAR-10 classes and of the MVTec-AD categories come from a ResNet-18. Half of the
 normal rows train, the other half and all anomalies test. The methods see the features as z-scores
-("HRN tabular" goes on to Fourier features of them), each row scaled to length one, or, "whitened",
-what the embedding recipe does to a row before it looks for landmarks.
+("HRN tabular" goes on to Fourier features of them), each row scaled to length one, "whitened", or
+"both views", what the embedding recipe does to a row before it looks for landmarks.
 
-``--choice`` compares settings of the embedding recipe on the sets and splits that it was chosen on;
-the table itself is of other splits, and its last two columns of other sets.
+``--choice`` compares settings of the embedding recipe on the sets and splits that it was chosen on,
+and on the training texts of DBPedia-14, every class in turn; the table itself is of other splits,
+and its last two columns of other sets.
 """
 
 import numpy as np
@@ -14,12 +15,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
 from .. import datasets
+from ..embeddings import RidgeWhitener
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer
 from ..recipes import make_hrn_pipeline
 from .peers import available, make_peer
 from .protocol import OURS, one_class_split
 from .records import rst_table, spread
+from .table7 import load
 
 CIFAR10 = tuple(f"cifar10_resnet18_class{k}" for k in (0, 4, 6))
 MVTEC = (
@@ -38,11 +41,19 @@ COLUMNS = GROUPS | {
     )
 }
 CHOICE_SPLITS = (100, 101, 102)
+# "dbpedia14 k": sentence embeddings of the training texts, class k against the others.
+TEXTS = tuple(f"dbpedia14 {label}" for label in range(14))
+CHOICE_GROUPS = GROUPS | {"DBPedia-14, 14 classes": TEXTS}
 # Settings of the embedding recipe that were compared.
 CANDIDATES = [
-    {"whiten__ridge": ridge, "landmarks__gamma": gamma}
-    for ridge in (1.0, 3.0)
-    for gamma in (2.0, 4.0, 8.0)
+    {},
+    {"views__direction": "drop"},
+    {"views__whitened": "drop"},
+    {"views__whitened__whiten__ridge": 1.0},
+    {"landmarks__gamma": 2.0},
+    {"landmarks__gamma": 8.0},
+    {"hrn__max_updates": 1000},
+    {"hrn__max_updates": 4000},
 ]
 
 # On CIFAR-10, mean of ten classes, features of another network.
@@ -51,6 +62,12 @@ PUBLISHED = {"HRN": 96.6, "ICS": 86.6, "OCGAN": 64.8, "TQM": 53.5}
 PEERS = ("nearest neighbours", "OneClassSVM", "IsolationForest")
 LENGTH_ONE = ", length one"
 WHITENED = ", whitened"
+BOTH_VIEWS = ", both views"
+INPUTS = {
+    LENGTH_ONE: lambda: (InstanceL2Normalizer(center=None),),
+    WHITENED: lambda: (RidgeWhitener(), InstanceL2Normalizer(center=None, append="median")),
+    BOTH_VIEWS: lambda: (make_hrn_pipeline("embedding")[:2],),
+}
 EMBEDDING = "HRN embedding"
 
 
@@ -58,7 +75,7 @@ def methods():
     """Names of the methods that can run here."""
     peers = available(PEERS)
     ours = [EMBEDDING, *OURS, f"HRN{LENGTH_ONE}"]
-    return [*ours, *(name + given for given in ("", LENGTH_ONE, WHITENED) for name in peers)]
+    return [*ours, *(name + given for given in ("", *INPUTS) for name in peers)]
 
 
 def add_arguments(parser):
@@ -71,10 +88,11 @@ def add_arguments(parser):
 
 def settings(args):
     if args.choice:
+        sets = [(dataset, split) for dataset in DEVELOPMENT for split in CHOICE_SPLITS]
+        sets += [(dataset, CHOICE_SPLITS[0]) for dataset in TEXTS]
         return [
             {"dataset": dataset, "method": EMBEDDING, "split": split, "parameters": candidate}
-            for dataset in (DEVELOPMENT[:1] if args.fast else DEVELOPMENT)
-            for split in (CHOICE_SPLITS[:1] if args.fast else CHOICE_SPLITS)
+            for dataset, split in (sets[:1] if args.fast else sets)
             for candidate in CANDIDATES
         ]
     return [
@@ -100,16 +118,23 @@ def make_detector(method, seed, parameters=None):
         if name == "HRN"
         else make_peer(name, seed, scaled=False)
     )
-    if comma + given == LENGTH_ONE:
-        return make_pipeline(InstanceL2Normalizer(center=None), detector)
-    return make_pipeline(make_hrn_pipeline("embedding", random_state=seed)[:2], detector)
+    return make_pipeline(*INPUTS[comma + given](), detector)
 
 
 def measure(dataset, method, split, parameters=None, data_home=None):
-    X, y = (datasets.load_features(dataset, data_home=data_home)[k] for k in ("data", "target"))
+    X, y = _load(dataset, data_home)
     train, test = one_class_split(y, split)
     scores = make_detector(method, split, parameters).fit(X[train]).score_samples(X[test])
     return {"auc": 100 * float(roc_auc_score(y[test], scores))}
+
+
+def _load(dataset, data_home):
+    """Rows, and +1 for the normal ones, -1 for anomalies."""
+    if dataset in TEXTS:
+        X, label, _, _ = load("dbpedia14", data_home)
+        return X, np.where(label == int(dataset.split()[1]), 1, -1)
+    features = datasets.load_features(dataset, data_home=data_home)
+    return features["data"], features["target"]
 
 
 def render(records):
@@ -121,7 +146,9 @@ def render(records):
         rows = [row + [""] * (len(COLUMNS) + 1 - len(row)) for row in published]
         tables.append(rst_table(["method", *COLUMNS], [*_rows(of_table, _method), *rows]))
     if of_choice:
-        tables.append(rst_table(["embedding recipe", *GROUPS], _rows(of_choice, _parameters)))
+        tables.append(
+            rst_table(["embedding recipe", *CHOICE_GROUPS], _rows(of_choice, _parameters))
+        )
     return "\n".join(f"{table}\n" for table in tables)
 
 
@@ -130,7 +157,7 @@ def _rows(records, name_of):
     own = {}
     for r in records:
         own.setdefault(name_of(r["settings"]), []).append(r)
-    columns = COLUMNS if name_of is _method else GROUPS
+    columns = COLUMNS if name_of is _method else CHOICE_GROUPS
     return [[k, *(_mean_of(names, rs) for names in columns.values())] for k, rs in own.items()]
 
 
@@ -139,7 +166,7 @@ def _method(settings):
 
 
 def _parameters(settings):
-    return ", ".join(f"{k} = {v:g}" for k, v in settings["parameters"].items())
+    return ", ".join(f"{k} = {v}" for k, v in settings["parameters"].items()) or "as it is"
 
 
 def _mean_of(group, records):

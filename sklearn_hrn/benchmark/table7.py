@@ -16,8 +16,8 @@ from .. import datasets
 from ..continual import HRNContinualClassifier
 from ..embeddings import RidgeWhitener
 from ..preprocessing import InstanceL2Normalizer
-from ..recipes import make_hrn_pipeline
 from ..tabular import FourierFeatures
+from . import images
 from .records import rst_table, spread
 
 # Accuracy in per cent as published; on EMNIST with 2400 images a class, on DBPedia with 560 000
@@ -131,14 +131,13 @@ def _fourier():
 
 
 def _words():
-    # The input map of the image recipe.
-    return make_hrn_pipeline("image", random_state=0)[:-1]
+    return make_pipeline(images.words(0), InstanceL2Normalizer(center=None))
 
 
 def _centred_words():
     # Square roots of words are positive, so that all images share a direction, which heads must
     # first learn to do without.
-    return _words().set_params(norm__center="before")
+    return make_pipeline(images.words(0), InstanceL2Normalizer(center="before"))
 
 
 def _embeddings():
@@ -197,7 +196,8 @@ def settings(args):
 
 
 @cache
-def _data(dataset, data_home):
+def load(dataset, data_home):
+    """Pixels, or sentence embeddings, of the training and the test part, with their labels."""
     data = DATASETS[dataset](data_home=data_home)
     if dataset != "dbpedia14":
         return data.X_train.astype(np.float32), data.y_train, data.X_test, data.y_test
@@ -217,7 +217,7 @@ def _embedded(texts):
 
 
 def measure(dataset, input, method, seed, tasks, parameters=None, data_home=None):
-    X_train, y_train, X_test, y_test = _data(dataset, data_home)
+    X_train, y_train, X_test, y_test = load(dataset, data_home)
     order = np.random.default_rng(seed).permutation(np.unique(y_train))[:tasks]
     # What the map learns, it learns from the first class.
     given = INPUTS[input]()
