@@ -118,8 +118,8 @@ def _embedding():
     return [
         ("views", FeatureUnion(views)),
         ("norm", InstanceL2Normalizer(center=None, copy=False)),
-        ("landmarks", LandmarkFeatures()),
-        ("hrn", HRNOneClassClassifier(max_updates=2000)),
+        ("landmarks", LandmarkFeatures(2000)),
+        ("hrn", HRNOneClassClassifier(hidden_layer_sizes=1000, max_updates=2000)),
     ]
 
 
