@@ -70,8 +70,8 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     ----------
     transformer_ : transformer
         The fitted transformer.
-    otherwise_ : transformer
-        The fitted transformer of the features. Only where there is one, and rows are not whitened.
+    otherwise_ : transformer or None
+        The fitted transformer of the features; None where rows are whitened, or passed on.
     upright_auc_ : float
         Share of the pairs of an upright and a turned image, neither in the mean, in which the
         features of the upright one are nearer in direction to the mean of upright ones.
@@ -188,7 +188,8 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         drawn = rng.permutation(len(X))[: self.max_images]
         self.upright_auc_ = self._upright_auc(X[drawn], features[drawn])
         self.is_whitened_ = self.upright_auc_ < self.threshold
-        for stale in ("mean_", "whitening_", "otherwise_"):
+        self.otherwise_ = None
+        for stale in ("mean_", "whitening_"):
             vars(self).pop(stale, None)
         if self.is_whitened_:
             self.mean_, self.whitening_ = self._whitening(X[drawn], features[drawn])
@@ -251,13 +252,13 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _seen(self, features):
         if self.is_whitened_:
             return _directions((features - self.mean_) @ self.whitening_)
-        if self.otherwise is None:
+        if self.otherwise_ is None:
             return features
         return np.asarray(self.otherwise_.transform(features))
 
     @property
     def _n_features_out(self):
-        last = self.transformer_ if self.is_whitened_ or self.otherwise is None else self.otherwise_
+        last = self.transformer_ if self.otherwise_ is None else self.otherwise_
         return len(last.get_feature_names_out())
 
 

@@ -43,7 +43,11 @@ COLUMNS = GROUPS | {
 CHOICE_SPLITS = (100, 101)
 # "dbpedia14 k": sentence embeddings of the training texts, class k against the others.
 TEXTS = tuple(f"dbpedia14 {label}" for label in range(1, 15))
-CHOICE_GROUPS = GROUPS | {"DBPedia-14, 14 classes": TEXTS}
+CHOICE_GROUPS = {
+    "CIFAR-10, 1 class": DEVELOPMENT[:1],
+    "MVTec-AD, 8 categories": DEVELOPMENT[1:],
+    "DBPedia-14, 14 classes": TEXTS,
+}
 # Settings of the embedding recipe that were compared.
 CANDIDATES = [
     {},
