@@ -112,7 +112,7 @@ class HRNSearchCV(GridSearchCV):
         Whether there are several metrics.
     n_features_in_ : int
         Features seen in `fit`. Only if `refit` is not False.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names. Only if `refit` is not False and X had names that are all strings.
 
     See Also

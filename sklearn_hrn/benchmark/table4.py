@@ -31,7 +31,7 @@ MVTEC = (
 )
 GROUPS = {"CIFAR-10, 3 classes": CIFAR10}
 GROUPS["MVTec-AD, 15 categories"] = tuple(f"mvtec_resnet18_{name}" for name in MVTEC)
-# Sets that nothing about the embedding recipe was chosen on: every second category, two classes.
+# Sets that the embedding recipe was chosen on: one class, every second category.
 DEVELOPMENT = (CIFAR10[1], *(f"mvtec_resnet18_{name}" for name in MVTEC[::2]))
 COLUMNS = GROUPS | {
     f"{group.split(',')[0]}, unseen {len(unseen)}": unseen
