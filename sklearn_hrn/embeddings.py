@@ -45,8 +45,9 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     Parameters
     ----------
     ridge : float, default=3.0
-        Ridge in units of the mean eigenvalue. On development parts of image features 3 was two
-        tenths of a point of AUC above 1 (``python -m sklearn_hrn.benchmark table4 --choice``).
+        Ridge in units of the mean eigenvalue. On development parts of image features 1 and 3 were
+        within three tenths of a point of AUC, each ahead on one set
+        (``python -m sklearn_hrn.benchmark table4 --choice``).
     center : bool, default=True
         Subtract the mean. Where rows of other classes come later, the mean of the first is no
         centre.
@@ -188,8 +189,8 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Landmarks at most; all training rows if there are fewer. As many as `FourierFeatures` makes.
     gamma : float, default=4.0
         Inverse width of the kernel, for rows of length one. On development parts of image features
-        2 and 4 were level, 8 a point worse on small sets (``python -m sklearn_hrn.benchmark table4
-        --choice``).
+        and sentences 2 was a tenth of a point of AUC worse, 8 up to one
+        (``python -m sklearn_hrn.benchmark table4 --choice``).
     random_state : int, RandomState instance or None, default=None
         Of the rows drawn.
 
