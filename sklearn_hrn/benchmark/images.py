@@ -14,12 +14,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 from .. import datasets
 from ..exceptions import TrainingDivergedError
-from ..feature_extraction import PatchDictionary
 from ..networks import ChannelNetwork
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer, InstanceStandardizer
 from ..recipes import make_hrn_pipeline
-from ..whitening import RotationWhitening
 from .peers import available, make_peer
 from .records import rst_table, spread
 
@@ -97,7 +95,7 @@ INPUTS = {
 
 def words(seed):
     """The words of the image recipe, whitened where it does so."""
-    return RotationWhitening(PatchDictionary(power=0.5, random_state=seed), random_state=seed)
+    return make_hrn_pipeline("image", random_state=seed)["words"].set_params(otherwise=None)
 
 
 def _recipe(seed, device):

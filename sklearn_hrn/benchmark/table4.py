@@ -15,7 +15,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
 from .. import datasets
-from ..embeddings import RidgeWhitener
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer
 from ..recipes import make_hrn_pipeline
@@ -68,7 +67,7 @@ WHITENED = ", whitened"
 BOTH_VIEWS = ", both views"
 INPUTS = {
     LENGTH_ONE: lambda: (InstanceL2Normalizer(center=None),),
-    WHITENED: lambda: (RidgeWhitener(), InstanceL2Normalizer(center=None, append="median")),
+    WHITENED: lambda: (dict(make_hrn_pipeline("embedding")["views"].transformer_list)["whitened"],),
     BOTH_VIEWS: lambda: (make_hrn_pipeline("embedding")[:2],),
 }
 EMBEDDING = "HRN embedding"
