@@ -1,23 +1,26 @@
 """HRN: one-class learning with holistic regularisation, as scikit-learn estimators."""
 
+from .conformal import ConformalOutlierDetector, conformal_p_values, false_alarm_threshold
 from .continual import HRNContinualClassifier
-from .embeddings import LandmarkFeatures, RidgeWhitener
-from .feature_extraction import PatchDictionary, TorchFeatures
+from .image import PatchDictionary, RotationWhitening
+from .kernel_approximation import FourierFeatures, LandmarkFeatures
 from .model_selection import (
+    HRNSearchCV,
     InlierKFold,
     InlierShuffleSplit,
     shuffled_columns_score,
     to_inlier_labels,
 )
-from .networks import ChannelNetwork
+from .networks import ChannelNetwork, TorchFeatures
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
-from .preprocessing import InstanceL2Normalizer, InstanceStandardizer
+from .preprocessing import (
+    InstanceL2Normalizer,
+    InstanceStandardizer,
+    NormalScoreTransformer,
+    RidgeWhitener,
+)
 from .recipes import make_hrn_pipeline
-from .search import HRNSearchCV
-from .tabular import FourierFeatures, NormalScoreTransformer
-from .thresholds import ConformalOutlierDetector
-from .whitening import RotationWhitening
 
 __version__ = "0.1.0"
 
@@ -39,6 +42,8 @@ __all__ = [
     "RidgeWhitener",
     "RotationWhitening",
     "TorchFeatures",
+    "conformal_p_values",
+    "false_alarm_threshold",
     "make_hrn_pipeline",
     "shuffled_columns_score",
     "to_inlier_labels",

@@ -12,9 +12,11 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from ._fitting import check_rows, draw_seeds, fit_models, intact_after_failure
+from ._base import intact_after_failure
+from ._training import fit_models
+from ._validation import check_rows, draw_seeds
+from .conformal import false_alarm_threshold
 from .one_class import HRNOneClassClassifier
-from .thresholds import false_alarm_threshold
 
 __all__ = ["HRNContinualClassifier"]
 
@@ -75,7 +77,7 @@ class HRNContinualClassifier(ClassifierMixin, BaseEstimator):
         Share of the rows of a class that its head may fail to accept.
     validation_fraction : float, default=0.0
         Share of the rows of each class held out of training to place the threshold of its head,
-        with the guarantee of :func:`~sklearn_hrn.thresholds.false_alarm_threshold`. 0 places it on
+        with the guarantee of :func:`~sklearn_hrn.conformal.false_alarm_threshold`. 0 places it on
         the training rows, which score higher than fresh ones: more of those are then rejected than
         wanted.
     device : str, default="auto"

@@ -1,8 +1,23 @@
-"""Ready networks for the parameter `module` of the one-class classifier."""
+"""Networks of torch: one to train as `module` of the classifier, and frozen ones."""
 
+from copy import deepcopy
 from dataclasses import dataclass
+from numbers import Integral
 
-__all__ = ["ChannelNetwork"]
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._validation import resolve_device, resolve_image_shape
+
+__all__ = ["ChannelNetwork", "TorchFeatures"]
 
 PENALTIES = ("row", "pixel")
 
@@ -88,3 +103,125 @@ class ChannelNetwork:
         kind = ChannelModule if self.penalty == "row" else ChannelModuleByPixel
         n_pixels = n_features // self.n_channels
         return kind(n_pixels, self.n_channels, self.branch_size, self.hidden_size, self.init)
+
+
+class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Output of a frozen torch module, batch by batch on a device.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Maps a float32 batch, of rows or of images, to one array each; what is behind the first axis
+        is flattened. Its weights are the user's own. A copy of it runs, in evaluation mode and
+        without gradients: the module given stays as it is.
+    image_shape : tuple of int, default=None
+        (height, width, channels) of the flattened images in the rows, channels last; one may be
+        -1. The module then gets batches of shape (batch, channels, height, width). None passes
+        rows on as they are.
+    batch_size : int, default=256
+        Rows the module sees at once.
+    device : str, default="auto"
+        "auto" is the first GPU if there is one, else the CPU.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    HRNOneClassClassifier : Its `module` is trained; this one is not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sklearn_hrn import TorchFeatures
+    >>> X = np.arange(16.0).reshape(1, 16)
+    >>> TorchFeatures(torch.nn.AvgPool2d(2), image_shape=(4, 4, 1)).fit_transform(X)
+    array([[ 2.5,  4.5, 10.5, 12.5]], dtype=float32)
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
+        "module": "no_validation",
+        "image_shape": [tuple, list, None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+    }
+
+    def __init__(self, module, *, image_shape=None, batch_size=256, device="auto"):
+        self.module = module
+        self.image_shape = image_shape
+        self.batch_size = batch_size
+        self.device = device
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check that the module takes the rows, and how many features it makes of one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : object, default=None
+            Not used.
+
+        Returns
+        -------
+        self : TorchFeatures
+
+        Raises
+        ------
+        TypeError
+            If `module` is no torch.nn.Module.
+        ValueError
+            If rows are no images of `image_shape`, or the device is not there.
+        """
+        import torch
+
+        if not isinstance(self.module, torch.nn.Module):
+            raise TypeError(
+                f"module is {type(self.module).__name__}, but a torch.nn.Module is needed, whose "
+                "weights are those to be used."
+            )
+        X = validate_data(self, X, dtype=[np.float32, np.float64])
+        if self.image_shape is not None:
+            resolve_image_shape(self.image_shape, X.shape[1])
+        self._n_features_out = self._outputs(X[:1]).shape[1]
+        return self
+
+    def transform(self, X):
+        """The module's output.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_outputs), float32
+        """
+        check_is_fitted(self, "n_features_in_")
+        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
+        return self._outputs(X)
+
+    def _outputs(self, X):
+        import torch
+
+        device = resolve_device(self.device)
+        module = deepcopy(self.module).to(device).eval()
+        out = []
+        with torch.no_grad():
+            for block in gen_batches(len(X), self.batch_size):
+                rows = torch.from_numpy(X[block].astype(np.float32)).to(device)
+                if self.image_shape is not None:
+                    shape = resolve_image_shape(self.image_shape, X.shape[1])
+                    rows = rows.reshape(-1, *shape).permute(0, 3, 1, 2)
+                out.append(module(rows).flatten(1).cpu().numpy())
+        return np.concatenate(out)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags

@@ -7,8 +7,10 @@ from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._fitting import check_rows, fit_models, intact_after_failure
+from ._base import intact_after_failure
 from ._labels import normal_rows
+from ._training import fit_models
+from ._validation import check_rows
 from .core.scoring import SLOPES, score_rows
 
 

@@ -3,13 +3,11 @@
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import check_random_state
 
-from .embeddings import LandmarkFeatures, RidgeWhitener
-from .feature_extraction import PatchDictionary
+from .image import PatchDictionary, RotationWhitening
+from .kernel_approximation import FourierFeatures, LandmarkFeatures
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
-from .preprocessing import InstanceL2Normalizer
-from .tabular import FourierFeatures, NormalScoreTransformer
-from .whitening import RotationWhitening
+from .preprocessing import InstanceL2Normalizer, NormalScoreTransformer, RidgeWhitener
 
 __all__ = ["make_hrn_pipeline"]
 

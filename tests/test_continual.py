@@ -168,7 +168,7 @@ def test_seeds_are_the_same_in_another_process(few):
     code = textwrap.dedent(
         """
         from sklearn_hrn.continual import _seed_of_head
-        from sklearn_hrn._fitting import draw_seeds
+        from sklearn_hrn._validation import draw_seeds
         seed = int(draw_seeds(0, 1)[0])
         print({k: _seed_of_head(seed, k) for k in ("zero", "one", "two", "three")})
         """

@@ -8,7 +8,7 @@ import torch
 from oracles import finite_differences, network, objective
 
 from sklearn_hrn.core.gradients import AnyDepth, Autograd, DirectForm, GramForm, closed_form
-from sklearn_hrn.core.networks import forward
+from sklearn_hrn.core.perceptrons import forward
 
 DEPTHS = [(5, 1), (5, 4, 1), (5, 4, 3, 1), (6, 5, 4, 3, 1)]
 FORMS = [

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-import sklearn_hrn._joint_evaluation as joint
+import sklearn_hrn.model_selection._joint_evaluation as joint
 from sklearn_hrn import (
     HRNOneClassClassifier,
     InlierKFold,
@@ -21,9 +21,9 @@ from sklearn_hrn import (
     OneClassPipeline,
     shuffled_columns_score,
 )
-from sklearn_hrn._fitting import fit_models
+from sklearn_hrn._training import fit_models
 from sklearn_hrn.exceptions import LabelConventionWarning
-from sklearn_hrn.search import PAPER_GRID, HRNSearchCV
+from sklearn_hrn.model_selection._search import PAPER_GRID, HRNSearchCV
 
 # AUC moves in steps of one pair, and float32 rounding may swap a few; the best is compared by rank.
 SAME_SCORE = 1e-3
@@ -215,7 +215,7 @@ def test_folds_train_together_behind_steps_that_learn_nothing_and_apart_behind_o
 
 
 def test_more_networks_than_fit_into_memory_are_trained_in_batches(rows, trained, monkeypatch):
-    monkeypatch.setattr("sklearn_hrn.search.MAX_NETWORKS", 12)
+    monkeypatch.setattr("sklearn_hrn.model_selection._search.MAX_NETWORKS", 12)
     HRNSearchCV(hrn(n_estimators=2), {"reg_lambda": [0.1, 0.2, 0.3]}, cv=3).fit(*rows)
     assert trained == [2 * 3, 1 * 3]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from ..progress import Progress
+from .._progress import Progress
 
 PACKAGES = ("sklearn-hrn", "torch", "numpy", "scikit-learn", "scipy", "pyod")
 

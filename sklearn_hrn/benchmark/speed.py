@@ -17,11 +17,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 
 from .. import datasets
-from .._fitting import fit_models
-from ..model_selection import InlierKFold
+from .._training import fit_models
+from ..model_selection import HRNSearchCV, InlierKFold
 from ..one_class import HRNOneClassClassifier
 from ..recipes import make_hrn_pipeline
-from ..search import HRNSearchCV
 from .peers import available, make_peer
 from .records import rst_table
 

@@ -14,9 +14,8 @@ from sklearn.pipeline import make_pipeline
 
 from .. import datasets
 from ..continual import HRNContinualClassifier
-from ..embeddings import RidgeWhitener
-from ..preprocessing import InstanceL2Normalizer
-from ..tabular import FourierFeatures
+from ..kernel_approximation import FourierFeatures
+from ..preprocessing import InstanceL2Normalizer, RidgeWhitener
 from . import images
 from .records import rst_table, spread
 

@@ -16,8 +16,8 @@ import torch
 from .batches import Deck, epochs_of, updates_of
 from .gradients import Autograd, closed_form
 from .modules import trainable
-from .networks import initial_weights
 from .objective import DATA_TERMS, h_penalty
+from .perceptrons import initial_weights
 from .scoring import SLOPES
 from .threads import threads
 

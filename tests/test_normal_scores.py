@@ -53,7 +53,7 @@ def test_the_result_is_float32_whatever_comes_in(rows, dtype):
 def test_blocks_change_nothing(rows, monkeypatch):
     fitted = FourierFeatures(7, random_state=0).fit(rows)
     whole = fitted.transform(rows)
-    monkeypatch.setattr("sklearn_hrn.tabular.BLOCK_BYTES", 3 * 7 * 8)
+    monkeypatch.setattr("sklearn_hrn._base.BLOCK_BYTES", 3 * 7 * 8)
     assert np.allclose(fitted.transform(rows), whole, atol=1e-7)  # rounding of another product
 
 

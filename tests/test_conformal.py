@@ -19,13 +19,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import check_estimator
 
-from sklearn_hrn.exceptions import LabelConventionWarning, ResolutionWarning
-from sklearn_hrn.model_selection import InlierKFold
-from sklearn_hrn.thresholds import (
+from sklearn_hrn.conformal import (
     ConformalOutlierDetector,
     conformal_p_values,
     false_alarm_threshold,
 )
+from sklearn_hrn.exceptions import LabelConventionWarning, ResolutionWarning
+from sklearn_hrn.model_selection import InlierKFold
 
 
 class DistanceToMean(OutlierMixin, BaseEstimator):

@@ -17,11 +17,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._fitting import intact_after_failure
-from ._labels import normal_rows
-from .feature_extraction import resolve_image_shape
-
-__all__ = ["RotationWhitening"]
+from .._base import intact_after_failure
+from .._labels import normal_rows
+from .._validation import resolve_image_shape
 
 
 class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

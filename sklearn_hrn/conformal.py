@@ -57,7 +57,7 @@ def conformal_p_values(scores, calibration_scores):
 
     Examples
     --------
-    >>> from sklearn_hrn.thresholds import conformal_p_values
+    >>> from sklearn_hrn.conformal import conformal_p_values
     >>> conformal_p_values([-1.0, 2.0, 9.0], calibration_scores=[1.0, 2.0, 3.0])
     array([0.25, 0.75, 1.  ])
     """
@@ -90,7 +90,7 @@ def false_alarm_threshold(scores, rate):
 
     Examples
     --------
-    >>> from sklearn_hrn.thresholds import false_alarm_threshold
+    >>> from sklearn_hrn.conformal import false_alarm_threshold
     >>> false_alarm_threshold(range(99), rate=0.05)
     4.0
     """
@@ -182,7 +182,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> from sklearn.ensemble import IsolationForest
-    >>> from sklearn_hrn.thresholds import ConformalOutlierDetector
+    >>> from sklearn_hrn.conformal import ConformalOutlierDetector
     >>> X = np.random.default_rng(0).normal(size=(500, 2))
     >>> detector = ConformalOutlierDetector(
     ...     IsolationForest(random_state=0), false_alarm_rate=0.05, random_state=0

@@ -11,13 +11,10 @@ from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from ._labels import normal_rows
+from .._base import row_blocks
+from .._labels import normal_rows
 
 __all__ = ["InstanceL2Normalizer", "InstanceStandardizer"]
-
-# Bytes of float64 rows worked on at once: they stay in the cache between passes, and the copies of
-# them weigh nothing beside a large input.
-BLOCK_BYTES = 2**20
 
 # A row is constant if its features spread over less than this many roundings of the largest.
 ROUNDINGS = 8
@@ -71,7 +68,7 @@ class _InstanceTransformer(TransformerMixin, BaseEstimator):
         n_out = X.shape[1] + len(self._appended_names())
         in_place = not self.copy and n_out == X.shape[1]
         out = X if in_place else np.empty((X.shape[0], n_out), dtype=X.dtype)
-        for block in _blocks(X.shape[0], X.shape[1]):
+        for block in row_blocks(X.shape[0], X.shape[1]):
             self._normalize(X[block], out[block])
         return out
 
@@ -211,7 +208,7 @@ class InstanceL2Normalizer(_InstanceTransformer):
             self.append_ = self.append
             return
         rows = np.arange(X.shape[0]) if rows is None else rows
-        blocks = _blocks(len(rows), _stored_per_row(X))
+        blocks = row_blocks(len(rows), _stored_per_row(X))
         self.append_ = _median_length(
             np.concatenate([self._log_lengths(X[rows[b]]) for b in blocks])
         )
@@ -251,7 +248,7 @@ class InstanceL2Normalizer(_InstanceTransformer):
     def _transform_sparse(self, X):
         out = X if not self.copy and self.append_ is None else X.copy()
         constants = []
-        for block in _blocks(X.shape[0], _stored_per_row(X)):
+        for block in row_blocks(X.shape[0], _stored_per_row(X)):
             rows, log_scale, _ = _prepare(X[block], self.power)
             divisor, constant = self._divisors(row_norms(rows), log_scale)
             stored = slice(X.indptr[block.start], X.indptr[block.stop])
@@ -311,12 +308,6 @@ class InstanceStandardizer(_InstanceTransformer):
         deviation = row_norms(rows) / np.sqrt(rows.shape[1])
         deviation[deviation == 0] = 1
         np.divide(rows, deviation[:, None], out=out, casting="same_kind")
-
-
-def _blocks(n_rows, values_per_row):
-    """Slices that cut rows into blocks of bounded memory."""
-    n_at_once = max(1, int(BLOCK_BYTES / (8 * max(1, values_per_row))))
-    return [slice(i, min(i + n_at_once, n_rows)) for i in range(0, n_rows, n_at_once)]
 
 
 def _stored_per_row(X):

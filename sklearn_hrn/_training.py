@@ -1,16 +1,14 @@
 """The one door to training: arrays in, fitted estimators out."""
 
 import warnings
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
 
+from ._progress import Progress
+from ._validation import draw_seeds, resolve_device
 from .core.scoring import SLOPES
 from .exceptions import ConstantScoresWarning, NonFiniteLossWarning, TrainingDivergedError
-from .progress import Progress
 
 N_TRAIN_QUANTILES = 1001
 HISTORY = ("loss", "penalty", "gradient_norm", "learning_rate")
@@ -80,77 +78,6 @@ def fit_models(estimators, X, subsets=None):
         _set_networks(estimator, plan, state, history[:, :, mine], mine)
         estimator.device_ = device
         _set_threshold(estimator, X, subsets[i])
-
-
-def check_rows(estimator, X, reset):
-    """X as a float32 or float64 array, finite in float32; fitting takes two rows and more."""
-    try:
-        X = validate_data(
-            estimator,
-            X,
-            dtype=[np.float32, np.float64],
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
-    except ValueError as error:
-        if "could not convert string" not in str(error):
-            raise
-        raise ValueError(
-            f"X holds text ({error}), but {type(estimator).__name__} takes numbers only: encode "
-            "such columns first, for instance with sklearn.preprocessing.OneHotEncoder."
-        ) from error
-    largest = max(-X.min(), X.max())
-    if largest > np.finfo(np.float32).max:
-        raise ValueError(
-            f"X holds {largest:.3g}, beyond the float32 range of +-3.4e38 in which "
-            f"{type(estimator).__name__} computes: rescale X, for instance with "
-            "InstanceL2Normalizer or sklearn.preprocessing.StandardScaler."
-        )
-    return X
-
-
-@contextmanager
-def intact_after_failure(estimators):
-    """Leave the estimators as they were if the block fails."""
-    before = [vars(estimator).copy() for estimator in estimators]
-    try:
-        yield
-    except BaseException:
-        for estimator, attributes in zip(estimators, before, strict=True):
-            vars(estimator).clear()
-            vars(estimator).update(attributes)
-        raise
-
-
-def draw_seeds(random_state, n_seeds):
-    """Integer seeds (n_seeds,); of None, fresh ones that leave NumPy's global generator alone."""
-    if random_state is None:
-        random_state = np.random.RandomState()  # seeded by the system
-    return check_random_state(random_state).randint(np.iinfo(np.int32).max, size=n_seeds)
-
-
-def resolve_device(device):
-    """The name of a device that is there.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown or the device absent.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    try:
-        usable = torch.empty(1, device=device).device.type in ("cpu", "cuda")
-    except (RuntimeError, AssertionError, NotImplementedError):
-        usable = False
-    if not usable:
-        raise ValueError(
-            f"device={device!r} cannot be used: allowed here are {['auto', 'cpu', *gpus]}."
-        )
-    return device
 
 
 def _layer_sizes(estimator, n_features):

@@ -11,7 +11,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from ._fitting import fit_models, intact_after_failure
+from .._base import intact_after_failure
+from .._training import fit_models
 
 
 @dataclass(frozen=True)

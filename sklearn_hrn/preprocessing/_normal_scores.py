@@ -1,4 +1,4 @@
-"""Columns of any kinds and units: one distribution for all, then rows of one length."""
+"""Columns of any kinds and units: one distribution for all."""
 
 from numbers import Integral, Real
 
@@ -6,21 +6,15 @@ import numpy as np
 from scipy.special import ndtri
 from sklearn.base import (
     BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
     OneToOneFeatureMixin,
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._labels import normal_rows
-
-__all__ = ["FourierFeatures", "NormalScoreTransformer"]
-
-# Bytes of the products of one block of rows.
-BLOCK_BYTES = 2**22
+from .._labels import normal_rows
 
 # Standard deviations beyond the training range at which a score stops growing.
 REACH = 100
@@ -172,149 +166,3 @@ def _knots(column, n_quantiles, linear):
     ends = np.array([-REACH, REACH])
     reach = values[[0, -1]] + ends * deviation
     return np.insert(reach, 1, values[kept]), np.insert(scores[[0, -1]] + ends, 1, scores)
-
-
-class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""Random Fourier features of a sum of Gaussian kernels of several widths.
-
-    Feature j is :math:`\sqrt{2/D} \cos(w_j^\top x + b_j)` with :math:`w_j` normal of variance
-    :math:`2 \gamma_j` and :math:`b_j` uniform, so that the product of two rows is close to the mean
-    of :math:`\exp(-\gamma \|x - x'\|^2)` over the :math:`\gamma` (Rahimi and Recht, 2007). All rows
-    then have a length near one, which is what the bias-free network of HRN wants, and a network
-    that is almost linear in them tells dense regions from empty ones.
-
-    In contrast to :class:`sklearn.kernel_approximation.RBFSampler` there can be several widths, the
-    frequencies are orthogonal, which makes the approximation better for nothing (Yu et al., 2016),
-    and the result is always float32.
-
-    Parameters
-    ----------
-    n_components : int, default=1000
-        Number of features D.
-    gammas : array-like of float, default=(0.25, 1.0, 4.0)
-        Widths :math:`\gamma` of the kernels, in units of one over the number of columns times the
-        variance of the training rows (what ``gamma="scale"`` is elsewhere). The features take them
-        in turn. The default is wide enough to do without a search; see the guide.
-    random_state : int, RandomState instance or None, default=None
-        Of the frequencies and offsets.
-
-    Attributes
-    ----------
-    random_weights_ : ndarray of shape (`n_features_in_`, n_components)
-        The frequencies w, one a column.
-    random_offset_ : ndarray of shape (n_components,)
-        The offsets b.
-    n_features_in_ : int
-        Features seen in `fit`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, if X had names that are all strings.
-
-    See Also
-    --------
-    sklearn.kernel_approximation.RBFSampler : One width, independent frequencies.
-
-    References
-    ----------
-    Rahimi, A. and Recht, B. (2007). Random features for large-scale kernel machines. NeurIPS.
-
-    Yu, F. X., Suresh, A. T., Choromanski, K., Holtmann-Rice, D. and Kumar, S. (2016). Orthogonal
-    random features. NeurIPS.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_hrn import FourierFeatures
-    >>> X = np.array([[0.0, 1.0], [2.0, 3.0], [2.1, 3.0]])
-    >>> Z = FourierFeatures(random_state=0).fit_transform(X)
-    >>> Z.shape
-    (3, 1000)
-    >>> bool(Z[1] @ Z[2] > Z[0] @ Z[1])
-    True
-    """
-
-    _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "gammas": ["array-like", Interval(Real, 0, None, closed="neither")],
-        "random_state": ["random_state"],
-    }
-
-    def __init__(self, n_components=1000, *, gammas=(0.25, 1.0, 4.0), random_state=None):
-        self.n_components = n_components
-        self.gammas = gammas
-        self.random_state = random_state
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Draw the frequencies, for the variance of the rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out of the variance.
-
-        Returns
-        -------
-        self : FourierFeatures
-        """
-        gammas = np.atleast_1d(np.asarray(self.gammas, dtype=float))
-        if gammas.ndim > 1 or not len(gammas) or not (np.isfinite(gammas) & (gammas > 0)).all():
-            raise ValueError(
-                f"gammas={self.gammas!r} is not allowed: give one positive number, or several."
-            )
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
-        rows = normal_rows(X, y)
-        variance = np.var(X if rows is None else X[rows], dtype=np.float64)
-        n_features = X.shape[1]
-        # Rows that are all alike have no width of their own.
-        gammas = gammas / (n_features * (variance if variance > 0 else 1.0))
-        rng = check_random_state(self.random_state)
-        weights = _orthogonal(n_features, self.n_components, rng)
-        self.random_weights_ = weights * np.sqrt(2 * np.resize(gammas, self.n_components))
-        self.random_offset_ = rng.uniform(0, 2 * np.pi, size=self.n_components)
-        return self
-
-    def transform(self, X):
-        """The features of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_components), float32
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        weights = self.random_weights_.astype(X.dtype)
-        offset = self.random_offset_.astype(X.dtype)
-        scale = X.dtype.type(np.sqrt(2 / self.n_components))
-        out = np.empty((len(X), self.n_components), dtype=np.float32)
-        n_rows = max(1, BLOCK_BYTES // (X.dtype.itemsize * self.n_components))
-        for block in gen_batches(len(X), n_rows):
-            angles = X[block] @ weights
-            angles += offset
-            np.cos(angles, out=angles)
-            np.multiply(angles, scale, out=out[block], casting="same_kind")
-        return out
-
-    @property
-    def _n_features_out(self):
-        return self.n_components
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
-
-def _orthogonal(n_features, n_components, rng):
-    """Columns with the length of normal vectors, orthogonal in blocks of up to n_features."""
-    blocks, width = [], min(n_features, n_components)
-    for _ in range(-(-n_components // width)):
-        q, r = np.linalg.qr(rng.normal(size=(n_features, width)))
-        # The signs make the distribution that of all rotations (Haar's).
-        blocks.append(q * np.sign(np.diag(r)))
-    directions = np.hstack(blocks)[:, :n_components]
-    return directions * np.sqrt(rng.chisquare(n_features, size=n_components))

@@ -17,13 +17,13 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from ._fitting import SHARED_PARAMETERS, draw_seeds
+from .._labels import normal_rows
+from .._training import SHARED_PARAMETERS
+from .._validation import draw_seeds
+from ..one_class import HRNOneClassClassifier
 from ._joint_evaluation import Settings, evaluate, last_step, take
-from ._labels import normal_rows
-from .model_selection import InlierKFold, shuffled_columns_score
-from .one_class import HRNOneClassClassifier
-
-__all__ = ["HRNSearchCV"]
+from ._scorer import shuffled_columns_score
+from ._split import InlierKFold
 
 # The values that the paper tries (its supplement searches one parameter after the other).
 PAPER_GRID = {

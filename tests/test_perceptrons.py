@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracles import network
 
-from sklearn_hrn.core.networks import forward, half_width, initial_weights
+from sklearn_hrn.core.perceptrons import forward, half_width, initial_weights
 
 
 def test_the_half_width_is_the_authors_for_their_network():

@@ -83,7 +83,7 @@ def test_a_failed_refit_leaves_the_transformer_as_it_was(rows, make):
 )
 def test_blocks_change_nothing(rows, make, monkeypatch):
     whole = make().fit(rows).transform(rows)
-    monkeypatch.setattr("sklearn_hrn.embeddings.BLOCK_BYTES", 3 * 4 * 8)
+    monkeypatch.setattr("sklearn_hrn._base.BLOCK_BYTES", 3 * 4 * 8)
     # Rounding of other products; the landmarks divide theirs by a small root.
     assert np.allclose(make().fit(rows).transform(rows), whole, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Rows that a pre-trained network computed: their common directions taken out, and their kernel."""
+"""Features whose products are Gaussian kernels: of random frequencies, and of landmarks."""
 
 from numbers import Integral, Real
 
@@ -10,54 +10,49 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._fitting import intact_after_failure
+from ._base import intact_after_failure, row_blocks
 from ._labels import normal_rows
 
-__all__ = ["LandmarkFeatures", "RidgeWhitener"]
-
-# Bytes of float64 values worked on at once.
-BLOCK_BYTES = 2**22
+__all__ = ["FourierFeatures", "LandmarkFeatures"]
 
 # Directions of the kernel that hold less than this share of the largest are rounding.
 SMALLEST_SHARE = 1e-8
 
 
-class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""Whitening by the covariance of the training rows with a ridge on it.
+class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""Random Fourier features of a sum of Gaussian kernels of several widths.
 
-    .. math::
+    Feature j is :math:`\sqrt{2/D} \cos(w_j^\top x + b_j)` with :math:`w_j` normal of variance
+    :math:`2 \gamma_j` and :math:`b_j` uniform, so that the product of two rows is close to the mean
+    of :math:`\exp(-\gamma \|x - x'\|^2)` over the :math:`\gamma` (Rahimi and Recht, 2007). All rows
+    then have a length near one, which is what the bias-free network of HRN wants, and a network
+    that is almost linear in them tells dense regions from empty ones.
 
-        x \leftarrow \Bigl(\Sigma + r \, \frac{\operatorname{tr} \Sigma}{d} I\Bigr)^{-1/2}
-        (x - \mu)
-
-    with mean :math:`\mu` and covariance :math:`\Sigma` of the training rows, d columns and
-    ``ridge`` r. The few directions that hold most of the variance, in which normal rows differ
-    anyway, count for less afterwards. The ridge keeps all others nearly alike: fewer rows than
-    columns leave directions of no variance, along which anything would be infinitely far away
-    without it.
-
-    In contrast to ``PCA(whiten=True)`` these directions are kept, as anomalies lie there.
+    In contrast to :class:`sklearn.kernel_approximation.RBFSampler` there can be several widths, the
+    frequencies are orthogonal, which makes the approximation better for nothing (Yu et al., 2016),
+    and the result is always float32.
 
     Parameters
     ----------
-    ridge : float, default=3.0
-        Ridge in units of the mean eigenvalue. On development parts of image features 1 and 3 were
-        within three tenths of a point of AUC, each ahead on one set
-        (``python -m sklearn_hrn.benchmark table4 --choice``).
-    center : bool, default=True
-        Subtract the mean. Where rows of other classes come later, the mean of the first is no
-        centre.
+    n_components : int, default=1000
+        Number of features D.
+    gammas : array-like of float, default=(0.25, 1.0, 4.0)
+        Widths :math:`\gamma` of the kernels, in units of one over the number of columns times the
+        variance of the training rows (what ``gamma="scale"`` is elsewhere). The features take them
+        in turn. The default is wide enough to do without a search; see the guide.
+    random_state : int, RandomState instance or None, default=None
+        Of the frequencies and offsets.
 
     Attributes
     ----------
-    whitening_ : ndarray of shape (`n_features_in_`, `n_features_in_`)
-        The symmetric matrix.
-    mean_ : ndarray of shape (`n_features_in_`,) or None
-        The mean of the training rows; None if they are not centred.
+    random_weights_ : ndarray of shape (`n_features_in_`, n_components)
+        The frequencies w, one a column.
+    random_offset_ : ndarray of shape (n_components,)
+        The offsets b.
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -65,79 +60,71 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     See Also
     --------
-    sklearn.decomposition.PCA : Whitening without a ridge, of the directions that vary.
+    sklearn.kernel_approximation.RBFSampler : One width, independent frequencies.
 
-    Notes
-    -----
-    `fit` takes a time that grows with the cube of the columns: half a second for 1000.
+    References
+    ----------
+    Rahimi, A. and Recht, B. (2007). Random features for large-scale kernel machines. NeurIPS.
 
-    Rows that are all alike have no covariance, and are centred only.
+    Yu, F. X., Suresh, A. T., Choromanski, K., Holtmann-Rice, D. and Kumar, S. (2016). Orthogonal
+    random features. NeurIPS.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_hrn import RidgeWhitener
-    >>> X = np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
-    >>> RidgeWhitener(ridge=0.0).fit_transform(X).round(2)
-    array([[-1.41,  0.  ],
-           [ 1.41,  0.  ],
-           [ 0.  , -1.41],
-           [ 0.  ,  1.41]])
-    >>> RidgeWhitener(ridge=3.0).fit_transform(X).round(2)
-    array([[-0.87,  0.  ],
-           [ 0.87,  0.  ],
-           [ 0.  , -0.35],
-           [ 0.  ,  0.35]])
+    >>> from sklearn_hrn import FourierFeatures
+    >>> X = np.array([[0.0, 1.0], [2.0, 3.0], [2.1, 3.0]])
+    >>> Z = FourierFeatures(random_state=0).fit_transform(X)
+    >>> Z.shape
+    (3, 1000)
+    >>> bool(Z[1] @ Z[2] > Z[0] @ Z[1])
+    True
     """
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
-        "ridge": [Interval(Real, 0, None, closed="left")],
-        "center": ["boolean"],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "gammas": ["array-like", Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
     }
 
-    def __init__(self, ridge=3.0, *, center=True):
-        self.ridge = ridge
-        self.center = center
+    def __init__(self, n_components=1000, *, gammas=(0.25, 1.0, 4.0), random_state=None):
+        self.n_components = n_components
+        self.gammas = gammas
+        self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Learn the covariance.
+        """Draw the frequencies, for the variance of the rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out.
+            Rows with ``y == -1`` are left out of the variance.
 
         Returns
         -------
-        self : RidgeWhitener
-
-        Raises
-        ------
-        ValueError
-            Without a ridge, if the rows do not vary in every direction.
+        self : FourierFeatures
         """
-        with intact_after_failure([self]):
-            X = validate_data(self, X, dtype=[np.float64, np.float32])
-            rows = normal_rows(X, y)
-            X = X if rows is None else X[rows]
-            mean = X.mean(axis=0, dtype=np.float64)
-            variances, axes, unit = _principal_axes(X, mean)
-            variances = variances + self.ridge * variances.mean()
-            if variances[-1] == 0:
-                variances = np.ones_like(variances)
-            elif variances[0] <= len(variances) * np.finfo(np.float64).eps * variances[-1]:
-                raise ValueError(
-                    f"ridge={self.ridge!r} is too small: {len(X)} rows do not vary in each of "
-                    f"{X.shape[1]} directions. Give a larger one, such as 3."
-                )
-            self.whitening_ = (axes / np.sqrt(variances) @ axes.T) / unit
-            self.mean_ = mean if self.center else None
+        gammas = np.atleast_1d(np.asarray(self.gammas, dtype=float))
+        if gammas.ndim > 1 or not len(gammas) or not (np.isfinite(gammas) & (gammas > 0)).all():
+            raise ValueError(
+                f"gammas={self.gammas!r} is not allowed: give one positive number, or several."
+            )
+        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        rows = normal_rows(X, y)
+        variance = np.var(X if rows is None else X[rows], dtype=np.float64)
+        n_features = X.shape[1]
+        # Rows that are all alike have no width of their own.
+        gammas = gammas / (n_features * (variance if variance > 0 else 1.0))
+        rng = check_random_state(self.random_state)
+        weights = _orthogonal(n_features, self.n_components, rng)
+        self.random_weights_ = weights * np.sqrt(2 * np.resize(gammas, self.n_components))
+        self.random_offset_ = rng.uniform(0, 2 * np.pi, size=self.n_components)
         return self
 
     def transform(self, X):
-        """Rows in whitened coordinates.
+        """The features of each row.
 
         Parameters
         ----------
@@ -145,24 +132,28 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Returns
         -------
-        Xt : ndarray of shape (n_samples, n_features)
-            float32 for float32 input, else float64.
+        Z : ndarray of shape (n_samples, n_components), float32
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        out = np.empty(X.shape, dtype=X.dtype)
-        for block in _blocks(len(X), X.shape[1]):
-            rows = X[block] if self.mean_ is None else X[block] - self.mean_
-            np.matmul(rows, self.whitening_, out=out[block], casting="same_kind")
+        weights = self.random_weights_.astype(X.dtype)
+        offset = self.random_offset_.astype(X.dtype)
+        scale = X.dtype.type(np.sqrt(2 / self.n_components))
+        out = np.empty((len(X), self.n_components), dtype=np.float32)
+        for block in row_blocks(len(X), self.n_components):
+            angles = X[block] @ weights
+            angles += offset
+            np.cos(angles, out=angles)
+            np.multiply(angles, scale, out=out[block], casting="same_kind")
         return out
 
     @property
     def _n_features_out(self):
-        return len(self.whitening_)
+        return self.n_components
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
 
@@ -277,7 +268,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
-        for block in _blocks(len(X), len(self.landmarks_)):
+        for block in row_blocks(len(X), len(self.landmarks_)):
             kernel = rbf_kernel(X[block].astype(np.float64), self.landmarks_, gamma=self.gamma)
             out[block] = kernel @ self.normalization_
         return out
@@ -292,16 +283,12 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return tags
 
 
-def _blocks(n_rows, values_per_row):
-    return gen_batches(n_rows, max(1, BLOCK_BYTES // (8 * values_per_row)))
-
-
-def _principal_axes(X, mean):
-    """Variances (d,), ascending, and axes (d, d) of rows in a unit in which no square overflows."""
-    unit = np.maximum(X.max(axis=0) - mean, mean - X.min(axis=0)).max() or 1.0
-    scatter = np.zeros((X.shape[1], X.shape[1]))
-    for block in _blocks(len(X), X.shape[1]):
-        centred = (X[block] - mean) / unit
-        scatter += centred.T @ centred
-    variances, axes = np.linalg.eigh(scatter / len(X))
-    return variances.clip(0), axes, unit
+def _orthogonal(n_features, n_components, rng):
+    """Columns with the length of normal vectors, orthogonal in blocks of up to n_features."""
+    blocks, width = [], min(n_features, n_components)
+    for _ in range(-(-n_components // width)):
+        q, r = np.linalg.qr(rng.normal(size=(n_features, width)))
+        # The signs make the distribution that of all rotations (Haar's).
+        blocks.append(q * np.sign(np.diag(r)))
+    directions = np.hstack(blocks)[:, :n_components]
+    return directions * np.sqrt(rng.chisquare(n_features, size=n_components))

@@ -1,7 +1,5 @@
-"""Features of images: a dictionary of patches learned from normal rows, or a frozen network."""
+"""Visual words: a dictionary of patches learned from normal images."""
 
-from copy import deepcopy
-from math import isqrt
 from numbers import Integral, Real
 
 import numpy as np
@@ -12,17 +10,13 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._fitting import resolve_device
-from ._labels import normal_rows
-
-__all__ = ["PatchDictionary", "TorchFeatures"]
-
-# Bytes of the responses of one block of images.
-BLOCK_BYTES = 2**25
+from .._base import row_blocks
+from .._labels import normal_rows
+from .._validation import resolve_image_shape
 
 # Patches from which the words are learned.
 N_PATCHES = 60_000
@@ -211,9 +205,8 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         bias = torch.from_numpy(self.bias_.astype(np.float32))[:, None, None]
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         height, width, _ = self.image_shape_
-        n_rows = max(1, BLOCK_BYTES // (4 * len(words) * height * width))
         with torch.no_grad():
-            for block in gen_batches(len(X), n_rows):
+            for block in row_blocks(len(X), len(words) * height * width):
                 images = (X[block] / self.scale_).astype(np.float32).reshape(-1, *self.image_shape_)
                 images = torch.from_numpy(images).permute(0, 3, 1, 2)
                 responses = _responses(images, words, bias, self.threshold)
@@ -265,165 +258,3 @@ def _responses(images, words, bias, threshold):
     variance = (square - mean**2).clamp_min_(0)
     responses = conv2d(images, words).div_((variance + FLAT).sqrt()).add_(bias)
     return responses.div_(words[0].numel() ** 0.5).sub_(threshold).clamp_min_(0)
-
-
-def resolve_image_shape(image_shape, n_features):
-    """(height, width, channels) of rows of flattened images, channels last.
-
-    Parameters
-    ----------
-    image_shape : tuple of int or None
-        (height, width) or (height, width, channels), of which one may be -1: what is left, as for
-        :func:`numpy.reshape`. None stands for square images of one channel, or else of three.
-    n_features : int
-
-    Returns
-    -------
-    shape : tuple of int
-
-    Raises
-    ------
-    ValueError
-        If no image of that shape has so many values.
-    """
-    if image_shape is None:
-        for channels in (1, 3):
-            side = isqrt(n_features // channels)
-            if side * side * channels == n_features:
-                return side, side, channels
-        raise ValueError(
-            f"X has {n_features} features, which make no square image of one or three channels: "
-            "give image_shape=(height, width, channels)."
-        )
-    shape = (*image_shape, 1) if len(image_shape) == 2 else tuple(image_shape)
-    known = int(np.prod([size for size in shape if size != -1]))
-    if shape.count(-1) == 1 and known > 0:
-        shape = tuple(n_features // known if size == -1 else size for size in shape)
-    if len(shape) != 3 or min(shape) < 1 or np.prod(shape) != n_features:
-        raise ValueError(
-            f"image_shape={image_shape!r} does not fit rows of {n_features} features: give "
-            "(height, width) or (height, width, channels) with that product; one may be -1."
-        )
-    return shape
-
-
-class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Output of a frozen torch module, batch by batch on a device.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Maps a float32 batch, of rows or of images, to one array each; what is behind the first axis
-        is flattened. Its weights are the user's own. A copy of it runs, in evaluation mode and
-        without gradients: the module given stays as it is.
-    image_shape : tuple of int, default=None
-        (height, width, channels) of the flattened images in the rows, channels last; one may be
-        -1. The module then gets batches of shape (batch, channels, height, width). None passes
-        rows on as they are.
-    batch_size : int, default=256
-        Rows the module sees at once.
-    device : str, default="auto"
-        "auto" is the first GPU if there is one, else the CPU.
-
-    Attributes
-    ----------
-    n_features_in_ : int
-        Features seen in `fit`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, if X had names that are all strings.
-
-    See Also
-    --------
-    HRNOneClassClassifier : Its `module` is trained; this one is not.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import torch
-    >>> from sklearn_hrn import TorchFeatures
-    >>> X = np.arange(16.0).reshape(1, 16)
-    >>> TorchFeatures(torch.nn.AvgPool2d(2), image_shape=(4, 4, 1)).fit_transform(X)
-    array([[ 2.5,  4.5, 10.5, 12.5]], dtype=float32)
-    """
-
-    _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
-        "module": "no_validation",
-        "image_shape": [tuple, list, None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "device": [str],
-    }
-
-    def __init__(self, module, *, image_shape=None, batch_size=256, device="auto"):
-        self.module = module
-        self.image_shape = image_shape
-        self.batch_size = batch_size
-        self.device = device
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Check that the module takes the rows, and how many features it makes of one.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : object, default=None
-            Not used.
-
-        Returns
-        -------
-        self : TorchFeatures
-
-        Raises
-        ------
-        TypeError
-            If `module` is no torch.nn.Module.
-        ValueError
-            If rows are no images of `image_shape`, or the device is not there.
-        """
-        import torch
-
-        if not isinstance(self.module, torch.nn.Module):
-            raise TypeError(
-                f"module is {type(self.module).__name__}, but a torch.nn.Module is needed, whose "
-                "weights are those to be used."
-            )
-        X = validate_data(self, X, dtype=[np.float32, np.float64])
-        if self.image_shape is not None:
-            resolve_image_shape(self.image_shape, X.shape[1])
-        self._n_features_out = self._outputs(X[:1]).shape[1]
-        return self
-
-    def transform(self, X):
-        """The module's output.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_outputs), float32
-        """
-        check_is_fitted(self, "n_features_in_")
-        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        return self._outputs(X)
-
-    def _outputs(self, X):
-        import torch
-
-        device = resolve_device(self.device)
-        module = deepcopy(self.module).to(device).eval()
-        out = []
-        with torch.no_grad():
-            for block in gen_batches(len(X), self.batch_size):
-                rows = torch.from_numpy(X[block].astype(np.float32)).to(device)
-                if self.image_shape is not None:
-                    shape = resolve_image_shape(self.image_shape, X.shape[1])
-                    rows = rows.reshape(-1, *shape).permute(0, 3, 1, 2)
-                out.append(module(rows).flatten(1).cpu().numpy())
-        return np.concatenate(out)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags

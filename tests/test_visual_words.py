@@ -5,8 +5,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from sklearn_hrn import PatchDictionary, TorchFeatures, feature_extraction
-from sklearn_hrn.feature_extraction import FLAT, resolve_image_shape
+from sklearn_hrn import PatchDictionary, TorchFeatures
+from sklearn_hrn._validation import resolve_image_shape
+from sklearn_hrn.image._visual_words import FLAT
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_more_light_does_not_matter(digits):
 def test_blocks_of_images_make_no_difference(digits, monkeypatch):
     fitted = quick().fit(digits)
     whole = fitted.transform(digits)
-    monkeypatch.setattr(feature_extraction, "BLOCK_BYTES", 7 * 12 * 64 * 4)
+    monkeypatch.setattr("sklearn_hrn._base.BLOCK_BYTES", 7 * 12 * 64 * 8)
     assert np.allclose(fitted.transform(digits), whole, atol=1e-6)  # float32
 
 

@@ -1,0 +1,108 @@
+"""What every estimator has in common: how it fits, how it warns, how it cuts rows into blocks."""
+
+import contextlib
+import sys
+import warnings
+from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
+
+import joblib
+import numpy as np
+import sklearn
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import validate_data
+
+from ._labels import normal_rows
+
+# Bytes of float64 values worked on at once: they stay in the cache between passes, and the copies
+# of them weigh nothing beside a large input.
+BLOCK_BYTES = 2**22
+
+# Attributes that are neither parameters nor learned: scikit-learn's settings of an instance.
+_SETTINGS = ("_sklearn", "_metadata", "_skl")
+
+# Files whose frames stand between a caller and the line that warns.
+_INNER_FILES = (
+    *(str(Path(module.__file__).parent) for module in (sklearn, joblib)),
+    str(Path(__file__).parent),
+    contextlib.__file__,
+)
+
+
+class NormalRowsEstimator(BaseEstimator):
+    """`fit` as it is everywhere: validate, leave out ``y == -1``, learn on a copy, then keep.
+
+    A subclass says what it takes, `_validate`, and what it learns of normal rows, `_learn`, which
+    sets attributes. A fit that fails, however late, leaves what was fitted before as it was.
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn from the normal rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            Rows with ``y == -1`` are left out; None means that all rows are normal.
+
+        Returns
+        -------
+        self : object
+        """
+        with learning_on_copy(self) as learner:
+            X = learner._validate(X, reset=True)
+            rows = normal_rows(X, y)
+            learner._learn(X if rows is None else X[rows])
+        return self
+
+    def _validate(self, X, reset):
+        return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+
+    def _learn(self, X):
+        raise NotImplementedError
+
+
+@contextmanager
+def learning_on_copy(estimator, *, continues=False):
+    """A copy of an estimator to learn on; what it has learned becomes the estimator's at the end.
+
+    The copy begins without anything learned before, unless it `continues`. If the block fails, the
+    estimator is left as it was.
+    """
+    learner = copy(estimator)
+    if not continues:
+        kept = set(estimator._get_param_names())
+        for name in [n for n in vars(learner) if n not in kept and not n.startswith(_SETTINGS)]:
+            delattr(learner, name)
+    yield learner
+    # One assignment: an interrupt comes before it or after it.
+    estimator.__dict__ = vars(learner)
+
+
+@contextmanager
+def intact_after_failure(estimators):
+    """Leave the estimators as they were if the block fails."""
+    before = [vars(estimator).copy() for estimator in estimators]
+    try:
+        yield
+    except BaseException:
+        for estimator, attributes in zip(estimators, before, strict=True):
+            vars(estimator).clear()
+            vars(estimator).update(attributes)
+        raise
+
+
+def warn(message, category):
+    """Warn at the line outside this package, scikit-learn and joblib that led here."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INNER_FILES):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level - 1)
+
+
+def row_blocks(n_rows, values_per_row):
+    """Slices that cut rows into blocks of bounded memory, at least one row each."""
+    return gen_batches(n_rows, max(1, int(BLOCK_BYTES / (8 * max(1, values_per_row)))))
