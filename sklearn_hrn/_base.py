@@ -1,34 +1,19 @@
 """What every estimator has in common: how it fits, how it warns, how it cuts rows into blocks."""
 
-import contextlib
-import sys
-import warnings
 from contextlib import contextmanager
 from copy import copy
-from pathlib import Path
 
-import joblib
 import numpy as np
-import sklearn
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import validate_data
 
 from ._labels import normal_rows
+from .exceptions import warn as warn  # where all warnings of estimators come from
 
 # Bytes of float64 values worked on at once: they stay in the cache between passes, and the copies
 # of them weigh nothing beside a large input.
 BLOCK_BYTES = 2**22
-
-# Attributes that are neither parameters nor learned: scikit-learn's settings of an instance.
-_SETTINGS = ("_sklearn", "_metadata", "_skl")
-
-# Files whose frames stand between a caller and the line that warns.
-_INNER_FILES = (
-    *(str(Path(module.__file__).parent) for module in (sklearn, joblib)),
-    str(Path(__file__).parent),
-    contextlib.__file__,
-)
 
 
 class NormalRowsEstimator(BaseEstimator):
@@ -38,7 +23,10 @@ class NormalRowsEstimator(BaseEstimator):
     sets attributes. A fit that fails, however late, leaves what was fitted before as it was.
     """
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    # The first is what other types become.
+    _dtypes = (np.float64, np.float32)
+
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Learn from the normal rows of X.
 
@@ -52,14 +40,19 @@ class NormalRowsEstimator(BaseEstimator):
         -------
         self : object
         """
+        self._fit(X, y)
+        return self
+
+    def _fit(self, X, y):
+        """Fit; what `_learn` returned, and the numbers of the normal rows (None: all)."""
         with learning_on_copy(self) as learner:
             X = learner._validate(X, reset=True)
             rows = normal_rows(X, y)
-            learner._learn(X if rows is None else X[rows])
-        return self
+            learned = learner._learn(X if rows is None else X[rows])
+        return learned, rows
 
     def _validate(self, X, reset):
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        return validate_data(self, X, dtype=list(self._dtypes), reset=reset)
 
     def _learn(self, X):
         raise NotImplementedError
@@ -75,7 +68,7 @@ def learning_on_copy(estimator, *, continues=False):
     learner = copy(estimator)
     if not continues:
         kept = set(estimator._get_param_names())
-        for name in [n for n in vars(learner) if n not in kept and not n.startswith(_SETTINGS)]:
+        for name in [n for n in vars(learner) if n.endswith("_") and n not in kept]:
             delattr(learner, name)
     yield learner
     # One assignment: an interrupt comes before it or after it.
@@ -93,14 +86,6 @@ def intact_after_failure(estimators):
             vars(estimator).clear()
             vars(estimator).update(attributes)
         raise
-
-
-def warn(message, category):
-    """Warn at the line outside this package, scikit-learn and joblib that led here."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INNER_FILES):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level - 1)
 
 
 def row_blocks(n_rows, values_per_row):

@@ -1,12 +1,11 @@
 """Labels of detectors: +1 is normal, -1 is an anomaly, as everywhere in scikit-learn."""
 
-import warnings
 from numbers import Number
 
 import numpy as np
 from sklearn.utils.validation import _num_samples, check_consistent_length, column_or_1d
 
-from .exceptions import LabelConventionWarning
+from .exceptions import LabelConventionWarning, warn
 
 EXPECTED_LABELS = (
     "sklearn_hrn expects scikit-learn's convention, +1 for normal rows and -1 for anomalies; "
@@ -55,11 +54,10 @@ def normal_rows(X, y):
         distinct = set(np.unique(y[y == y]).tolist())
         values, convention_is_doubtful = "0s and 1s", 0 in distinct and distinct <= {0, 1}
     if convention_is_doubtful:
-        warnings.warn(
+        warn(
             f"y holds only {values}, so no row is known to be an anomaly and all rows are used "
             f"for training. {EXPECTED_LABELS}.",
             LabelConventionWarning,
-            stacklevel=3,
         )
         return None
     is_normal = y != -1

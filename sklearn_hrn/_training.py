@@ -1,6 +1,5 @@
 """The one door to training: arrays in, fitted estimators out."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,12 @@ import numpy as np
 from ._progress import Progress
 from ._validation import draw_seeds, resolve_device
 from .core.scoring import SLOPES
-from .exceptions import ConstantScoresWarning, NonFiniteLossWarning, TrainingDivergedError
+from .exceptions import (
+    ConstantScoresWarning,
+    NonFiniteLossWarning,
+    TrainingDivergedError,
+    warn,
+)
 
 N_TRAIN_QUANTILES = 1001
 HISTORY = ("loss", "penalty", "gradient_norm", "learning_rate")
@@ -261,12 +265,11 @@ def _segments(plan, rows, start, device, estimators, owner, targets):
                 history.append([getattr(record, name) for name in HISTORY])
                 if record.n_halvings.any() and not has_warned:
                     has_warned = True
-                    warnings.warn(
+                    warn(
                         f"the training loss became non-finite in epoch {len(history)}, which was "
                         "repeated with half the step. Bring the rows to length one "
                         "(InstanceL2Normalizer), or lower learning_rate_init or reg_exponent.",
                         NonFiniteLossWarning,
-                        stacklevel=6,
                     )
                 # NaN, before a second epoch and after the last, compares as False.
                 stop = last_loss - record.loss < tol * (untrained_loss - record.loss)
@@ -312,12 +315,11 @@ def _set_threshold(estimator, X, subset):
     scores = estimator._score(X, subset)
     size = np.abs(scores).max()
     if np.ptp(scores) <= 1e-9 * size:
-        warnings.warn(
+        warn(
             f"all {len(scores)} training rows score {scores[0]:.6g}: the model tells nothing "
             "apart. Are the rows all equal, or made so by a normalisation (centring leaves nothing "
             "of one feature)?",
             ConstantScoresWarning,
-            stacklevel=4,
         )
     estimator.train_scores_ = np.quantile(scores, np.linspace(0, 1, N_TRAIN_QUANTILES))
     if estimator.contamination is None:

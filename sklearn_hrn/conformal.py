@@ -10,7 +10,6 @@ every n, whatever the detector and the distribution. Flagging rows with p <= a i
 s < s_(m), the m-th smallest calibration score, m = floor(a (n + 1)).
 """
 
-import warnings
 from copy import deepcopy
 from math import ceil
 from numbers import Integral, Real
@@ -34,8 +33,9 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
+from ._base import learning_on_copy
 from ._labels import normal_rows
-from .exceptions import ResolutionWarning
+from .exceptions import ResolutionWarning, warn
 
 __all__ = ["ConformalOutlierDetector", "conformal_p_values", "false_alarm_threshold"]
 
@@ -102,12 +102,11 @@ def false_alarm_threshold(scores, rate):
     p_values = np.arange(1, len(scores) + 1) / (len(scores) + 1)
     m = np.searchsorted(p_values, rate, side="right")
     if m == 0:
-        warnings.warn(
+        warn(
             f"nothing can be flagged at a false-alarm rate of {rate:g}: with {len(scores)} "
             f"calibration rows the smallest p-value is {p_values[0]:.2g}. Calibrate on at least "
             f"{ceil(1 / rate) - 1} normal rows, or raise the rate.",
             ResolutionWarning,
-            stacklevel=2,
         )
         return -np.inf
     return float(np.partition(scores, m - 1)[m - 1])
@@ -284,8 +283,10 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         self : object
         """
         check_is_fitted(self)
-        self.offset_ = false_alarm_threshold(self.calibration_scores_, false_alarm_rate)
-        return self.set_params(false_alarm_rate=false_alarm_rate)
+        with learning_on_copy(self, continues=True) as learner:
+            learner.offset_ = false_alarm_threshold(self.calibration_scores_, false_alarm_rate)
+            learner.set_params(false_alarm_rate=false_alarm_rate)
+        return self
 
     def score_samples(self, X):
         """Scores of the detector, higher = more normal.
@@ -397,12 +398,11 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         p_values = self.p_values(X)
         smallest = np.full(len(p_values), 1 / (len(self.calibration_scores_) + 1))
         if false_discovery_control(smallest, method=method)[0] > fdr:
-            warnings.warn(
+            warn(
                 f"nothing can be flagged at a false-discovery rate of {fdr:g}: with "
                 f"{len(self.calibration_scores_)} calibration rows the smallest p-value is "
                 f"{smallest[0]:.2g}. Calibrate on more normal rows, or raise fdr.",
                 ResolutionWarning,
-                stacklevel=2,
             )
         return np.where(false_discovery_control(p_values, method=method) <= fdr, -1, 1)
 
@@ -419,10 +419,12 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         return np.sort(shuffled[n_calibration:]), np.sort(shuffled[:n_calibration])
 
     def _calibrate(self, detector, X):
-        # All that can fail comes before the first attribute is set.
-        scores = np.sort(_scores_of(detector, X))
-        offset = false_alarm_threshold(scores, self.false_alarm_rate)
-        self.estimator_, self.calibration_scores_, self.offset_ = detector, scores, offset
+        with learning_on_copy(self) as learner:
+            learner.estimator_ = detector
+            learner.calibration_scores_ = np.sort(_scores_of(detector, X))
+            learner.offset_ = false_alarm_threshold(
+                learner.calibration_scores_, self.false_alarm_rate
+            )
         return self
 
     @property

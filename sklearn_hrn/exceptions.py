@@ -3,6 +3,15 @@
 Every warning and error that a caller may want to catch or silence on its own has a class here.
 """
 
+import contextlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import joblib
+import sklearn
+
 __all__ = [
     "ConstantScoresWarning",
     "LabelConventionWarning",
@@ -10,6 +19,12 @@ __all__ = [
     "ResolutionWarning",
     "TrainingDivergedError",
 ]
+
+# Frames of these stand between a caller and the line that warns.
+_INNER_FILES = (
+    *(str(Path(file).parent) + os.sep for file in (__file__, sklearn.__file__, joblib.__file__)),
+    contextlib.__file__,
+)
 
 
 class NonFiniteLossWarning(RuntimeWarning):
@@ -30,3 +45,18 @@ class LabelConventionWarning(UserWarning):
 
 class ResolutionWarning(UserWarning):
     """Too few calibration rows for the wanted false-alarm rate: nothing can be flagged."""
+
+
+def warn(message, category):
+    """Warn at the line outside this package, scikit-learn and joblib that led here."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INNER_FILES):
+        frame = frame.f_back
+    warnings.warn_explicit(
+        message,
+        category,
+        filename=frame.f_code.co_filename,
+        lineno=frame.f_lineno,
+        module=frame.f_globals.get("__name__"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )

@@ -3,19 +3,13 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from ._base import intact_after_failure, row_blocks
-from ._labels import normal_rows
+from ._base import NormalRowsEstimator, row_blocks
 
 __all__ = ["FourierFeatures", "LandmarkFeatures"]
 
@@ -23,7 +17,7 @@ __all__ = ["FourierFeatures", "LandmarkFeatures"]
 SMALLEST_SHARE = 1e-8
 
 
-class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
     r"""Random Fourier features of a sum of Gaussian kernels of several widths.
 
     Feature j is :math:`\sqrt{2/D} \cos(w_j^\top x + b_j)` with :math:`w_j` normal of variance
@@ -92,28 +86,13 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.gammas = gammas
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Draw the frequencies, for the variance of the rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out of the variance.
-
-        Returns
-        -------
-        self : FourierFeatures
-        """
+    def _learn(self, X):
         gammas = np.atleast_1d(np.asarray(self.gammas, dtype=float))
         if gammas.ndim > 1 or not len(gammas) or not (np.isfinite(gammas) & (gammas > 0)).all():
             raise ValueError(
                 f"gammas={self.gammas!r} is not allowed: give one positive number, or several."
             )
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
-        rows = normal_rows(X, y)
-        variance = np.var(X if rows is None else X[rows], dtype=np.float64)
+        variance = np.var(X, dtype=np.float64)
         n_features = X.shape[1]
         # Rows that are all alike have no width of their own.
         gammas = gammas / (n_features * (variance if variance > 0 else 1.0))
@@ -121,7 +100,6 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         weights = _orthogonal(n_features, self.n_components, rng)
         self.random_weights_ = weights * np.sqrt(2 * np.resize(gammas, self.n_components))
         self.random_offset_ = rng.uniform(0, 2 * np.pi, size=self.n_components)
-        return self
 
     def transform(self, X):
         """The features of each row.
@@ -135,7 +113,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Z : ndarray of shape (n_samples, n_components), float32
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._validate(X, reset=False)
         weights = self.random_weights_.astype(X.dtype)
         offset = self.random_offset_.astype(X.dtype)
         scale = X.dtype.type(np.sqrt(2 / self.n_components))
@@ -157,7 +135,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return tags
 
 
-class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
     r"""Features of a Gaussian kernel around rows of the training set (Nystroem's method).
 
     .. math:: \phi(x) = K^{-1/2} k(x), \qquad k_j(x) = \exp(-\gamma \|x - x_j\|^2),
@@ -229,30 +207,12 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.gamma = gamma
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Draw the landmarks.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out.
-
-        Returns
-        -------
-        self : LandmarkFeatures
-        """
-        with intact_after_failure([self]):
-            X = validate_data(self, X, dtype=[np.float64, np.float32])
-            rows = normal_rows(X, y)
-            rows = np.arange(len(X)) if rows is None else rows
-            drawn = check_random_state(self.random_state).permutation(rows)[: self.n_components]
-            self.landmarks_ = X[drawn].astype(np.float64)
-            shares, axes = np.linalg.eigh(rbf_kernel(self.landmarks_, gamma=self.gamma))
-            kept = shares > SMALLEST_SHARE * shares[-1]
-            self.normalization_ = axes[:, kept] / np.sqrt(shares[kept])
-        return self
+    def _learn(self, X):
+        drawn = check_random_state(self.random_state).permutation(len(X))[: self.n_components]
+        self.landmarks_ = X[drawn].astype(np.float64)
+        shares, axes = np.linalg.eigh(rbf_kernel(self.landmarks_, gamma=self.gamma))
+        kept = shares > SMALLEST_SHARE * shares[-1]
+        self.normalization_ = axes[:, kept] / np.sqrt(shares[kept])
 
     def transform(self, X):
         """The features of each row.
@@ -266,7 +226,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Z : ndarray of shape (n_samples, n_features_out), float32
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._validate(X, reset=False)
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         for block in row_blocks(len(X), len(self.landmarks_)):
             kernel = rbf_kernel(X[block].astype(np.float64), self.landmarks_, gamma=self.gamma)

@@ -5,16 +5,12 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from ._base import NormalRowsEstimator
 from ._validation import resolve_device, resolve_image_shape
 
 __all__ = ["ChannelNetwork", "TorchFeatures"]
@@ -105,7 +101,7 @@ class ChannelNetwork:
         return kind(n_pixels, self.n_channels, self.branch_size, self.hidden_size, self.init)
 
 
-class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
     """Output of a frozen torch module, batch by batch on a device.
 
     Parameters
@@ -151,33 +147,15 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "device": [str],
     }
 
+    _dtypes = (np.float32, np.float64)
+
     def __init__(self, module, *, image_shape=None, batch_size=256, device="auto"):
         self.module = module
         self.image_shape = image_shape
         self.batch_size = batch_size
         self.device = device
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Check that the module takes the rows, and how many features it makes of one.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : object, default=None
-            Not used.
-
-        Returns
-        -------
-        self : TorchFeatures
-
-        Raises
-        ------
-        TypeError
-            If `module` is no torch.nn.Module.
-        ValueError
-            If rows are no images of `image_shape`, or the device is not there.
-        """
+    def _learn(self, X):
         import torch
 
         if not isinstance(self.module, torch.nn.Module):
@@ -185,11 +163,9 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 f"module is {type(self.module).__name__}, but a torch.nn.Module is needed, whose "
                 "weights are those to be used."
             )
-        X = validate_data(self, X, dtype=[np.float32, np.float64])
         if self.image_shape is not None:
             resolve_image_shape(self.image_shape, X.shape[1])
         self._n_features_out = self._outputs(X[:1]).shape[1]
-        return self
 
     def transform(self, X):
         """The module's output.
@@ -203,7 +179,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Z : ndarray of shape (n_samples, n_outputs), float32
         """
         check_is_fitted(self, "n_features_in_")
-        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
+        X = self._validate(X, reset=False)
         return self._outputs(X)
 
     def _outputs(self, X):

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-import warnings
 from http.client import HTTPException
 from pathlib import Path
+
+from ..exceptions import warn
 
 VARIABLE = "SKLEARN_HRN_DATA"
 
@@ -107,10 +108,10 @@ def local_copy(name, data_home, *, required_because=None):
             f"environment variable {VARIABLE}."
         )
     if CHECKSUMS.get(name) not in (None, _sha256(path)):
-        warnings.warn(
+        warn(
             f"{path} is another copy than the one that published figures were measured on "
             f"(SHA-256 {CHECKSUMS[name][:12]}...): figures may differ.",
-            stacklevel=3,
+            UserWarning,
         )
     return path
 

@@ -5,24 +5,17 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-    clone,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .._base import intact_after_failure
-from .._labels import normal_rows
+from .._base import NormalRowsEstimator
 from .._validation import resolve_image_shape
 
 
-class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
     """Features of images, whitened against the same images turned where that is of use.
 
     What sets the photographs of a class apart is buried in what all photographs share. Copies of
@@ -114,6 +107,8 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         "random_state": ["random_state"],
     }
 
+    _dtypes = (np.float32, np.float64)
+
     def __init__(
         self,
         transformer,
@@ -134,29 +129,6 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
-        """Fit the transformer, and learn how its features change when images are turned.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, height * width * channels)
-        y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out.
-
-        Returns
-        -------
-        self : RotationWhitening
-
-        Raises
-        ------
-        ValueError
-            If rows are no images of `image_shape`.
-        """
-        with intact_after_failure([self]):
-            self._learn(X, y)
-        return self
-
-    @_fit_context(prefer_skip_nested_validation=False)
     def fit_transform(self, X, y=None):
         """Fit, and give the rows of the same images, whose features are computed once.
 
@@ -170,15 +142,11 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
-        with intact_after_failure([self]):
-            features, rows = self._learn(X, y)
+        features, rows = self._fit(X, y)
         return self._seen(features) if rows is None else self.transform(X)
 
-    def _learn(self, X, y):
-        """Fit on the normal rows; give their features, and which they are, None if all."""
-        X = validate_data(self, X, dtype=[np.float32, np.float64])
-        rows = normal_rows(X, y)
-        X = X if rows is None else X[rows]
+    def _learn(self, X):
+        """Learn of normal rows, and return their features."""
         self.image_shape_ = resolve_image_shape(self.image_shape, X.shape[1])
         rng = check_random_state(self.random_state)
         self.transformer_ = clone(self.transformer).fit(X)
@@ -187,13 +155,11 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.upright_auc_ = self._upright_auc(X[drawn], features[drawn])
         self.is_whitened_ = self.upright_auc_ < self.threshold
         self.otherwise_ = None
-        for stale in ("mean_", "whitening_"):
-            vars(self).pop(stale, None)
         if self.is_whitened_:
             self.mean_, self.whitening_ = self._whitening(X[drawn], features[drawn])
         elif self.otherwise is not None:
             self.otherwise_ = clone(self.otherwise).fit(features)
-        return features, rows
+        return features
 
     def _turned(self, X):
         """Features of images turned, turn by turn."""
@@ -244,7 +210,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Z : ndarray of shape (n_samples, n_features_out)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
+        X = self._validate(X, reset=False)
         return self._seen(np.asarray(self.transformer_.transform(X)))
 
     def _seen(self, features):

@@ -3,19 +3,13 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .._base import row_blocks
-from .._labels import normal_rows
+from .._base import NormalRowsEstimator, row_blocks
 from .._validation import resolve_image_shape
 
 # Patches from which the words are learned.
@@ -32,7 +26,7 @@ RIDGE = 0.1
 ROUNDING = 1e-7
 
 
-class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
     """How much of each word of a dictionary of patches is in each part of an image.
 
     A patch is freed of its mean, brought to one contrast, and whitened; the words are k-means
@@ -113,6 +107,8 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         "random_state": ["random_state"],
     }
 
+    _dtypes = (np.float32, np.float64)
+
     def __init__(
         self,
         n_words=200,
@@ -132,29 +128,9 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.image_shape = image_shape
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Learn the words.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, height * width * channels)
-        y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out.
-
-        Returns
-        -------
-        self : PatchDictionary
-
-        Raises
-        ------
-        ValueError
-            If rows are no images of `image_shape`.
-        """
-        X = validate_data(self, X, dtype=[np.float32, np.float64])
-        rows = normal_rows(X, y)
+    def _learn(self, X):
         shape = resolve_image_shape(self.image_shape, X.shape[1])
-        images = X.reshape(-1, *shape) if rows is None else X[rows].reshape(-1, *shape)
+        images = X.reshape(-1, *shape)
         rng = check_random_state(self.random_state)
         patches = _random_patches(images, self.patch_size, rng)
         scale = float(patches.std())
@@ -182,7 +158,6 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         height, width = (min(self.patch_size, size) for size in shape[:2])
         self.words_ = words.reshape(-1, height, width, shape[2])
         self.image_shape_, self.scale_ = shape, scale
-        return self
 
     def transform(self, X):
         """Mean responses of the words over the parts of each image, to the power.
@@ -200,7 +175,7 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         from torch.nn.functional import adaptive_avg_pool2d
 
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
+        X = self._validate(X, reset=False)
         words = torch.from_numpy(self.words_.astype(np.float32)).permute(0, 3, 1, 2)
         bias = torch.from_numpy(self.bias_.astype(np.float32))[:, None, None]
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)

@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, _num_samples
 
+from .._base import learning_on_copy
 from .._labels import normal_rows
 from .._training import SHARED_PARAMETERS
 from .._validation import draw_seeds
@@ -254,7 +255,8 @@ class HRNSearchCV(GridSearchCV):
             fitted |= {"refit_time_": time.time() - start, "best_estimator_": best}
             if hasattr(best, "feature_names_in_"):
                 fitted["feature_names_in_"] = best.feature_names_in_
-        vars(self).update(fitted)
+        with learning_on_copy(self) as learner:
+            vars(learner).update(fitted)
         return self
 
     @property

@@ -1,18 +1,16 @@
 """Instance normalisation: every row on its own, in contrast to scalers, which treat columns."""
 
-from copy import copy as shallow_copy
 from numbers import Real
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from .._base import row_blocks
-from .._labels import normal_rows
+from .._base import NormalRowsEstimator, row_blocks
 
 __all__ = ["InstanceL2Normalizer", "InstanceStandardizer"]
 
@@ -23,30 +21,8 @@ ROUNDINGS = 8
 SAFE_LOG = 150
 
 
-class _InstanceTransformer(TransformerMixin, BaseEstimator):
+class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
     """Checks, blocks and names, which all row-wise normalisations share."""
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Check X, and learn what depends on the training rows, if anything does.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Sparse only where the result stays sparse.
-        y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out.
-
-        Returns
-        -------
-        self : object
-        """
-        # On a copy, so that a fit that fails leaves the estimator as it was.
-        fitted = shallow_copy(self)
-        X = fitted._validate(X, reset=True)
-        fitted._learn(X, normal_rows(X, y))
-        self.__dict__ = vars(fitted)
-        return self
 
     def transform(self, X):
         """Normalise each row.
@@ -108,7 +84,7 @@ class _InstanceTransformer(TransformerMixin, BaseEstimator):
     def _appended_names(self):
         return []
 
-    def _learn(self, X, rows):
+    def _learn(self, X):
         pass
 
     def __sklearn_tags__(self):
@@ -203,15 +179,12 @@ class InstanceL2Normalizer(_InstanceTransformer):
     def _appended_names(self):
         return [] if self.append_ is None else ["instancel2normalizer_constant"]
 
-    def _learn(self, X, rows):
+    def _learn(self, X):
         if self.append != "median":
             self.append_ = self.append
             return
-        rows = np.arange(X.shape[0]) if rows is None else rows
-        blocks = row_blocks(len(rows), _stored_per_row(X))
-        self.append_ = _median_length(
-            np.concatenate([self._log_lengths(X[rows[b]]) for b in blocks])
-        )
+        blocks = row_blocks(X.shape[0], _stored_per_row(X))
+        self.append_ = _median_length(np.concatenate([self._log_lengths(X[b]) for b in blocks]))
 
     def _log_lengths(self, block):
         """Logarithm of the length of each row just before the constant is appended."""

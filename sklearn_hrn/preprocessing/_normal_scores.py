@@ -4,17 +4,12 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import ndtri
-from sklearn.base import (
-    BaseEstimator,
-    OneToOneFeatureMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .._labels import normal_rows
+from .._base import NormalRowsEstimator
 
 # Standard deviations beyond the training range at which a score stops growing.
 REACH = 100
@@ -25,7 +20,7 @@ NOVELTY = 5.0
 NOVEL = 1e-6
 
 
-class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsEstimator):
     """Normal scores of each column, blended with its z-score and linear beyond the training range.
 
     A value becomes the normal quantile of its mid-rank among the training rows (van der Waerden
@@ -93,29 +88,11 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         self.subsample = subsample
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Learn the scores of some values of each column.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out.
-
-        Returns
-        -------
-        self : NormalScoreTransformer
-        """
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
-        rows = normal_rows(X, y)
-        if rows is not None:
-            X = X[rows]
+    def _learn(self, X):
         if len(X) > self.subsample:
             X = X[check_random_state(self.random_state).permutation(len(X))[: self.subsample]]
         knots = [_knots(column, self.n_quantiles, self.linear) for column in X.T]
         self.quantiles_, self.scores_ = map(list, zip(*knots, strict=True))
-        return self
 
     def transform(self, X):
         """The scores of all values.
@@ -130,7 +107,7 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             float32 for float32 input, else float64.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._validate(X, reset=False)
         out = np.empty_like(X)
         for j, knots in enumerate(zip(self.quantiles_, self.scores_, strict=True)):
             out[:, j] = np.interp(X[:, j], *knots)

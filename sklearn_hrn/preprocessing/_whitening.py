@@ -3,20 +3,14 @@
 from numbers import Real
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .._base import intact_after_failure, row_blocks
-from .._labels import normal_rows
+from .._base import NormalRowsEstimator, row_blocks
 
 
-class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
     r"""Whitening by the covariance of the training rows with a ridge on it.
 
     .. math::
@@ -61,7 +55,8 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     -----
     `fit` takes a time that grows with the cube of the columns: half a second for 1000.
 
-    Rows that are all alike have no covariance, and are centred only.
+    Rows that are all alike have no covariance, and are centred only. Without a ridge, `fit` raises
+    a ValueError if the rows do not vary in every direction.
 
     Examples
     --------
@@ -89,42 +84,19 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.ridge = ridge
         self.center = center
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Learn the covariance.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out.
-
-        Returns
-        -------
-        self : RidgeWhitener
-
-        Raises
-        ------
-        ValueError
-            Without a ridge, if the rows do not vary in every direction.
-        """
-        with intact_after_failure([self]):
-            X = validate_data(self, X, dtype=[np.float64, np.float32])
-            rows = normal_rows(X, y)
-            X = X if rows is None else X[rows]
-            mean = X.mean(axis=0, dtype=np.float64)
-            variances, axes, unit = _principal_axes(X, mean)
-            variances = variances + self.ridge * variances.mean()
-            if variances[-1] == 0:
-                variances = np.ones_like(variances)
-            elif variances[0] <= len(variances) * np.finfo(np.float64).eps * variances[-1]:
-                raise ValueError(
-                    f"ridge={self.ridge!r} is too small: {len(X)} rows do not vary in each of "
-                    f"{X.shape[1]} directions. Give a larger one, such as 3."
-                )
-            self.whitening_ = (axes / np.sqrt(variances) @ axes.T) / unit
-            self.mean_ = mean if self.center else None
-        return self
+    def _learn(self, X):
+        mean = X.mean(axis=0, dtype=np.float64)
+        variances, axes, unit = _principal_axes(X, mean)
+        variances = variances + self.ridge * variances.mean()
+        if variances[-1] == 0:
+            variances = np.ones_like(variances)
+        elif variances[0] <= len(variances) * np.finfo(np.float64).eps * variances[-1]:
+            raise ValueError(
+                f"ridge={self.ridge!r} is too small: {len(X)} rows do not vary in each of "
+                f"{X.shape[1]} directions. Give a larger one, such as 3."
+            )
+        self.whitening_ = (axes / np.sqrt(variances) @ axes.T) / unit
+        self.mean_ = mean if self.center else None
 
     def transform(self, X):
         """Rows in whitened coordinates.
@@ -139,7 +111,7 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             float32 for float32 input, else float64.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._validate(X, reset=False)
         out = np.empty(X.shape, dtype=X.dtype)
         for block in row_blocks(len(X), X.shape[1]):
             rows = X[block] if self.mean_ is None else X[block] - self.mean_
