@@ -4,11 +4,12 @@ from contextlib import contextmanager
 from copy import copy
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import validate_data
 
 from ._labels import normal_rows
+from ._sklearn import _fit_context
 from .exceptions import warn as warn  # where all warnings of estimators come from
 
 # Bytes of float64 values worked on at once: they stay in the cache between passes, and the copies

@@ -3,8 +3,9 @@
 from numbers import Number
 
 import numpy as np
-from sklearn.utils.validation import _num_samples, check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
+from ._sklearn import _num_samples
 from .exceptions import LabelConventionWarning, warn
 
 EXPECTED_LABELS = (

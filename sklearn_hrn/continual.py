@@ -7,12 +7,12 @@ from zlib import crc32
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils._param_validation import Interval
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from ._base import intact_after_failure
+from ._sklearn import Interval, _fit_context
 from ._training import fit_models
 from ._validation import check_rows, draw_seeds
 from .conformal import false_alarm_threshold

@@ -6,10 +6,10 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import NormalRowsEstimator, row_blocks
+from ._sklearn import Interval
 
 __all__ = ["FourierFeatures", "LandmarkFeatures"]
 

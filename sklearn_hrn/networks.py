@@ -7,10 +7,10 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import NormalRowsEstimator
+from ._sklearn import Interval
 from ._validation import resolve_device, resolve_image_shape
 
 __all__ = ["ChannelNetwork", "TorchFeatures"]

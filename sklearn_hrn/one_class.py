@@ -3,12 +3,12 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import intact_after_failure
 from ._labels import normal_rows
+from ._sklearn import Interval, StrOptions, _fit_context
 from ._training import fit_models
 from ._validation import check_rows
 from .core.scoring import SLOPES, score_rows

@@ -8,11 +8,12 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, gen_even_slices, get_tags, indexable
+from sklearn.utils import gen_even_slices, get_tags, indexable
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_method_params, _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from ._labels import normal_rows
+from ._sklearn import _check_method_params, _num_samples, _safe_indexing
 
 __all__ = ["OneClassPipeline"]
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -20,22 +21,23 @@ DOCS = PACKAGE.parent / "docs"
 # benchmark stands on everything, and the front door names everything but the benchmark.
 ARROWS = {
     "exceptions": set(),
+    "_sklearn": set(),
     "core": set(),
     "_progress": set(),
     "datasets": {"exceptions"},
     "_validation": set(),
-    "_labels": {"exceptions"},
-    "_base": {"_labels", "exceptions"},
+    "_labels": {"_sklearn", "exceptions"},
+    "_base": {"_labels", "_sklearn", "exceptions"},
     "_training": {"_progress", "_validation", "core", "exceptions"},
-    "preprocessing": {"_base"},
-    "kernel_approximation": {"_base"},
-    "image": {"_base", "_validation"},
-    "networks": {"_base", "_validation", "core"},
-    "one_class": {"_base", "_labels", "_training", "_validation", "core"},
-    "conformal": {"_base", "_labels", "exceptions"},
-    "pipelines": {"_labels"},
-    "continual": {"_base", "_training", "_validation", "conformal", "one_class"},
-    "model_selection": {"_base", "_labels", "_training", "_validation", "one_class"},
+    "preprocessing": {"_base", "_sklearn"},
+    "kernel_approximation": {"_base", "_sklearn"},
+    "image": {"_base", "_sklearn", "_validation"},
+    "networks": {"_base", "_sklearn", "_validation", "core"},
+    "one_class": {"_base", "_labels", "_sklearn", "_training", "_validation", "core"},
+    "conformal": {"_base", "_labels", "_sklearn", "exceptions"},
+    "pipelines": {"_labels", "_sklearn"},
+    "continual": {"_base", "_sklearn", "_training", "_validation", "conformal", "one_class"},
+    "model_selection": {"_base", "_labels", "_sklearn", "_training", "_validation", "one_class"},
     "recipes": {"image", "kernel_approximation", "one_class", "pipelines", "preprocessing"},
 }
 FREE = {"benchmark", "__init__"}
@@ -112,6 +114,23 @@ def test_every_room_has_its_arrows_written_down():
 def test_a_room_imports_what_is_written_down_and_nothing_else(name):
     used = {room(other) for module in in_rooms(name) for other in internal(module)} - {name}
     assert used == ARROWS[name]
+
+
+def test_private_names_of_scikit_learn_are_imported_in_one_file():
+    private = {
+        (module, name)
+        for module, found in IMPORTS.items()
+        for name, _ in found
+        if name.startswith("sklearn.") and re.search(r"\._(?!_)", name)
+    }
+    assert {module for module, _ in private} == {"sklearn_hrn._sklearn"}
+
+
+def test_every_private_name_of_scikit_learn_that_is_imported_is_used():
+    lines = (PACKAGE / "_sklearn.py").read_text(encoding="utf-8")
+    listed = re.findall(r'^    "(\w+)",$', lines, re.MULTILINE)
+    used = {name for found in IMPORTS.values() for name, _ in found if "_sklearn." in name}
+    assert {name.split(".")[-1] for name in used if name.startswith("sklearn_hrn")} == set(listed)
 
 
 def test_nothing_imports_the_benchmark():

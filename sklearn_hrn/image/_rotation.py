@@ -5,13 +5,13 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import NormalRowsEstimator
+from .._sklearn import HasMethods, Interval, _fit_context
 from .._validation import resolve_image_shape
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _check_method_params, _num_samples
 
 from .._base import intact_after_failure
+from .._sklearn import _check_method_params, _num_samples, _safe_indexing, _score
 from .._training import fit_models
 
 
@@ -191,7 +190,6 @@ def _fit_each(models, X, subsets):
 
 def _score_fold(estimators, X, y, fold, how):
     """What `_format_results` takes of each candidate in a fold."""
-    from sklearn.model_selection._validation import _score
 
     outcomes = []
     for error in fold.errors:

@@ -2,10 +2,9 @@
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples
 
 from .._labels import normal_rows
+from .._sklearn import _num_samples, _safe_indexing
 
 # Rounds of shuffling: held-out parts can be small.
 N_SHUFFLES = 5

@@ -8,17 +8,23 @@ from typing import ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
-from sklearn.base import _fit_context, clone
+from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches, indexable
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _check_method_params, _num_samples
 
 from .._base import learning_on_copy
 from .._labels import normal_rows
+from .._sklearn import (
+    StrOptions,
+    _check_method_params,
+    _fit_context,
+    _insert_error_scores,
+    _num_samples,
+    _warn_or_raise_about_fit_failures,
+)
 from .._training import SHARED_PARAMETERS
 from .._validation import draw_seeds
 from ..one_class import HRNOneClassClassifier
@@ -341,10 +347,6 @@ class HRNSearchCV(GridSearchCV):
 
     def _outcomes(self, candidates, X, y, folds, how, seed):
         """A list of what `_format_results` takes, the folds of the first candidate first."""
-        from sklearn.model_selection._validation import (
-            _insert_error_scores,
-            _warn_or_raise_about_fit_failures,
-        )
 
         estimators = [_candidate(self.estimator, params, seed) for params in candidates]
         groups = defaultdict(list)

@@ -5,12 +5,12 @@ from numbers import Real
 import numpy as np
 from scipy import sparse
 from sklearn.base import TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import min_max_axis
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._base import NormalRowsEstimator, row_blocks
+from .._sklearn import Interval, StrOptions, _check_feature_names_in
 
 __all__ = ["InstanceL2Normalizer", "InstanceStandardizer"]
 

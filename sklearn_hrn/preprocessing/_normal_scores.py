@@ -6,10 +6,10 @@ import numpy as np
 from scipy.special import ndtri
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import NormalRowsEstimator
+from .._sklearn import Interval
 
 # Standard deviations beyond the training range at which a score stops growing.
 REACH = 100
