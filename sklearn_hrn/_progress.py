@@ -24,18 +24,18 @@ class Progress:
         self.start = self.shown = time.monotonic()
         self.bar = _bar(n_steps, unit) if verbose == 1 else None
 
-    def update(self, note="", n_rows=0):
-        """One more step, which worked on `n_rows` rows."""
+    def update(self, note="", n_rows=0, n_steps=1):
+        """One more step, or several, which worked on `n_rows` rows."""
         if not self.verbose:
             return
-        self.step += 1
+        self.step += n_steps
         self.n_rows += n_rows
         now = time.monotonic()
         if self.n_rows:
             note += f", {self.n_rows / max(now - self.start, 1e-9):,.0f} rows/s"
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
-            self.bar.update()
+            self.bar.update(n_steps)
         elif self.verbose > 1 or self.step == self.n_steps or now - self.shown > 5:
             self.shown = now
             text = f"[HRN] {self.unit} {self.step}/{self.n_steps}"

@@ -1,47 +1,87 @@
-"""The one door to training: arrays in, fitted estimators out."""
+"""The one door to training: parameters and rows in, arrays out.
 
-from dataclasses import replace
+It imports torch, so it is imported inside `fit`.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
+from ._base import warn
 from ._progress import Progress
 from ._validation import draw_seeds, resolve_device
-from .core.scoring import SLOPES
-from .exceptions import (
-    ConstantScoresWarning,
-    NonFiniteLossWarning,
-    TrainingDivergedError,
-    warn,
-)
-
-N_TRAIN_QUANTILES = 1001
-HISTORY = ("loss", "penalty", "gradient_norm", "learning_rate")
-
-# What estimators that are fitted together must agree in: all that shapes the network or the loop.
-SHARED_PARAMETERS = (
-    "hidden_layer_sizes",
-    "loss",
-    "regularizer",
-    "activation",
-    "module",
-    "init",
-    "momentum",
-    "batch_size",
-    "device",
-)
+from .core.batches import Rows, epochs_of, updates_of
+from .core.modules import make_module, module_states, trainable
+from .core.training import HISTORY, ExplodedLossError, State, Trainer, TrainingPlan
+from .exceptions import NonFiniteLossWarning, TrainingDivergedError
 
 
-def fit_models(estimators, X, subsets=None):
-    """Fit one-class classifiers together, each as it would be fitted alone.
+@dataclass(frozen=True)
+class Learned:
+    """What an estimator has learned: NumPy arrays with its networks first, and where they stand.
 
     Parameters
     ----------
-    estimators : list of HRNOneClassClassifier
-        Their parameters are valid, and equal in `SHARED_PARAMETERS`.
+    coefs : list of ndarray (n_networks, n_in, n_out) or None
+        Of perceptrons.
+    module_state : dict of str to ndarray (n_networks, ...) or None
+        Of modules.
+    history : dict of str to ndarray (n_epochs, n_networks)
+    loop : dict of str to ndarray or list of ndarray
+        What else a continued run needs: "velocities", "n_updates", "step_scale" and "seed".
+    module : callable or None
+        The factory of the modules.
+    device : str or None
+        Where it was learned.
+    """
+
+    coefs: list | None
+    module_state: dict | None
+    history: dict
+    loop: dict
+    module: object = None
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one estimator asks for.
+
+    Parameters
+    ----------
+    parameters, shared : dict
+        Valid parameters of `HRNOneClassClassifier`: those in which estimators that train together
+        may differ, and all others.
     X : ndarray of shape (n_samples, n_features), float32 or float64
         Checked rows. Not copied.
-    subsets : list of (ndarray of int or None), default=None
-        The rows of X each estimator trains on; None is all.
+    rows : ndarray of int or None
+        Those to train on; None is all.
+    start : Learned or None
+        Where to continue.
+    """
+
+    parameters: dict
+    shared: dict
+    X: np.ndarray
+    rows: np.ndarray | None = None
+    start: Learned | None = None
+
+
+def train(tasks):
+    """Train for some estimators, each as it would be trained alone.
+
+    Those whose shared parameters are equal train together.
+
+    Parameters
+    ----------
+    tasks : list of Task
+        Their arrays have the same columns.
+
+    Returns
+    -------
+    learned : list of Learned
 
     Raises
     ------
@@ -49,281 +89,265 @@ def fit_models(estimators, X, subsets=None):
         For what the parameters alone do not show to be wrong: too few rows, an absent device, a
         module of the wrong kind, an ensemble that cannot be continued.
     TrainingDivergedError
-        If a loss is not finite however small the step.
+        If a loss explodes however small the step.
     """
-    from .core.batches import Rows
-    from .core.training import NonFiniteLossError
+    learned = [None] * len(tasks)
+    for group in _groups(tasks):
+        for i, outcome in zip(group, _Run([tasks[i] for i in group]).learned(), strict=True):
+            learned[i] = outcome
+    return learned
 
-    lead = estimators[0]
-    subsets = [None] * len(estimators) if subsets is None else subsets
-    owner = np.repeat(np.arange(len(estimators)), [e.n_estimators for e in estimators])
-    distinct = {id(subset): subset for subset in subsets}
-    place = {key: i for i, key in enumerate(distinct)}
-    rows = Rows(X, tuple(distinct.values()), np.array([place[id(subsets[i])] for i in owner]))
-    if rows.counts.min() < 2:
-        raise ValueError(
-            f"{rows.counts.min()} normal row(s) to train on; at least 2 are needed "
-            "(rows with y == -1 are left out)."
+
+def _groups(tasks):
+    """Indices of tasks that can train together."""
+    groups = []
+    for i, task in enumerate(tasks):
+        key = task.shared, task.start is None, task.X.shape[1]
+        for other, members in groups:
+            if _equal(key, other):
+                members.append(i)
+                break
+        else:
+            groups.append((key, [i]))
+    return [members for _, members in groups]
+
+
+def _equal(key, other):
+    """Whether two keys are equal, also where a parameter is an array."""
+    (shared, *rest), (others, *other_rest) = key, other
+    return (
+        rest == other_rest
+        and shared.keys() == others.keys()
+        and all(
+            shared[k] is others[k]
+            or (type(shared[k]) is type(others[k]) and np.array_equal(shared[k], others[k]))
+            for k in shared
         )
-    device = resolve_device(lead.device)
-    start = _start(estimators, X.shape[1])
-    plan = _plan(estimators, rows, owner, start)
-    try:
-        state, history = _run(plan, rows, start, device, estimators, owner)
-    except NonFiniteLossError as error:
-        raise TrainingDivergedError(
-            f"the training loss is not finite even with a step of 2^-30 times learning_rate_init="
-            f"{lead.learning_rate_init}; the largest |x| is {max(-X.min(), X.max()):.3g} and "
-            f"reg_exponent={lead.reg_exponent}. Bring the rows to length one with "
-            "InstanceL2Normalizer, or lower learning_rate_init, reg_exponent or init."
-        ) from error
-    for i, estimator in enumerate(estimators):
-        mine = np.flatnonzero(owner == i)
-        _set_networks(estimator, plan, state, history[:, :, mine], mine)
-        estimator.device_ = device
-        _set_threshold(estimator, X, subsets[i])
+    )
 
 
-def _layer_sizes(estimator, n_features):
-    hidden = np.atleast_1d(np.asarray(estimator.hidden_layer_sizes, dtype=object))
+class _Run:
+    """Tasks with equal shared parameters, which are trained in one loop."""
+
+    def __init__(self, tasks):
+        self.tasks = tasks
+        self.shared = tasks[0].shared
+        self.n_features = tasks[0].X.shape[1]
+        self.of_task = np.repeat(
+            np.arange(len(tasks)), [task.parameters["n_estimators"] for task in tasks]
+        )
+        self.rows = Rows.of_models([(tasks[i].X, tasks[i].rows) for i in self.of_task])
+        if self.rows.counts.min() < 2:
+            raise ValueError(
+                f"{self.rows.counts.min()} normal row(s) to train on; at least 2 are needed "
+                "(rows with y == -1 are left out)."
+            )
+        self.device = resolve_device(self.shared["device"])
+        self.start = None if tasks[0].start is None else _joined(tasks, self.n_features)
+        self.plan = self._plan()
+        self.n_updates = self._n_updates()
+
+    def _each(self, name, dtype=float):
+        """A parameter of each network."""
+        return np.array([self.tasks[i].parameters[name] for i in self.of_task], dtype=dtype)
+
+    def _plan(self):
+        shared = self.shared
+        seed = np.concatenate(
+            [
+                draw_seeds(task.parameters["random_state"], task.parameters["n_estimators"])
+                if task.start is None
+                else task.start.loop["seed"]
+                for task in self.tasks
+            ]
+        ).astype(np.int64)
+        modules = None
+        if shared["module"] is not None:
+            modules = tuple(make_module(shared["module"], self.n_features, int(s)) for s in seed)
+        return TrainingPlan(
+            layer_sizes=_layer_sizes(shared["hidden_layer_sizes"], self.n_features),
+            reg_lambda=self._each("reg_lambda"),
+            reg_exponent=self._each("reg_exponent"),
+            learning_rate=self._each("learning_rate_init"),
+            tol=self._each("tol"),
+            seed=seed,
+            modules=modules,
+            **{
+                name: shared[name]
+                for name in ("loss", "regularizer", "activation", "momentum", "batch_size", "init")
+            },
+        )
+
+    def _n_updates(self):
+        """Where each network stops, counted from its beginning."""
+        done = np.zeros_like(self.plan.seed) if self.start is None else self.start.n_updates
+        size = self.rows.counts, self.plan.batch_size
+        n_updates = updates_of(epochs_of(done, *size) + self._each("max_iter", np.int64), *size)
+        for m, budget in enumerate(self._each("max_updates", object)):
+            if budget is not None:
+                n_updates[m] = done[m] + budget
+        return n_updates
+
+    def learned(self):
+        """Train, and say what each task has learned."""
+        try:
+            states = self._train()
+        except ExplodedLossError as error:
+            largest = max(max(-X.min(), X.max()) for X in self.rows.arrays)
+            raise TrainingDivergedError(
+                "the training loss explodes even with a step of 2^-30 times learning_rate_init="
+                f"{self._each('learning_rate_init').max():.3g}; the largest |x| is {largest:.3g} "
+                f"and reg_exponent={self._each('reg_exponent').max():.3g}. Bring the rows to "
+                "length one with InstanceL2Normalizer, or lower learning_rate_init, reg_exponent "
+                "or init."
+            ) from error
+        return [self._as_arrays(i, state) for i, state in enumerate(states)]
+
+    def _train(self):
+        """The state in which the networks of each task end.
+
+        Networks that differ in nothing but their length walk one path: it is trained once, and each
+        takes the state at its own length.
+        """
+        path, longest = self._paths()
+        rows = Rows(self.rows.arrays, self.rows.subsets, self.rows.subset_of[longest])
+        trainer = Trainer(rows, _of_networks(self.plan, longest), self.start, self.device)
+        final = self.n_updates[longest]
+        is_short = self.n_updates < final[path]
+        lengths = np.unique(self._each("max_iter", np.int64)[is_short])
+        ends = [updates_of(length, rows.counts, self.plan.batch_size) for length in lengths]
+        states = [None] * len(self.tasks)
+        with _Report(trainer, final, self._verbose()) as report:
+            for goal in [*(np.minimum(final, end) for end in ends), final]:
+                trainer.run(goal, report.after_round)
+                for i in range(len(self.tasks)):
+                    mine = self.of_task == i
+                    if states[i] is None and (self.n_updates[mine] == goal[path[mine]]).all():
+                        states[i] = trainer.state(path[mine])
+        return states
+
+    def _paths(self):
+        """The path of each network (M,), and the longest network of each path (P,)."""
+        every = np.arange(len(self.of_task))
+        if self.start is not None:
+            return every, every
+        plan, numbers = self.plan, {}
+        path = np.empty_like(every)
+        # A number of updates can end within an epoch, where no other network can go on.
+        budgets = self._each("max_updates", object)
+        for m in every:
+            settings = plan.reg_lambda[m], plan.reg_exponent[m], plan.learning_rate[m], plan.tol[m]
+            key = (plan.seed[m], self.rows.subset_of[m], *settings, budgets[m])
+            path[m] = numbers.setdefault(key, len(numbers))
+        of_paths = (every[path == number] for number in range(len(numbers)))
+        return path, np.array([max(same, key=self.n_updates.item) for same in of_paths])
+
+    def _verbose(self):
+        return max(task.parameters["verbose"] for task in self.tasks)
+
+    def _as_arrays(self, i, state):
+        """What task i has learned, from the state of its networks."""
+        mine = self.of_task == i
+        coefs = module_state = None
+        if self.plan.modules is None:
+            coefs = [np.ascontiguousarray(W.swapaxes(1, 2)) for W in state.weights]
+        else:
+            modules = [self.plan.modules[m] for m in np.flatnonzero(mine)]
+            module_state = module_states(modules, state.weights)
+        loop = {
+            "velocities": state.velocities,
+            "n_updates": state.n_updates,
+            "step_scale": state.step_scale,
+            "seed": self.plan.seed[mine],
+        }
+        history = dict(zip(HISTORY, state.history, strict=True))
+        return Learned(coefs, module_state, history, loop, self.shared["module"], self.device)
+
+
+def _layer_sizes(hidden_layer_sizes, n_features):
+    hidden = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object))
     if any(not isinstance(h, (int, np.integer)) or h < 1 for h in hidden.tolist()):
         raise ValueError(
-            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} is not allowed: give a positive "
-            "int, or one positive int a hidden layer, such as (100,)."
+            f"hidden_layer_sizes={hidden_layer_sizes!r} is not allowed: give a positive int, or "
+            "one positive int a hidden layer, such as (100,)."
         )
     return (n_features, *(int(h) for h in hidden), 1)
 
 
-def _start(estimators, n_features):
-    """The joined state of estimators that continue; None if they begin."""
-    from .core.training import State
-
-    if not estimators[0]._continues():
-        return None
-    parts = []
-    for e in estimators:
-        weights = e._weights()
-        n_trained = len(weights[0])
-        if n_trained != e.n_estimators or not _fits(e, weights, n_features):
-            raise ValueError(
-                f"warm_start=True continues {n_trained} network(s) with weights of shape "
-                f"{[w.shape[1:] for w in weights]}, but n_estimators={e.n_estimators}, "
-                f"hidden_layer_sizes={e.hidden_layer_sizes}, module={e.module} and {n_features} "
-                "features ask for others. Keep them, or set warm_start=False."
-            )
-        parts.append({"weights": weights, **e._loop_state})
-    return State(
-        *(
-            [np.concatenate(arrays) for arrays in zip(*(p[name] for p in parts), strict=True)]
-            for name in ("weights", "velocities")
-        ),
-        *(np.concatenate([p[name] for p in parts]) for name in ("n_updates", "step_scale")),
-    )
-
-
-def _fits(estimator, weights, n_features):
-    if estimator.module is not None or estimator._fitted_module is not None:
-        return estimator.module is estimator._fitted_module
-    sizes = _layer_sizes(estimator, n_features)
-    return [w.shape[1:] for w in weights] == list(zip(sizes[1:], sizes[:-1], strict=True))
-
-
-def _plan(estimators, rows, owner, start):
-    from .core.batches import epochs_of, updates_of
-    from .core.training import TrainingPlan
-
-    lead, n_features = estimators[0], rows.X.shape[1]
-
-    def each(name):
-        return np.array([getattr(estimators[i], name) for i in owner])
-
-    def seeds(e):
-        if start is not None:
-            return e._loop_state["seed"]
-        return draw_seeds(e.random_state, e.n_estimators)
-
-    seed = np.concatenate([seeds(e) for e in estimators]).astype(np.int64)
-    done = np.zeros_like(seed) if start is None else start.n_updates
-    epochs = epochs_of(done, rows.counts, lead.batch_size) + each("max_iter")
-    n_updates = updates_of(epochs, rows.counts, lead.batch_size)
-    for m, budget in enumerate(each("max_updates")):
-        if budget is not None:
-            n_updates[m] = done[m] + budget
-    modules = None
-    if lead.module is not None:
-        from .core.modules import make_module
-
-        modules = tuple(make_module(lead.module, n_features, int(s)) for s in seed)
-    return TrainingPlan(
-        layer_sizes=_layer_sizes(lead, n_features),
-        reg_lambda=each("reg_lambda").astype(float),
-        reg_exponent=each("reg_exponent").astype(float),
-        learning_rate=each("learning_rate_init").astype(float),
-        seed=seed,
-        n_updates=n_updates,
-        loss=lead.loss,
-        regularizer=lead.regularizer,
-        activation=lead.activation,
-        momentum=lead.momentum,
-        batch_size=lead.batch_size,
-        init=lead.init,
-        modules=modules,
-    )
-
-
-def _run(plan, rows, start, device, estimators, owner):
-    """Train all networks: their state, and a history (4, n_epochs, M).
-
-    Networks that differ in nothing but their length walk one path: it is trained once, in segments,
-    and each takes the state at its own length.
-    """
-    from .core.batches import Rows, updates_of
-    from .core.training import State
-
-    path, longest = _paths(plan, rows, start, estimators, owner)
-    short = plan.n_updates < plan.n_updates[longest[path]]
-    paths = _of_networks(plan, longest)
-    path_rows = Rows(rows.X, rows.subsets, rows.subset_of[longest])
-    lengths = np.unique([estimators[i].max_iter for i in owner[short]])
-    targets = [
-        np.minimum(paths.n_updates, updates_of(length, path_rows.counts, plan.batch_size))
-        for length in lengths.astype(np.int64)
-    ]
-    targets.append(paths.n_updates)
-    segments = _segments(paths, path_rows, start, device, estimators, owner[longest], targets)
-    if len(longest) == len(path):
-        (only,) = segments
-        return only
-    whole, n_records = None, np.zeros_like(path)
-    for target, (state, history) in zip(targets, segments, strict=True):
-        due = np.flatnonzero(plan.n_updates == target[path])
-        parts = [*state.weights, *state.velocities, state.n_updates, state.step_scale]
-        if whole is None:
-            whole = [np.empty((len(path), *part.shape[1:]), part.dtype) for part in parts]
-        for array, part in zip(whole, parts, strict=True):
-            array[due] = part[path[due]]
-        n_records[due] = history.shape[1]
-    history = history[:, :, path]
-    history[:, np.arange(history.shape[1])[:, None] >= n_records] = np.nan
-    n_arrays = len(state.weights)
-    return State(whole[:n_arrays], whole[n_arrays:-2], *whole[-2:]), history
-
-
-def _paths(plan, rows, start, estimators, owner):
-    """The path of each network (M,), and the longest network of each path (P,)."""
-    every = np.arange(len(owner))
-    if start is not None:
-        return every, every
-    numbers = {}
-    path = np.empty_like(every)
-    for m in every:
-        estimator = estimators[owner[m]]
-        # A number of updates can end within an epoch, where no other network can go on.
-        budget = None if estimator.max_updates is None else plan.n_updates[m]
-        settings = plan.reg_lambda[m], plan.reg_exponent[m], plan.learning_rate[m], estimator.tol
-        key = (plan.seed[m], rows.subset_of[m], *settings, budget)
-        path[m] = numbers.setdefault(key, len(numbers))
-    of_paths = (every[path == number] for number in range(len(numbers)))
-    return path, np.array([max(networks, key=plan.n_updates.item) for networks in of_paths])
-
-
 def _of_networks(plan, chosen):
     """The plan of some of the networks."""
-    arrays = ("reg_lambda", "reg_exponent", "learning_rate", "seed", "n_updates")
+    arrays = ("reg_lambda", "reg_exponent", "learning_rate", "tol", "seed")
     modules = None if plan.modules is None else tuple(plan.modules[m] for m in chosen)
     return replace(plan, modules=modules, **{name: getattr(plan, name)[chosen] for name in arrays})
 
 
-def _segments(plan, rows, start, device, estimators, owner, targets):
-    """Drain the training loop; the state and the history (4, n_epochs, M) at each target (M,)."""
-    from .core.batches import epochs_of
-    from .core.objective import DATA_TERMS
-    from .core.training import train
-
-    untrained_loss = DATA_TERMS[plan.loss][2]
-    tol = np.array([estimators[i].tol for i in owner])
-    last_loss = np.full(len(owner), np.nan)
-    if start is not None:
-        last_loss = np.concatenate([e.history_["loss"][-1] for e in estimators])
-    done = 0 if start is None else start.n_updates
-    n_epochs = epochs_of(plan.n_updates - done, rows.counts, plan.batch_size).max()
-    progress = Progress(int(n_epochs), max(e.verbose for e in estimators))
-    history, has_warned, state = [], False, start
-    has_stopped = np.zeros(len(owner), dtype=bool)
-    try:
-        for target in targets:
-            if has_stopped.any():
-                target = np.where(has_stopped, state.n_updates, target)
-            segment, stop = replace(plan, n_updates=target), None
-            run = train(rows, segment, start=state, device=device)
-            while True:
-                try:
-                    record = run.send(stop)
-                except StopIteration as end:
-                    state = end.value
-                    break
-                history.append([getattr(record, name) for name in HISTORY])
-                if record.n_halvings.any() and not has_warned:
-                    has_warned = True
-                    warn(
-                        f"the training loss became non-finite in epoch {len(history)}, which was "
-                        "repeated with half the step. Bring the rows to length one "
-                        "(InstanceL2Normalizer), or lower learning_rate_init or reg_exponent.",
-                        NonFiniteLossWarning,
-                    )
-                # NaN, before a second epoch and after the last, compares as False.
-                stop = last_loss - record.loss < tol * (untrained_loss - record.loss)
-                stop &= tol > 0
-                has_stopped |= stop
-                last_loss = record.loss
-                progress.update(f"loss {np.nanmean(record.loss):.4f}", record.n_rows)
-            yield state, np.array(history).transpose(1, 0, 2)
-    finally:
-        progress.close()
+def _joined(tasks, n_features):
+    """The joint state of tasks that continue."""
+    weights = [_weights(task, n_features) for task in tasks]
+    loops = [task.start.loop for task in tasks]
+    n_epochs = max(len(task.start.history["loss"]) for task in tasks)
+    histories = [np.array([task.start.history[name] for name in HISTORY]) for task in tasks]
+    missing = [((0, 0), (0, n_epochs - h.shape[1]), (0, 0)) for h in histories]
+    padded = map(partial(np.pad, constant_values=np.nan), histories, missing)
+    return State(
+        [np.concatenate(arrays) for arrays in zip(*weights, strict=True)],
+        [np.concatenate(v) for v in zip(*(loop["velocities"] for loop in loops), strict=True)],
+        *(np.concatenate([loop[name] for loop in loops]) for name in ("n_updates", "step_scale")),
+        np.concatenate(list(padded), axis=2),
+    )
 
 
-def _set_networks(estimator, plan, state, history, mine):
-    """What has been learned, as NumPy arrays with the estimator's networks first."""
-    continues = estimator._continues()
-    weights = [w[mine] for w in state.weights]
-    estimator._slope = SLOPES[plan.activation]
-    estimator._fitted_module = estimator.module
-    for stale in ("coefs_", "module_state_"):
-        vars(estimator).pop(stale, None)
-    if plan.modules is None:
-        estimator.coefs_ = [np.ascontiguousarray(w.swapaxes(1, 2)) for w in weights]
+def _weights(task, n_features):
+    """What training moves, as it does, of a task that continues."""
+    given, start = task.shared, task.start
+    n_networks = task.parameters["n_estimators"]
+    if start.coefs is None:
+        names = trainable(make_module(start.module, n_features, seed=0))
+        weights = [start.module_state[name] for name in names]
+        is_same = given["module"] is start.module
     else:
-        from .core.modules import module_states
-
-        estimator.module_state_ = module_states([plan.modules[m] for m in mine], weights)
-    estimator._loop_state = {
-        "velocities": [v[mine] for v in state.velocities],
-        "n_updates": state.n_updates[mine],
-        "step_scale": state.step_scale[mine],
-        "seed": plan.seed[mine],
-    }
-    history = dict(zip(HISTORY, history[:, ~np.isnan(history[0]).all(axis=1)], strict=True))
-    if continues:
-        history = {k: np.concatenate([estimator.history_[k], h]) for k, h in history.items()}
-    estimator.history_ = history
-    estimator.n_iter_ = len(history["loss"])
-    estimator.n_updates_ = int(state.n_updates[mine].max())
-
-
-def _set_threshold(estimator, X, subset):
-    """`offset_` and `train_scores_` from the scores of the training rows."""
-    scores = estimator._score(X, subset)
-    size = np.abs(scores).max()
-    if np.ptp(scores) <= 1e-9 * size:
-        warn(
-            f"all {len(scores)} training rows score {scores[0]:.6g}: the model tells nothing "
-            "apart. Are the rows all equal, or made so by a normalisation (centring leaves nothing "
-            "of one feature)?",
-            ConstantScoresWarning,
+        weights = [W.swapaxes(1, 2) for W in start.coefs]
+        sizes = _layer_sizes(given["hidden_layer_sizes"], n_features)
+        shapes = [(n_out, n_in) for n_in, n_out in pairwise(sizes)]
+        is_same = given["module"] is None and [W.shape[1:] for W in weights] == shapes
+    if not is_same or len(weights[0]) != n_networks:
+        raise ValueError(
+            f"warm_start=True continues {len(weights[0])} network(s) with weights of shape "
+            f"{[W.shape[1:] for W in weights]}, but n_estimators={n_networks}, "
+            f"hidden_layer_sizes={given['hidden_layer_sizes']}, module={given['module']} and "
+            f"{n_features} features ask for others. Keep them, or set warm_start=False."
         )
-    estimator.train_scores_ = np.quantile(scores, np.linspace(0, 1, N_TRAIN_QUANTILES))
-    if estimator.contamination is None:
-        # The rounding of a score depends on the block it is computed in.
-        estimator.offset_ = float(scores.min() - 4 * np.finfo(float).eps * size)
-    else:
-        estimator.offset_ = float(np.percentile(scores, 100 * estimator.contamination))
+    return weights
+
+
+class _Report:
+    """What is told of a run: its progress, and once that a step was halved."""
+
+    def __init__(self, trainer, n_updates, verbose):
+        self.trainer, self.has_warned = trainer, False
+        self.begin, self.done = trainer.n_epochs.copy(), 0
+        size = trainer.n_rows, trainer.batch_size
+        n_epochs = epochs_of(n_updates - 1, *size) + 1 - epochs_of(trainer.n_updates, *size)
+        self.progress = Progress(int(n_epochs.max()), verbose)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.progress.close()
+
+    def after_round(self, n_rows, n_halvings):
+        trainer = self.trainer
+        done = int((trainer.n_epochs - self.begin).max())
+        if n_halvings and not self.has_warned:
+            self.has_warned = True
+            warn(
+                f"the training loss exploded before the end of epoch {done}: it became infinite, "
+                "or more than 100 times that of an untrained network. The epoch (or, of short "
+                "ones, the last 50 updates) was repeated with half the step. Bring the rows to "
+                "length one (InstanceL2Normalizer), or lower learning_rate_init or reg_exponent.",
+                NonFiniteLossWarning,
+            )
+        loss = trainer.history[0, trainer.n_epochs - 1, np.arange(len(trainer.n_epochs))].mean()
+        self.progress.update(f"loss {loss:.4f}", n_rows, n_steps=done - self.done)
+        self.done = done

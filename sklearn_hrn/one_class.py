@@ -1,17 +1,36 @@
 """The one-class classifier."""
 
+from contextlib import ExitStack
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import intact_after_failure
+from ._base import learning_on_copy, warn
 from ._labels import normal_rows
 from ._sklearn import Interval, StrOptions, _fit_context
-from ._training import fit_models
 from ._validation import check_rows
 from .core.scoring import SLOPES, score_rows
+from .exceptions import ConstantScoresWarning
+
+N_TRAIN_QUANTILES = 1001
+
+# Parameters in which estimators that train together may differ. All others shape the networks or
+# the loop: a parameter that is not named here has to be equal.
+PER_ESTIMATOR = (
+    "reg_lambda",
+    "reg_exponent",
+    "learning_rate_init",
+    "max_iter",
+    "max_updates",
+    "tol",
+    "n_estimators",
+    "contamination",
+    "warm_start",
+    "random_state",
+    "verbose",
+)
 
 
 class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
@@ -66,8 +85,9 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         If given, the number of optimiser steps in place of `max_iter`: the same work for 2000
         rows and for a million.
     tol : float, default=0.0
-        Stop when the training loss improves in an epoch by less than ``tol * (log 2 - loss)``,
-        log 2 being the loss of an untrained network (1 for the square loss). 0 never stops.
+        Stop when the training loss improves in a round by less than ``tol * (log 2 - loss)``,
+        log 2 being the loss of an untrained network (1 for the square loss). A round is an epoch,
+        or as many as make 50 updates: a few updates tell nothing of a trend. 0 never stops.
     contamination : float in (0, 0.5] or None, default=0.01
         Share of the training rows below `offset_`; None puts `offset_` at the lowest training
         score. It moves the threshold and nothing else.
@@ -233,9 +253,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         TrainingDivergedError
             If the loss is not finite however small the step.
         """
-        with intact_after_failure([self]):
-            X = self._validate_rows(X, reset=not self._continues())
-            fit_models([self], X, [normal_rows(X, y)])
+        self.fit_together([self], [X], [normal_rows(X, y)])
         return self
 
     def fit_predict(self, X, y=None):
@@ -299,6 +317,94 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
     def _validate_rows(self, X, reset):
         return check_rows(self, X, reset)
 
+    @staticmethod
+    def fit_together(estimators, arrays, rows):
+        """Fit some estimators in one run, each as it would be fitted alone.
+
+        Those whose parameters are equal, but for such as differ from network to network (the
+        weight and exponent of the penalty, step, length, seed, ...), train in one loop. Either all
+        are fitted or, after an error, none is changed.
+
+        Parameters
+        ----------
+        estimators : list of HRNOneClassClassifier
+        arrays : list of array-like of shape (n_samples, n_features)
+            What each trains on. One array may stand for several: it is not copied.
+        rows : list of (ndarray of int or None)
+            The rows of its array that each trains on; None is all.
+
+        Raises
+        ------
+        ValueError, TrainingDivergedError
+            As by `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_hrn import HRNOneClassClassifier
+        >>> X = np.random.default_rng(0).normal(1, 1, size=(60, 5))
+        >>> folds = [np.arange(0, 40), np.arange(20, 60)]
+        >>> models = [HRNOneClassClassifier(max_iter=2, random_state=0) for _ in folds]
+        >>> HRNOneClassClassifier.fit_together(models, [X, X], folds)
+        >>> bool(np.array_equal(models[0].coefs_[0], models[0].fit(X[:40]).coefs_[0]))
+        True
+        """
+        from ._training import Task, train
+
+        with ExitStack() as stack:
+            learners = [
+                stack.enter_context(learning_on_copy(e, continues=e._continues()))
+                for e in estimators
+            ]
+            tasks, checked = [], {}
+            for learner, X, chosen in zip(learners, arrays, rows, strict=True):
+                learner._validate_params()
+                start = learner._learned() if learner._continues() else None
+                # Equal arrays must stay one array, also where the check has converted them.
+                X = checked.setdefault(id(X), learner._validate_rows(X, reset=start is None))
+                shared = learner.get_params(deep=False)
+                own = {name: shared.pop(name) for name in PER_ESTIMATOR}
+                tasks.append(Task(own, shared, X, chosen, start))
+            for learner, task, learned in zip(learners, tasks, train(tasks), strict=True):
+                learner._keep(learned)
+                learner._set_threshold(learner._score(task.X, task.rows))
+
+    def _learned(self):
+        """What `_keep` was given."""
+        from ._training import Learned
+
+        coefs, module_state = (getattr(self, n, None) for n in ("coefs_", "module_state_"))
+        return Learned(coefs, module_state, self.history_, self._loop, self._fitted_module)
+
+    def _keep(self, learned):
+        """Take what has been learned."""
+        for name in ("coefs", "module_state"):
+            vars(self).pop(f"{name}_", None)
+            if getattr(learned, name) is not None:
+                setattr(self, f"{name}_", getattr(learned, name))
+        self.history_, self._loop = learned.history, learned.loop
+        self.n_iter_ = len(learned.history["loss"])
+        self.n_updates_ = int(learned.loop["n_updates"].max())
+        self.device_ = learned.device
+        self._fitted_module, self._slope = learned.module, SLOPES[self.activation]
+
+    def _set_threshold(self, scores):
+        """`offset_` and `train_scores_` from the scores of the training rows."""
+        size = np.abs(scores).max()
+        if np.ptp(scores) <= 1e-9 * size:
+            warn(
+                f"all {len(scores)} training rows score {scores[0]:.6g}: the model tells nothing "
+                "apart. Are the rows all equal, or made so by a normalisation (centring leaves "
+                "nothing of one feature)?",
+                ConstantScoresWarning,
+            )
+        self.train_scores_ = np.quantile(scores, np.linspace(0, 1, N_TRAIN_QUANTILES))
+        if self.contamination is None:
+            # The rounding of a score depends on the block it is computed in.
+            self.offset_ = float(scores.min() - 4 * np.finfo(float).eps * size)
+        else:
+            self.offset_ = float(np.percentile(scores, 100 * self.contamination))
+
     def _score(self, X, subset=None):
         """Scores of checked rows, or of a subset of them."""
         if self._fitted_module is None:
@@ -306,12 +412,3 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         from .core.modules import score_with_modules
 
         return score_with_modules(self._fitted_module, self.module_state_, X, subset)
-
-    def _weights(self):
-        """What training moves, in the layout of the training loop."""
-        if self._fitted_module is None:
-            return [coef.swapaxes(1, 2) for coef in self.coefs_]
-        from .core.modules import make_module, trainable
-
-        names = trainable(make_module(self._fitted_module, self.n_features_in_, seed=0))
-        return [self.module_state_[name] for name in names]

@@ -66,7 +66,7 @@ def test_a_module_that_is_the_perceptron_trains_as_the_perceptron(X):
     start = {"0.weight": 0, "2.weight": 1}
     # Same equation from another start: continue the perceptron from the module's weights.
     perceptron.coefs_ = [np.swapaxes(module.module_state_[name], 1, 2).copy() for name in start]
-    perceptron._loop_state = module._loop_state
+    perceptron._loop = module._loop
     for either in (module, perceptron):
         either.set_params(warm_start=True).fit(X)
     for name, layer in start.items():

@@ -160,14 +160,19 @@ def test_a_budget_of_updates_replaces_the_epochs(X):
 
 
 def test_a_plateau_ends_the_training_where_the_formula_says(X):
-    tol = 0.05
-    whole = hrn(max_iter=60).fit(X).history_["loss"][:, 0]
-    is_flat = whole[:-1] - whole[1:] < tol * (np.log(2) - whole[1:])
-    expected = np.flatnonzero(is_flat)[0] + 2
-    stopped = hrn(max_iter=60, tol=tol).fit(X)
-    assert 2 < expected < 60
+    # 178 rows in batches of 10: three epochs make a round of 54 updates.
+    tol, size = 0.05, {"batch_size": 10, "max_iter": 60}
+    whole = hrn(**size).fit(X).history_["loss"][:, 0]
+    rounds = whole.reshape(-1, 3).mean(axis=1)
+    is_flat = rounds[:-1] - rounds[1:] < tol * (np.log(2) - rounds[1:])
+    expected = 3 * (np.flatnonzero(is_flat)[0] + 2)
+    stopped = hrn(tol=tol, **size).fit(X)
+    assert 6 < expected < 60
     assert stopped.n_iter_ == expected
     assert np.array_equal(stopped.history_["loss"][:, 0], whole[:expected])
+    # Where a round is cut in two by a warm start, its whole counts.
+    warm = hrn(tol=tol, warm_start=True, batch_size=10, max_iter=int(expected) - 4).fit(X)
+    assert warm.set_params(max_iter=60).fit(X).n_iter_ == expected
 
 
 @pytest.mark.parametrize("parameters", [{}, {"n_estimators": 3}, {"momentum": 0.0}, {"tol": 1e-9}])

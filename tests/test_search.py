@@ -13,7 +13,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-import sklearn_hrn.model_selection._joint_evaluation as joint
 from sklearn_hrn import (
     HRNOneClassClassifier,
     InlierKFold,
@@ -21,7 +20,7 @@ from sklearn_hrn import (
     OneClassPipeline,
     shuffled_columns_score,
 )
-from sklearn_hrn._training import fit_models
+from sklearn_hrn.core.training import Trainer
 from sklearn_hrn.exceptions import LabelConventionWarning
 from sklearn_hrn.model_selection._search import PAPER_GRID, HRNSearchCV
 
@@ -41,14 +40,15 @@ def rows():
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The sizes of the joint fits of a search."""
+    """How many networks each loop of a search trains, less those that share a path."""
     sizes = []
+    init = Trainer.__init__
 
-    def spy(models, X, subsets):
-        sizes.append(len(models))
-        fit_models(models, X, subsets)
+    def spy(self, rows, *arguments):
+        sizes.append(len(rows.subset_of))
+        init(self, rows, *arguments)
 
-    monkeypatch.setattr(joint, "fit_models", spy)
+    monkeypatch.setattr(Trainer, "__init__", spy)
     return sizes
 
 
@@ -82,6 +82,10 @@ def hrn(**parameters):
     """A short fit in which the penalty counts."""
     few = {"max_iter": 8, "batch_size": 10, "reg_exponent": 4, "hidden_layer_sizes": (20,)}
     return HRNOneClassClassifier(**{**few, "random_state": 0, **parameters})
+
+
+def fit_all(models, X):
+    HRNOneClassClassifier.fit_together(models, [X] * len(models), [None] * len(models))
 
 
 def mean_score(estimator, X, y=None):
@@ -186,8 +190,8 @@ def test_refit_can_be_a_function_or_left_out(rows):
 
 def test_candidates_that_differ_in_the_penalty_train_in_one_go_over_all_folds(rows, trained):
     grid = {"reg_lambda": [0.1, 0.5], "max_iter": [2, 4], "tol": [0, 0.1], "random_state": [0, 1]}
-    HRNSearchCV(hrn(), grid, cv=3).fit(*rows)
-    assert trained == [16 * 3]
+    HRNSearchCV(hrn(), grid, cv=3, refit=False).fit(*rows)
+    assert trained == [8 * 3]  # of the two lengths the longer
 
 
 def test_the_times_of_candidates_that_train_together_are_equal_shares(rows):
@@ -199,25 +203,27 @@ def test_the_times_of_candidates_that_train_together_are_equal_shares(rows):
 
 def test_candidates_that_differ_in_the_network_train_apart(rows, trained):
     grid = {"reg_lambda": [0.1, 0.5], "hidden_layer_sizes": [[5], [9]], "momentum": [0, 0.5]}
-    HRNSearchCV(hrn(), grid, cv=3).fit(*rows)
+    HRNSearchCV(hrn(), grid, cv=3, refit=False).fit(*rows)
     assert trained == [2 * 3] * 4
 
 
-def test_folds_train_together_behind_steps_that_learn_nothing_and_apart_behind_others(
-    rows, trained
-):
+def test_folds_train_together_while_their_rows_have_room(rows, trained, monkeypatch):
     grid = {"hrnoneclassclassifier__reg_lambda": [0.1, 0.5]}
-    HRNSearchCV(make_pipeline(InstanceL2Normalizer(), hrn()), grid, cv=3).fit(*rows)
+    search = HRNSearchCV(make_pipeline(StandardScaler(), hrn()), grid, cv=3, refit=False)
+    together = search.fit(*rows).cv_results_["mean_test_score"]
     assert trained == [2 * 3]
     trained.clear()
-    HRNSearchCV(make_pipeline(StandardScaler(), hrn()), grid, cv=3).fit(*rows)
+    monkeypatch.setattr("sklearn_hrn._joint_fit.WAITING_BYTES", 0)
+    apart = search.fit(*rows).cv_results_["mean_test_score"]
     assert trained == [2, 2, 2]
+    np.testing.assert_allclose(together, apart, atol=SAME_SCORE)
 
 
 def test_more_networks_than_fit_into_memory_are_trained_in_batches(rows, trained, monkeypatch):
     monkeypatch.setattr("sklearn_hrn.model_selection._search.MAX_NETWORKS", 12)
-    HRNSearchCV(hrn(n_estimators=2), {"reg_lambda": [0.1, 0.2, 0.3]}, cv=3).fit(*rows)
-    assert trained == [2 * 3, 1 * 3]
+    grid = {"reg_lambda": [0.1, 0.2, 0.3]}
+    HRNSearchCV(hrn(n_estimators=2), grid, cv=3, refit=False).fit(*rows)
+    assert trained == [2 * 2 * 3, 2 * 1 * 3]
 
 
 def test_earlier_steps_are_fitted_and_asked_once_a_fold_and_group(rows, counting):
@@ -254,22 +260,22 @@ def test_the_refit_is_a_fit_of_the_best_candidate_on_the_normal_rows(rows):
 
 
 def test_lengths_of_one_path_are_trained_once_and_end_where_a_fit_alone_ends(rows, monkeypatch):
-    import sklearn_hrn.core.training as training
-
     X, _ = rows
     n_rows = []
-    epoch = training._Trainer.epoch
+    run = Trainer.run
 
-    def counted(self, running):
-        record = epoch(self, running)
-        n_rows.append(record.n_rows)
-        return record
+    def counted(self, n_updates, after_round):
+        def count(n, n_halvings):
+            n_rows.append(n)
+            after_round(n, n_halvings)
+
+        run(self, n_updates, count)
 
     lengths = [4, 9, 1, 9]
     alone = [hrn(max_iter=n, batch_size=100, tol=1e-9).fit(X) for n in lengths]
     together = [clone(model) for model in alone]
-    monkeypatch.setattr(training._Trainer, "epoch", counted)
-    fit_models(together, X)
+    monkeypatch.setattr(Trainer, "run", counted)
+    fit_all(together, X)
     # Updates are full batches, so that nine epochs of 140 rows are 13 updates of 100 rows.
     assert sum(n_rows) == alone[1].n_updates_ * 100 == 1300
     for model, other in zip(together, alone, strict=True):
@@ -284,7 +290,7 @@ def test_a_stop_on_the_plateau_is_the_same_on_both_sides_of_a_length(rows):
     tolerances, lengths = [0.0, 0.05, 0.2], [1, 3, 4, 5, 9, 37]
     models = [hrn(tol=t, max_iter=n, n_estimators=2) for t in tolerances for n in lengths]
     alone = [clone(model).fit(X) for model in models]
-    fit_models(models, X)
+    fit_all(models, X)
     assert len({model.n_iter_ for model in alone if model.max_iter == 37}) == 3
     for model, other in zip(models, alone, strict=True):
         assert model.n_iter_ == other.n_iter_
@@ -295,8 +301,7 @@ def test_a_stop_on_the_plateau_is_the_same_on_both_sides_of_a_length(rows):
 def test_a_trained_length_can_be_continued(rows):
     X, _ = rows
     models = [hrn(max_iter=n, warm_start=True) for n in (3, 8)]
-    fit_models(models, X)
-    models[0].n_features_in_ = X.shape[1]
+    fit_all(models, X)
     models[0].set_params(max_iter=5).fit(X)
     np.testing.assert_array_equal(models[0].coefs_[0], models[1].coefs_[0])
 

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from oracles import finite_differences, objective
+from oracles import finite_differences, network, objective
 
 from sklearn_hrn.core import batches, training
 from sklearn_hrn.core.batches import Rows, epochs_of, updates_of
 from sklearn_hrn.core.threads import threads
-from sklearn_hrn.core.training import TrainingPlan, train
+from sklearn_hrn.core.training import Trainer, TrainingPlan
 
 
 @pytest.fixture
@@ -24,35 +24,35 @@ def make_plan(X, n_models=1, n_epochs=3, hidden=(20,), batch_size=50, **settings
         "reg_lambda": 0.1,
         "reg_exponent": 12.0,
         "learning_rate": 0.1,
+        "tol": 0.0,
         "seed": np.arange(n_models),
         "n_updates": updates_of(n_epochs, len(X), batch_size),
     }
     columns = {k: np.broadcast_to(settings.pop(k, v), n_models).copy() for k, v in columns.items()}
-    return TrainingPlan(
-        layer_sizes=(X.shape[1], *hidden, 1), batch_size=batch_size, **columns, **settings
-    )
+    n_updates = columns.pop("n_updates")
+    sizes = (X.shape[1], *hidden, 1)
+    return TrainingPlan(layer_sizes=sizes, batch_size=batch_size, **columns, **settings), n_updates
 
 
 def all_rows(X, n_models=1):
-    return Rows(X, (None,), np.zeros(n_models, dtype=int))
+    return Rows.of_models([(X, None)] * n_models)
 
 
-def run(rows, plan, **options):
-    """The final state, and the list of records."""
-    loop, records = train(rows, plan, **options), []
-    while True:
-        try:
-            records.append(next(loop))
-        except StopIteration as end:
-            return end.value, records
+def run(rows, plan, start=None, **options):
+    """The final state."""
+    plan, n_updates = plan
+    trainer = Trainer(rows, plan, start, **options)
+    trainer.run(n_updates)
+    return trainer.state()
 
 
 def alone(rows, plan, m):
     """Model m without the others."""
-    names = ("reg_lambda", "reg_exponent", "learning_rate", "seed", "n_updates")
+    plan, n_updates = plan
+    names = ("reg_lambda", "reg_exponent", "learning_rate", "tol", "seed")
     mine = {name: getattr(plan, name)[m : m + 1] for name in names}
-    rows = Rows(rows.X, rows.subsets, rows.subset_of[m : m + 1])
-    return run(rows, dataclasses.replace(plan, **mine))[0]
+    rows = Rows(rows.arrays, rows.subsets, rows.subset_of[m : m + 1])
+    return run(rows, (dataclasses.replace(plan, **mine), n_updates[m : m + 1]))
 
 
 def assert_same(state, m, other, **tolerance):
@@ -78,10 +78,10 @@ def test_a_model_among_others_is_bit_for_bit_the_model_alone(X, monkeypatch, hid
         seed=np.array([0, 0, 0, 1, 1, 2, 3]),
         n_updates=np.array([14, 14, 14, 14, 9, 14, 3]),
     )
-    subsets = (None, np.arange(0, 230, 2), np.arange(150))
-    rows = Rows(X, subsets, np.array([0, 0, 0, 0, 1, 1, 2]))
+    even, first = np.arange(0, 230, 2), np.arange(150)
+    rows = Rows.of_models([(X, rows) for rows in [None] * 4 + [even, even, first]])
     with threads(1):
-        together, _ = run(rows, plan)
+        together = run(rows, plan)
         for m in range(n_models):
             assert_same(together, m, alone(rows, plan, m))
 
@@ -92,7 +92,7 @@ def test_a_large_model_among_others_is_the_model_alone_at_any_thread_count(rng, 
     plan = make_plan(X, 3, hidden=(100,), batch_size=100)
     for n_threads in (1, 2):
         with threads(n_threads):
-            together, _ = run(all_rows(X, 3), plan)
+            together = run(all_rows(X, 3), plan)
             for m in range(3):
                 assert_same(together, m, alone(all_rows(X, 3), plan, m))
 
@@ -100,14 +100,16 @@ def test_a_large_model_among_others_is_the_model_alone_at_any_thread_count(rng, 
 def test_threads_and_blocks_change_no_more_than_rounding(X, monkeypatch):
     plan = make_plan(X, 2)
     with threads(1):
-        expected, _ = run(all_rows(X, 2), plan)
+        expected = run(all_rows(X, 2), plan)
     monkeypatch.setattr(training, "SMALL_PRODUCT", 0)
     monkeypatch.setattr(batches, "BLOCK_BYTES", 1)
     with threads(2):
         for dtype in (np.float32, np.float64):
-            state, _ = run(all_rows(X.astype(dtype), 2), plan)
+            state = run(all_rows(X.astype(dtype), 2), plan)
             for m in range(2):
-                one = training.State([w[m : m + 1] for w in expected.weights], [], None, None)
+                one = dataclasses.replace(
+                    expected, weights=[w[m : m + 1] for w in expected.weights]
+                )
                 # float32 sums in another order, through 15 steps.
                 assert_same(state, m, one, atol=1e-5)
 
@@ -125,9 +127,9 @@ def test_training_moves_no_global_state(X):
 @pytest.mark.parametrize("n_first", [1, 4, 5, 9, 13])
 def test_a_run_that_stops_and_continues_is_the_run_that_did_not(X, n_first):
     plan = make_plan(X, 2, n_updates=14)
-    whole, _ = run(all_rows(X, 2), plan)
-    first, _ = run(all_rows(X, 2), dataclasses.replace(plan, n_updates=np.full(2, n_first)))
-    continued, _ = run(all_rows(X, 2), plan, start=first)
+    whole = run(all_rows(X, 2), plan)
+    first = run(all_rows(X, 2), (plan[0], np.full(2, n_first)))
+    continued = run(all_rows(X, 2), plan, start=first)
     for name in ("weights", "velocities"):
         for a, b in zip(getattr(whole, name), getattr(continued, name), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -136,15 +138,15 @@ def test_a_run_that_stops_and_continues_is_the_run_that_did_not(X, n_first):
 
 def test_one_full_batch_step_is_the_equation(X):
     plan = make_plan(X, n_updates=1, batch_size=len(X), hidden=(6,), init=0.5, momentum=0.9)
-    start = [w.numpy() for w in training.initial_weights(plan.layer_sizes, [0], 0.5)]
+    start = [w.numpy() for w in training.initial_weights(plan[0].layer_sizes, [0], 0.5)]
     before = [w[0].astype(float) for w in start]
     loss = objective(before, X.astype(float), 0.01)
     derivatives = finite_differences(lambda: objective(before, X.astype(float), 0.01), before)
-    state, (record,) = run(all_rows(X), plan)
+    state = run(all_rows(X), plan)
     for W, dW, after in zip(before, derivatives, state.weights, strict=True):
         # float32 training against float64 finite differences.
         np.testing.assert_allclose(after[0], W - 0.1 * dW, atol=1e-6)
-    assert record.loss[0] == pytest.approx(loss, rel=1e-5)
+    assert state.history[0, 0, 0] == pytest.approx(loss, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -154,50 +156,79 @@ def test_one_full_batch_step_is_the_equation(X):
 def test_the_record_holds_objective_penalty_and_gradient_norm(X, loss, regularizer, lam, n):
     settings = {"loss": loss, "regularizer": regularizer, "reg_lambda": lam, "reg_exponent": n}
     plan = make_plan(X, n_updates=1, batch_size=len(X), init=0.5, **settings)
-    weights = [w[0].double().numpy() for w in training.initial_weights(plan.layer_sizes, [0], 0.5)]
-    _, (record,) = run(all_rows(X), plan)
+    sizes = plan[0].layer_sizes
+    weights = [w[0].double().numpy() for w in training.initial_weights(sizes, [0], 0.5)]
+    ((recorded,), (penalty,), (norm,), (step,)) = run(all_rows(X), plan).history[:, 0]
     options = {"regularizer": regularizer or "h", "lam": lam * (regularizer is not None), "n": n}
     whole = objective(weights, X.astype(float), 0.01, loss=loss, **options)
     data = objective(weights, X.astype(float), 0.01, loss=loss, lam=0)
     # The record is made of float32 outputs.
-    assert record.loss[0] == pytest.approx(whole, rel=1e-5)
-    assert record.penalty[0] == pytest.approx(whole - data, rel=1e-4, abs=1e-7)
-    assert record.gradient_norm[0] > 0
+    assert recorded == pytest.approx(whole, rel=1e-5)
+    assert penalty == pytest.approx(whole - data, rel=1e-4, abs=1e-7)
+    assert norm == pytest.approx(np.linalg.norm(network(weights, X, 0.01)[1], axis=1).mean())
+    assert step == 0.1
 
 
 def test_weight_decay_pulls_by_twice_lambda_times_the_weights(X):
     plain = make_plan(X, n_updates=1, regularizer=None, init=0.5)
     decayed = make_plan(X, n_updates=1, regularizer="l2", reg_lambda=0.3, init=0.5)
-    start = training.initial_weights(plain.layer_sizes, [0], 0.5)
-    (a, _), (b, _) = run(all_rows(X), plain), run(all_rows(X), decayed)
+    start = training.initial_weights(plain[0].layer_sizes, [0], 0.5)
+    a, b = run(all_rows(X), plain), run(all_rows(X), decayed)
     for W, without, with_decay in zip(start, a.weights, b.weights, strict=True):
         expected = without - 0.1 * 2 * 0.3 * W.numpy()
         np.testing.assert_allclose(with_decay, expected, atol=1e-6)  # float32
 
 
 def test_stopped_models_stay_and_the_others_go_on(X):
-    plan, rows = make_plan(X, 2, n_epochs=4), all_rows(X, 2)
-    loop = train(rows, plan)
-    next(loop)
-    record = loop.send(np.array([True, False]))
-    assert np.isnan(record.loss[0])
-    assert np.isfinite(record.loss[1])
-    with pytest.raises(StopIteration) as end:
-        while True:
-            next(loop)
-    np.testing.assert_array_equal(end.value.value.n_updates, [5, 19])
-    assert_same(end.value.value, 1, alone(rows, plan, 1))
+    # 50 updates a round; of the first model every improvement is too small.
+    plan, rows = make_plan(X, 2, n_epochs=40, tol=np.array([1e3, 0.0])), all_rows(X, 2)
+    state = run(rows, plan)
+    np.testing.assert_array_equal(state.n_updates, [102, 184])
+    assert np.isnan(state.history[:, 22:, 0]).all()
+    assert np.isfinite(state.history[:, :, 1]).all()
+    assert_same(state, 1, alone(rows, plan, 1))
 
 
-def test_every_epoch_deals_every_row_once_and_batches_are_full(X):
-    deck = batches.Deck(all_rows(X), torch.device("cpu"))
+def test_the_history_holds_every_epoch_of_a_round(X):
+    whole = run(all_rows(X), make_plan(X, n_epochs=24))
+    assert whole.history.shape == (4, 24, 1)
+    trainer = Trainer(all_rows(X), make_plan(X)[0])
+    for epoch in range(1, 25):
+        trainer.run(updates_of(np.array([epoch]), len(X), 50))
+    np.testing.assert_allclose(trainer.state().history, whole.history, rtol=1e-12)
+
+
+def test_every_epoch_takes_every_row_once_in_an_order_of_its_own(X):
+    sampler = batches.BatchSampler(all_rows(X), torch.device("cpu"))
     last = updates_of(3, len(X), 50)
-    dealt = deck._deal(7, 0, 0, last, 50)
-    assert dealt.shape == (14, 50)
-    for epoch in range(3):
-        cards = dealt.ravel()[epoch * 230 : (epoch + 1) * 230]
-        np.testing.assert_array_equal(np.sort(cards)[: len(cards)], np.arange(230)[: len(cards)])
-    np.testing.assert_array_equal(deck._deal(7, 0, 4, 9, 50), dealt[4:9])
+    order = sampler._order(7, 0, 0, last, 50)
+    assert order.shape == (14, 50)
+    epochs = np.split(order.ravel(), [230, 460])
+    for epoch in epochs[:2]:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(230))
+        assert (epoch != np.arange(230)).any()
+    assert (epochs[0] != epochs[1]).any()
+    assert (order != sampler._order(8, 0, 0, last, 50)).any()
+    np.testing.assert_array_equal(sampler._order(7, 0, 4, 9, 50), order[4:9])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_batches_hold_the_rows_of_each_stream_in_their_order(X, dtype):
+    first, second = X.astype(dtype), (X + 1).astype(dtype)
+    chosen = np.arange(30, 200)
+    rows = Rows.of_models([(first, None), (second, chosen), (first, None)])
+    assert rows.subset_of.tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(rows.counts, [230, 170, 230])
+    for streams in ([(3, 0), (4, 0)], [(3, 0), (3, 1)]):
+        sampler = batches.BatchSampler(rows, torch.device("cpu"))
+        order = [sampler._order(seed, subset, 2, 9, 40) for seed, subset in streams]
+        for t, x in enumerate(sampler.batches(streams, 2, 9, 40)):
+            assert x.dtype == torch.float32
+            for s, (_, subset) in enumerate(streams):
+                source = (first, second)[subset]
+                np.testing.assert_allclose(x[s], source[order[s][t]], rtol=1e-6)
+        assert t == 6
+    assert set(order[1].ravel()) <= set(chosen)
 
 
 @pytest.mark.parametrize(("n_rows", "batch_size"), [(230, 50), (200, 50), (30, 50), (51, 50)])
@@ -212,22 +243,29 @@ def test_subsets_are_trained_on_and_nothing_else(X):
     spoilt = np.full_like(X, np.nan)
     spoilt[mine] = X[mine]
     plan = make_plan(X, n_updates=6)
-    subset, _ = run(Rows(spoilt, (mine,), np.zeros(1, dtype=int)), plan)
-    copied, _ = run(all_rows(X[mine]), plan)
+    subset = run(Rows.of_models([(spoilt, mine)]), plan)
+    copied = run(all_rows(X[mine]), plan)
     assert_same(subset, 0, copied)
 
 
-def test_a_failed_epoch_is_repeated_from_its_start_with_half_the_step(X):
+def test_a_failed_round_is_repeated_from_its_start_with_half_the_step(X):
     plan = make_plan(X, 2, learning_rate=np.array([1e4, 0.1]), reg_exponent=2.0, n_epochs=4)
-    state, records = run(all_rows(X, 2), plan)
-    assert records[0].n_halvings[0] > 0
-    assert not any(r.n_halvings[1] for r in records)
-    assert state.step_scale[0] == 0.5 ** sum(r.n_halvings[0] for r in records)
-    np.testing.assert_array_equal(state.n_updates, plan.n_updates)
+    told = []
+    trainer = Trainer(all_rows(X, 2), plan[0])
+    trainer.run(plan[1], lambda n_rows, n_halvings: told.append((n_rows, n_halvings)))
+    state = trainer.state()
+    ((n_rows, n_halvings),) = told
+    assert n_halvings > 0
+    np.testing.assert_array_equal(state.step_scale, [0.5**n_halvings, 1])
+    assert n_rows == 19 * 50 * (2 + n_halvings)
+    np.testing.assert_array_equal(state.history[3, -1], [1e4 * 0.5**n_halvings, 0.1])
+    np.testing.assert_array_equal(state.n_updates, plan[1])
     assert all(np.isfinite(w).all() for w in state.weights)
     assert_same(state, 1, alone(all_rows(X, 2), plan, 1))
+    calm = make_plan(X, learning_rate=state.history[3, -1, :1], reg_exponent=2.0, n_epochs=4)
+    assert_same(state, 0, run(all_rows(X), calm))
 
 
 def test_a_hopeless_model_ends_in_an_error(X):
-    with pytest.raises(training.NonFiniteLossError):
+    with pytest.raises(training.ExplodedLossError):
         run(all_rows(X), make_plan(X, learning_rate=1e30))

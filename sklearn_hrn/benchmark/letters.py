@@ -11,7 +11,8 @@ from functools import cache
 import numpy as np
 
 from .. import datasets
-from ..continual import HRNContinualClassifier
+from ..continual import MAX_ITER, HRNContinualClassifier
+from ..one_class import HRNOneClassClassifier
 from .records import rst_table, spread
 from .table7 import HEADS, INPUTS
 
@@ -51,11 +52,11 @@ def measure(input, seed, rows_a_digit, parameters, data_home=None):
     X, y = digits.X_train[rows].astype(np.float32), digits.y_train[rows]
     given = INPUTS[input]().fit(X[y == 0])
     classifier = HRNContinualClassifier(
+        HRNOneClassClassifier(**{"max_iter": MAX_ITER, **parameters}),
         reject_label=-1,
         false_alarm_rate=FALSE_ALARM_RATE,
         validation_fraction=0.1,
         random_state=seed,
-        **parameters,
     ).fit(given.transform(X), y)
 
     def answers(images):

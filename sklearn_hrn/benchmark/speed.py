@@ -17,7 +17,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 
 from .. import datasets
-from .._training import fit_models
 from ..model_selection import HRNSearchCV, InlierKFold
 from ..one_class import HRNOneClassClassifier
 from ..recipes import make_hrn_pipeline
@@ -110,18 +109,18 @@ def _epoch(hidden, repeats, data_home=None):
 def _train(X, hidden, n_epochs):
     """The training loop alone, with the paper's settings."""
     from ..core.batches import Rows, updates_of
-    from ..core.training import TrainingPlan, train
+    from ..core.training import Trainer, TrainingPlan
 
     plan = TrainingPlan(
         layer_sizes=(X.shape[1], hidden, 1),
         reg_lambda=np.array([0.1]),
         reg_exponent=np.array([12.0]),
         learning_rate=np.array([0.1]),
+        tol=np.array([0.0]),
         seed=np.array([0]),
-        n_updates=updates_of(np.array([n_epochs]), np.array([len(X)]), BATCH),
     )
-    for _ in train(Rows(X, (None,), np.array([0])), plan):
-        pass
+    n_updates = updates_of(np.array([n_epochs]), np.array([len(X)]), BATCH)
+    Trainer(Rows.of_models([(X, None)]), plan).run(n_updates)
 
 
 def _products(X, hidden, n_epochs):
@@ -172,7 +171,7 @@ def _models(features, repeats, data_home=None):
     """Models trained together against one after the other, with threads as they come and one."""
     import torch
 
-    X = _rows(2000, features)
+    X, fit_together = _rows(2000, features), HRNOneClassClassifier.fit_together
     estimators = [
         HRNOneClassClassifier(max_iter=2, reg_lambda=i / 16, random_state=i % 4, device="cpu")
         for i in range(16)
@@ -184,8 +183,8 @@ def _models(features, repeats, data_home=None):
         try:
             seconds = _in_turns(
                 {
-                    "together": lambda: fit_models(estimators, X),
-                    "alone": lambda: [fit_models([e], X) for e in estimators],
+                    "together": lambda: fit_together(estimators, [X] * 16, [None] * 16),
+                    "alone": lambda: [e.fit(X) for e in estimators],
                 },
                 repeats,
             )

@@ -13,8 +13,9 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 
 from .. import datasets
-from ..continual import HRNContinualClassifier
+from ..continual import MAX_ITER, HRNContinualClassifier
 from ..kernel_approximation import FourierFeatures
+from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer, RidgeWhitener
 from . import images
 from .records import rst_table, spread
@@ -98,7 +99,8 @@ class Heads:
     """Ours."""
 
     def __init__(self, seed, **parameters):
-        self.model = HRNContinualClassifier(random_state=seed, **parameters)
+        head = HRNOneClassClassifier(**{"max_iter": MAX_ITER, **parameters})
+        self.model = HRNContinualClassifier(head, random_state=seed)
 
     def learn(self, X, label):
         self.model.partial_fit(X, np.full(len(X), label))

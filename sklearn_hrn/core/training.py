@@ -13,7 +13,7 @@ from itertools import groupby, pairwise
 import numpy as np
 import torch
 
-from .batches import Deck, epochs_of, updates_of
+from .batches import BatchSampler, epochs_of, updates_of
 from .gradients import Autograd, closed_form
 from .modules import trainable
 from .objective import DATA_TERMS, h_penalty
@@ -21,10 +21,17 @@ from .perceptrons import initial_weights
 from .scoring import SLOPES
 from .threads import threads
 
+# What the history holds of an epoch.
+HISTORY = ("loss", "penalty", "gradient_norm", "learning_rate")
+
+# Updates after which training is looked at, unless an epoch has more. Copying the weights, testing
+# what the last step has left and keeping the outcome takes about as long as one update.
+ROUND = 50
+
 # Halvings of the step after which a model is given up on: 0.1 has become 1e-10.
 MAX_HALVINGS = 30
 
-# An epoch that raises the loss above this multiple of that of an untrained network has failed like
+# A round that raises the loss above this multiple of that of an untrained network has failed like
 # one that makes it infinite: with an exponent of 12 the next step would overflow, and no step would
 # be small enough to lead back.
 EXPLOSION = 100
@@ -51,11 +58,11 @@ class TrainingPlan:
     ----------
     layer_sizes : tuple of int
         (d, h_1, ..., h_L, 1). Of a module, the first alone counts.
-    reg_lambda, reg_exponent, learning_rate : ndarray of float64
+    reg_lambda, reg_exponent, learning_rate, tol : ndarray of float64
+        A model whose mean loss over a round is less than ``tol * (loss of an untrained network -
+        loss)`` below that of the round before stops; tol = 0 never does.
     seed : ndarray of int64
         Of the initialisation and the order of batches, and of nothing else.
-    n_updates : ndarray of int64
-        Where each model stops, counted from the beginning of its training.
     loss : {"nll", "square"}
     regularizer : {"h", "l2"} or None
         ``lambda E ||grad f||^n``, ``lambda ||theta||^2`` or nothing.
@@ -71,8 +78,8 @@ class TrainingPlan:
     reg_lambda: np.ndarray
     reg_exponent: np.ndarray
     learning_rate: np.ndarray
+    tol: np.ndarray
     seed: np.ndarray
-    n_updates: np.ndarray
     loss: str = "nll"
     regularizer: str | None = "h"
     activation: str = "leaky_relu"
@@ -84,132 +91,132 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class State:
-    """Where M models stand: NumPy arrays with M first."""
+    """Where M models stand: NumPy arrays with M first, but for the history.
+
+    `history` has shape (4, n_epochs, M), in the order of `HISTORY`: means over each epoch's rows as
+    they were trained on, where "loss" is the whole objective and "penalty" its second term; NaN
+    behind the last epoch of a model.
+    """
 
     weights: list
     velocities: list
     n_updates: np.ndarray
     step_scale: np.ndarray
+    history: np.ndarray
 
 
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch of all models: arrays of length M, NaN where a model did not train.
-
-    Means over the epoch's rows as they were trained on. `loss` is the whole objective, `penalty`
-    its second term. `n_halvings` counts how often the epoch was repeated with half the step;
-    `n_rows` is the number of rows trained on, over all models.
-    """
-
-    loss: np.ndarray
-    penalty: np.ndarray
-    gradient_norm: np.ndarray
-    learning_rate: np.ndarray
-    n_halvings: np.ndarray
-    n_rows: int
+class ExplodedLossError(RuntimeError):
+    """The loss of a model exploded however small its step."""
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss of a model stayed non-finite through all halvings of its step."""
+class Trainer:
+    """M models, as of the last round of each.
 
+    A *round* is an epoch, or as many as make `ROUND` updates. What is no part of a step is done
+    once a round: a group of models copies its weights, trains the copies, and keeps them if its
+    loss has not exploded; else it goes back to the start of the round and takes half the step.
 
-def train(rows, plan, *, start=None, device="cpu"):
-    """Train M models, epoch by epoch.
-
-    A generator of one `EpochRecord` an epoch, to which ``send(stop)`` tells by a boolean array (M,)
-    which models shall train no longer. It returns the `State`. ``train(p1)`` followed by
-    ``train(p2, start=state)`` is ``train(p1 + p2)``, bit for bit.
+    ``run(a)`` and ``run(b)`` end where ``run(b)`` alone does, bit for bit, and so does a trainer
+    that starts from the state of another.
 
     Parameters
     ----------
     rows : Rows
     plan : TrainingPlan
     start : State, default=None
-    device : str
-
-    Raises
-    ------
-    NonFiniteLossError
-        If an epoch fails however small its step.
+        Where to continue; None begins with fresh weights.
+    device : str, default="cpu"
     """
-    trainer = _Trainer(rows, plan, start, torch.device(device))
-    running = trainer.n_updates < plan.n_updates
-    while running.any():
-        stop = yield trainer.epoch(np.flatnonzero(running))
-        running &= trainer.n_updates < plan.n_updates
-        if stop is not None:
-            running &= ~stop
-    return trainer.state()
 
-
-class _Trainer:
-    """All models as of the last complete epoch; a group trains on copies of its own."""
-
-    def __init__(self, rows, plan, start, device):
-        self.rows, self.plan, self.device = rows, plan, device
-        n_models = len(plan.seed)
-        if start is None:
-            weights = self._initial_weights()
-            velocities = [torch.zeros_like(w) for w in weights]
-            start = State(weights, velocities, np.zeros(n_models, np.int64), np.ones(n_models))
-        self.weights = [torch.as_tensor(w).clone().to(device) for w in start.weights]
-        self.velocities = [torch.as_tensor(v).clone().to(device) for v in start.velocities]
+    def __init__(self, rows, plan, start=None, device="cpu"):
+        self.rows, self.plan, self.device = rows, plan, torch.device(device)
+        start = self._beginning() if start is None else start
+        self.weights = [torch.as_tensor(w).clone().to(self.device) for w in start.weights]
+        self.velocities = [torch.as_tensor(v).clone().to(self.device) for v in start.velocities]
         self.n_updates = start.n_updates.copy()
         self.step_scale = start.step_scale.copy()
+        self.history = start.history.copy()
+        self.n_epochs = (~np.isnan(start.history[0])).sum(axis=0)
+        self.has_stopped = np.zeros(len(plan.seed), dtype=bool)
         self.n_rows = rows.counts
         self.batch_size = np.minimum(plan.batch_size, self.n_rows)
-        self.deck = Deck(rows, device)
+        self.epochs_a_round = -(-ROUND * self.batch_size // self.n_rows)
+        self.sampler = BatchSampler(rows, self.device)
         self.closed_forms = {}
 
-    def _initial_weights(self):
-        plan = self.plan
+    def _beginning(self):
+        plan, n_models = self.plan, len(self.plan.seed)
         if plan.modules is None:
-            return initial_weights(plan.layer_sizes, plan.seed, plan.init)
-        return [
-            torch.stack([p.detach() for p in parameters])
-            for parameters in zip(*(trainable(m).values() for m in plan.modules), strict=True)
-        ]
-
-    def state(self):
-        """Copies of all that a continued run needs."""
-        weights, velocities = (
-            [tensor.cpu().numpy() for tensor in tensors]
-            for tensors in (self.weights, self.velocities)
+            weights = initial_weights(plan.layer_sizes, plan.seed, plan.init)
+        else:
+            parameters = zip(*(trainable(m).values() for m in plan.modules), strict=True)
+            weights = [torch.stack([p.detach() for p in each]) for each in parameters]
+        return State(
+            weights,
+            velocities=[torch.zeros_like(w) for w in weights],
+            n_updates=np.zeros(n_models, np.int64),
+            step_scale=np.ones(n_models),
+            history=np.empty((len(HISTORY), 0, n_models)),
         )
-        return State(weights, velocities, self.n_updates, self.step_scale)
 
-    def epoch(self, running):
-        """Train the models of the index array `running` to the end of their epoch.
+    def state(self, models=slice(None)):
+        """A copy of where some of the models, an index array, stand."""
+        models = np.arange(len(self.n_updates))[models]
+        weights, velocities = (
+            [tensor.cpu().numpy() for tensor in tensors] for tensors in self._copies(models)
+        )
+        history = self.history[:, : self.n_epochs[models].max(), models]
+        return State(weights, velocities, self.n_updates[models], self.step_scale[models], history)
 
-        A model whose epoch was not finite goes back to the start of it and takes half the step.
+    def run(self, n_updates, after_round=None):
+        """Train each model until it has taken `n_updates` steps in all, or has stopped.
+
+        Parameters
+        ----------
+        n_updates : ndarray of int (M,)
+        after_round : callable, default=None
+            Called with the number of rows trained on, and how often a step was halved.
+
+        Raises
+        ------
+        ExplodedLossError
+            If a round fails however small its step.
         """
-        n_models = len(self.plan.seed)
-        means = np.full((3, n_models), np.nan)
-        n_halvings = np.zeros(n_models, dtype=np.int64)
-        n_rows = 0
-        pending = running
-        while len(pending):
-            failed = []
-            for group in self._groups(pending):
-                n_rows += self._train_group(group, means)
-                models = group.ravel()
-                failed.append(models[~np.isfinite(means[0, models])])
-            pending = np.concatenate(failed)
-            self.step_scale[pending] /= 2
-            n_halvings[pending] += 1
-            if (self.step_scale[pending] < 0.5**MAX_HALVINGS).any():
-                raise NonFiniteLossError
-        learning_rate = np.full(n_models, np.nan)
-        learning_rate[running] = (self.plan.learning_rate * self.step_scale)[running]
-        return EpochRecord(*means, learning_rate, n_halvings, n_rows)
+        while len(running := np.flatnonzero((self.n_updates < n_updates) & ~self.has_stopped)):
+            n_rows, n_halvings, pending = 0, 0, running
+            while len(pending):
+                failed = []
+                for group in self._groups(pending, n_updates):
+                    n_rows_of_group, failed_models = self._train_group(group, n_updates)
+                    n_rows += n_rows_of_group
+                    failed.append(failed_models)
+                pending = np.concatenate(failed)
+                n_halvings += len(pending)
+                self.step_scale[pending] /= 2
+                if (self.step_scale[pending] < 0.5**MAX_HALVINGS).any():
+                    raise ExplodedLossError
+            for m in running[self.plan.tol[running] > 0]:
+                self.has_stopped[m] = self._is_flat(m)
+            if after_round is not None:
+                after_round(n_rows, n_halvings)
 
-    def _train_group(self, group, means):
-        """One epoch of an (S, K) array of models; their columns of `means` are written."""
+    def _is_flat(self, m):
+        """Whether the round that model m has completed was no better than `tol` asks for."""
+        size, n_epochs = (self.n_rows[m], self.batch_size[m]), self.epochs_a_round[m]
+        epoch = epochs_of(self.n_updates[m], *size)
+        is_whole = epoch % n_epochs == 0 and self.n_updates[m] == updates_of(epoch, *size)
+        if not is_whole or self.n_epochs[m] < 2 * n_epochs:
+            return False
+        losses = self.history[0, self.n_epochs[m] - 2 * n_epochs : self.n_epochs[m], m]
+        before, now = losses.reshape(2, n_epochs).mean(axis=1)
+        return before - now < self.plan.tol[m] * (DATA_TERMS[self.plan.loss][2] - now)
+
+    def _train_group(self, group, n_updates):
+        """One round of an (S, K) array of models: the rows trained on, and which models failed."""
         plan, models = self.plan, group.ravel()
         leader = models[0]
         batch_size, first = self.batch_size[leader], self.n_updates[leader]
-        epoch = epochs_of(first, self.n_rows[leader], batch_size)
-        last = min(updates_of(epoch + 1, self.n_rows[leader], batch_size), plan.n_updates[leader])
+        last = min(self._end_of_round(leader), n_updates[leader])
         streams = [(plan.seed[m], self.rows.subset_of[m]) for m in group[:, 0]]
 
         weights, velocities = self._copies(models)
@@ -223,26 +230,52 @@ class _Trainer:
         network.bind(weights, terms.reg_lambda, terms.exponent)
         shape = (last - first + 1, len(models), batch_size)
         f, norm = (torch.empty(shape, device=self.device) for _ in range(2))
+
+        def derivatives(x, t):
+            dW = network(x, f[t], norm[t])
+            if terms.decay is not None:
+                terms.add_decay(weights, dW)
+            return dW
+
         with threads(1 if self._is_small(batch_size) else None):
-            batches = self.deck.batches(streams, first, last, batch_size)
-            for t, (x, f_t, norm_t) in enumerate(zip(batches, f[:-1], norm[:-1], strict=True)):
+            for t, x in enumerate(self.sampler.batches(streams, first, last, batch_size)):
                 if t == 0:
                     first_batch = x.clone()
-                derivatives = network(x, f_t, norm_t)
-                if terms.decay is not None:
-                    terms.add_decay(weights, derivatives)
-                for (W, v, minus_eta), dW in zip(descent, derivatives, strict=True):
+                for (W, v, minus_eta), dW in zip(descent, derivatives(x, t), strict=True):
                     v.lerp_(dW, 1 - plan.momentum)
                     W.addcmul_(v, minus_eta)
-            # What the last step has left behind, or its damage would show an epoch too late.
-            network(first_batch, f[-1], norm[-1])
-            means[:, models] = terms.means(f[:-1], norm[:-1])
-            loss_before, loss_after = (terms.means(f[t, None], norm[t, None])[0] for t in (0, -1))
-            limit = np.maximum(loss_before, EXPLOSION * DATA_TERMS[plan.loss][2])
+            # What the last step has left behind, or its damage would show a round too late.
+            derivatives(first_batch, -1)
+            means = terms.means(f, norm)
+        limit = np.maximum(means[0, 0], EXPLOSION * DATA_TERMS[plan.loss][2])
         # Not "greater": NaN has not stayed below either.
-        means[:, models[~(loss_after <= limit)]] = np.nan
-        self._keep(models, np.isfinite(means[:, models]).all(0), weights, velocities, last)
-        return f[:-1].numel()
+        kept = np.isfinite(means[:, :-1]).all((0, 1)) & (means[0, -1] <= limit)
+        self._keep(models, kept, weights, velocities)
+        self._record(models[kept], means[:, :-1, kept], first)
+        self.n_updates[models[kept]] = last
+        return (last - first) * len(models) * batch_size, models[~kept]
+
+    def _end_of_round(self, m):
+        size = self.n_rows[m], self.batch_size[m]
+        n_rounds = epochs_of(self.n_updates[m], *size) // self.epochs_a_round[m]
+        return updates_of((n_rounds + 1) * self.epochs_a_round[m], *size)
+
+    def _record(self, models, means, first):
+        """Add to the history of some models the means of some updates (3, n, models)."""
+        if not len(models):
+            return
+        size, last = (self.n_rows[models[0]], self.batch_size[models[0]]), first + means.shape[1]
+        ends = updates_of(np.arange(*epochs_of(np.array([first, last - 1]), *size)) + 1, *size)
+        begins = np.array([0, *(ends - first)])
+        lengths = np.diff([*begins, last - first])
+        of_epochs = np.add.reduceat(means, begins, axis=1) / lengths[:, None]
+        at = self.n_epochs[models] + np.arange(len(begins))[:, None]
+        if at.max() >= self.history.shape[1]:
+            room = np.full((len(HISTORY), at.max() + 1, self.history.shape[2]), np.nan)
+            self.history = np.concatenate([self.history, room], axis=1)
+        self.history[:3, at, models] = of_epochs
+        self.history[3, at, models] = (self.plan.learning_rate * self.step_scale)[models]
+        self.n_epochs[models] += len(begins)
 
     def _copies(self, models):
         chosen = torch.from_numpy(models).to(self.device)
@@ -251,13 +284,12 @@ class _Trainer:
             for tensors in (self.weights, self.velocities)
         )
 
-    def _keep(self, models, finite, weights, velocities, n_updates):
-        """Make the epoch of the models that are finite count."""
-        kept = torch.from_numpy(np.flatnonzero(finite)).to(self.device)
-        at = torch.from_numpy(models[finite]).to(self.device)
+    def _keep(self, models, kept, weights, velocities):
+        """Make what some of the models have learned in a round theirs."""
+        chosen = torch.from_numpy(np.flatnonzero(kept)).to(self.device)
+        at = torch.from_numpy(models[kept]).to(self.device)
         for whole, part in zip(self.weights + self.velocities, weights + velocities, strict=True):
-            whole.index_copy_(0, at, part.index_select(0, kept))
-        self.n_updates[models[finite]] = n_updates
+            whole.index_copy_(0, at, part.index_select(0, chosen))
 
     def _network(self, group, batch_size):
         plan = self.plan
@@ -288,11 +320,11 @@ class _Trainer:
             return max(1, CACHE_BYTES // bytes_a_model)
         return 1
 
-    def _groups(self, models):
+    def _groups(self, models, n_updates):
         """Index arrays (S, K): S streams of K models that take the same steps."""
 
         def steps(m):
-            return self.n_rows[m], self.n_updates[m], self.plan.n_updates[m]
+            return self.n_rows[m], self.n_updates[m], n_updates[m]
 
         def stream(m):
             return self.plan.seed[m], self.rows.subset_of[m]
@@ -335,16 +367,16 @@ class _Terms:
             dW.addcmul_(W, _beside(self.decay, W), value=2)
 
     def means(self, f, norm):
-        """Loss, penalty and gradient norm (3, M) of outputs and norms (updates, M, B)."""
+        """Loss, penalty and gradient norm (3, updates, M) of outputs and norms (updates, M, B)."""
 
         def mean(values):
-            return values.mean((0, 2), dtype=torch.float64)
+            return values.mean(2, dtype=torch.float64)
 
         data = mean(DATA_TERMS[self.loss][0](f))
         if self.decay is None:
             penalty = mean(h_penalty(norm, self.reg_lambda, self.exponent))
         else:
-            penalty = self.decay[:, 0] * torch.stack(self.squared_weights).mean(0)
+            penalty = self.decay[:, 0] * torch.stack(self.squared_weights)
         return torch.stack([data + penalty, penalty, mean(norm)]).cpu().numpy()
 
 

@@ -16,6 +16,7 @@ from sklearn.utils import gen_batches, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._base import learning_on_copy
+from .._joint_fit import last_step, take
 from .._labels import normal_rows
 from .._sklearn import (
     StrOptions,
@@ -25,10 +26,9 @@ from .._sklearn import (
     _num_samples,
     _warn_or_raise_about_fit_failures,
 )
-from .._training import SHARED_PARAMETERS
 from .._validation import draw_seeds
 from ..one_class import HRNOneClassClassifier
-from ._joint_evaluation import Settings, evaluate, last_step, take
+from ._joint_evaluation import Settings, evaluate
 from ._scorer import shuffled_columns_score
 from ._split import InlierKFold
 
@@ -49,7 +49,8 @@ class HRNSearchCV(GridSearchCV):
     `max_iter` or `random_state` of the classifier train together, over all folds: they share
     batches and matrix products, and of candidates that differ in `max_iter` alone only the longest
     is trained. Other candidates are grouped by what they differ in. The earlier steps of a pipeline
-    are fitted once a fold and group, and transform the rows they are scored on once.
+    are fitted once a fold for all candidates in whose parameters they agree, and transform the rows
+    they are scored on once.
 
     Rows with ``y == -1`` are left out of all training, before the first step of a pipeline and at
     the refit as well.
@@ -408,10 +409,9 @@ def _candidate(estimator, params, seed):
 
 
 def _group(estimator, params):
-    """A key that is equal for candidates that can train together."""
+    """A key that is equal for candidates whose earlier steps are."""
     prefix = _prefix(estimator)
-    joint = set(_model(estimator).get_params(deep=False)) - set(SHARED_PARAMETERS)
-    joint = {prefix + name for name in joint}
+    last = prefix.removesuffix("__")
 
     def identity(value):
         try:
@@ -420,7 +420,11 @@ def _group(estimator, params):
             return id(value)
         return type(value), value
 
-    return frozenset((name, identity(value)) for name, value in params.items() if name not in joint)
+    return frozenset(
+        (name, identity(value))
+        for name, value in params.items()
+        if name != last and not name.startswith(prefix)
+    )
 
 
 def _fit_normal(estimator, X, y, normal, fit_params):

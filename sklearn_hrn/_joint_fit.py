@@ -1,0 +1,184 @@
+"""What is fitted many times, for folds and for candidates, is trained together where it can be."""
+
+import time
+from copy import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from ._sklearn import _check_method_params, _safe_indexing
+
+# Bytes of transformed rows that folds may hold while they wait to be trained together.
+WAITING_BYTES = 2**28
+
+
+@dataclass
+class Fold:
+    """The rows that a fold fits on, and what is fitted on them.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+
+    Attributes
+    ----------
+    front_steps : list of (str, estimator) tuples
+        The fitted earlier steps, which all candidates have in common.
+    models : list of estimator
+        The last step of each candidate, fitted.
+    errors : list of (Exception or None)
+        Why the last step of a candidate is not.
+    seconds : float
+    """
+
+    rows: np.ndarray
+    front_steps: list = field(default_factory=list)
+    models: list = field(default_factory=list)
+    errors: list = field(default_factory=list)
+    seconds: float = 0.0
+
+    def fitted(self, candidates):
+        """The candidates as they stand after the fold: copies; those that failed are not fitted."""
+        if not isinstance(candidates[0], Pipeline):
+            return self.models
+        found = [copy(candidate) for candidate in candidates]
+        for pipeline, candidate, model in zip(found, candidates, self.models, strict=True):
+            pipeline.steps = [*self.front_steps, (candidate.steps[-1][0], model)]
+        return found
+
+
+class _Remembered:
+    """A transform that does not compute its last answer twice: candidates score the same rows."""
+
+    def __init__(self, transform):
+        self.transform = transform
+        self.asked = self.answer = None
+
+    def __call__(self, X, **params):
+        if params:
+            return self.transform(X, **params)
+        if X is not self.asked:
+            self.asked, self.answer = X, self.transform(X)
+        return self.answer
+
+
+def last_step(estimator):
+    """The last step of a pipeline; any other estimator as it is."""
+    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+
+
+def take(X, y, rows):
+    """Some rows of X, and of y where there is one."""
+    return [_safe_indexing(array, rows) for array in (X, y) if array is not None]
+
+
+def fit_folds(candidates, X, y, folds, fit_params=None):
+    """Fit candidates in each fold, and generate the folds in their order.
+
+    The earlier steps are fitted anew in each fold, once for all candidates; the last steps of all
+    candidates and folds then train together, if they can. What fails is kept as an error.
+
+    Parameters
+    ----------
+    candidates : list of estimators
+        Pipelines that differ in the parameters of their last step alone, or estimators. They are
+        not changed.
+    X : array-like of shape (n_samples, ...)
+    y : array-like of shape (n_samples,) or None
+        Handed to the earlier steps.
+    folds : list of ndarray of int
+        The rows that each fold fits on; all of them are trained on.
+    fit_params : dict, default=None
+        Handed to the earlier steps.
+
+    Yields
+    ------
+    fold : Fold
+    """
+    waiting = []
+    for rows in folds:
+        fold, start = Fold(rows), time.perf_counter()
+        try:
+            transformed, chosen = _fit_front(candidates[0], X, y, fold, fit_params or {})
+            error = None
+        except Exception as failure:
+            transformed = chosen = None
+            error = failure
+        fold.seconds = time.perf_counter() - start
+        fold.models = [clone(last_step(candidate)) for candidate in candidates]
+        fold.errors = [error] * len(candidates)
+        waiting.append((fold, transformed, chosen))
+        if sum(getattr(Z, "nbytes", 0) for _, Z, rows in waiting if rows is None) > WAITING_BYTES:
+            yield from _fit_last(waiting)
+            waiting = []
+    yield from _fit_last(waiting)
+
+
+def _fit_front(candidate, X, y, fold, fit_params):
+    """What the last step trains on: an array and its rows, all if None."""
+    if not isinstance(candidate, Pipeline) or len(candidate.steps) == 1:
+        return X, fold.rows
+    front = clone(candidate)
+    front.steps = front.steps[:-1]
+    params = _check_method_params(X, fit_params, fold.rows)
+    transformed = front.fit_transform(*take(X, y, fold.rows), **params)
+    for _, step in front.steps:
+        if hasattr(step, "transform"):
+            step.transform = _Remembered(step.transform)
+    fold.front_steps = front.steps
+    return transformed, None
+
+
+def _fit_last(waiting):
+    """Fit the last steps of some folds; the folds."""
+    start = time.perf_counter()
+    pending = [
+        (fold, i, Z, rows)
+        for fold, Z, rows in waiting
+        for i, error in enumerate(fold.errors)
+        if error is None
+    ]
+    models = [fold.models[i] for fold, i, _, _ in pending]
+    errors = fit_each(models, [Z for *_, Z, _ in pending], [rows for *_, rows in pending])
+    for (fold, i, _, _), error in zip(pending, errors, strict=True):
+        fold.errors[i] = error
+    for fold, _, _ in waiting:
+        fold.seconds += (time.perf_counter() - start) / len(waiting)
+    return [fold for fold, _, _ in waiting]
+
+
+def fit_each(models, arrays, rows):
+    """Fit models, together if they can be; the error of each that cannot be fitted, or None.
+
+    Parameters
+    ----------
+    models : list of unfitted estimators
+    arrays : list of array-like
+        What each trains on.
+    rows : list of (ndarray of int or None)
+        The rows of its array; None is all.
+    """
+    if not models:
+        return []
+    try:
+        fit_together(models, arrays, rows)
+    except Exception as error:
+        if len(models) == 1:
+            return [error]
+        half = len(models) // 2
+        return [
+            *fit_each(models[:half], arrays[:half], rows[:half]),
+            *fit_each(models[half:], arrays[half:], rows[half:]),
+        ]
+    return [None] * len(models)
+
+
+def fit_together(models, arrays, rows):
+    """Fit models of one class, by its method `fit_together` if it has one, else one by one."""
+    if hasattr(models[0], "fit_together"):
+        models[0].fit_together(models, arrays, rows)
+        return
+    for model, X, chosen in zip(models, arrays, rows, strict=True):
+        model.fit(X if chosen is None else _safe_indexing(X, chosen))
