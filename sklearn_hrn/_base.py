@@ -76,19 +76,6 @@ def learning_on_copy(estimator, *, continues=False):
     estimator.__dict__ = vars(learner)
 
 
-@contextmanager
-def intact_after_failure(estimators):
-    """Leave the estimators as they were if the block fails."""
-    before = [vars(estimator).copy() for estimator in estimators]
-    try:
-        yield
-    except BaseException:
-        for estimator, attributes in zip(estimators, before, strict=True):
-            vars(estimator).clear()
-            vars(estimator).update(attributes)
-        raise
-
-
 def row_blocks(n_rows, values_per_row):
     """Slices that cut rows into blocks of bounded memory, at least one row each."""
     return gen_batches(n_rows, max(1, int(BLOCK_BYTES / (8 * max(1, values_per_row)))))

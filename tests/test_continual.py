@@ -12,7 +12,12 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 
-from sklearn_hrn import HRNContinualClassifier, HRNOneClassClassifier, InstanceL2Normalizer
+from sklearn_hrn import (
+    ChannelNetwork,
+    HRNContinualClassifier,
+    HRNOneClassClassifier,
+    InstanceL2Normalizer,
+)
 from sklearn_hrn.exceptions import ResolutionWarning
 
 
@@ -319,6 +324,25 @@ def test_labels_are_checked_against_the_classes_announced(few):
 def test_parameters_that_cannot_work_are_refused(few, parameters, message):
     with pytest.raises(ValueError, match=message):
         classifier(**parameters).fit(*few)
+
+
+def test_parameters_of_the_heads_are_those_of_an_estimator():
+    with pytest.raises(
+        TypeError,
+        match=r"takes no max_iter, momentum;.*\(HRNOneClassClassifier\(max_iter=5, momentum=0.5\)\)",
+    ):
+        HRNContinualClassifier(max_iter=5, momentum=0.5)
+    with pytest.raises(ValueError, match="'estimator' parameter"):
+        HRNContinualClassifier((50,)).fit([[1.0], [2.0]], [1, 1])
+
+
+def test_heads_can_be_any_network_and_can_be_continued(rng):
+    X, y = rng.uniform(size=(40, 12)), np.repeat([0, 1], 20)
+    network = ChannelNetwork(branch_size=3, hidden_size=2, init=0.3)
+    fitted = classifier(module=network, n_estimators=2).fit(X, y)
+    assert fitted.heads_[1].module_state_["branches"].shape == (2, 3, 4, 3)
+    again = pickle.loads(pickle.dumps(fitted)).partial_fit(X[y == 0], y[y == 0])
+    assert (again.heads_[0].n_iter_, again.heads_[1].n_iter_) == (8, 4)
 
 
 def test_before_any_class_there_is_no_answer(few):

@@ -1,0 +1,122 @@
+"""What is fitted many times is fitted together, each as it is fitted alone."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.ensemble import IsolationForest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_hrn import HRNOneClassClassifier
+from sklearn_hrn._joint_fit import fit_each, fit_folds, fit_together
+from sklearn_hrn.core.training import Trainer
+
+
+@pytest.fixture
+def X(rng):
+    return rng.normal(0.5, 0.5, size=(90, 4))
+
+
+@pytest.fixture
+def loops(monkeypatch):
+    """How many networks each loop trains."""
+    sizes = []
+    init = Trainer.__init__
+
+    def spy(self, rows, *arguments):
+        sizes.append(len(rows.subset_of))
+        init(self, rows, *arguments)
+
+    monkeypatch.setattr(Trainer, "__init__", spy)
+    return sizes
+
+
+def hrn(**parameters):
+    few = {"max_iter": 3, "batch_size": 20, "hidden_layer_sizes": (6,), "random_state": 0}
+    return HRNOneClassClassifier(**{**few, **parameters})
+
+
+FOLDS = [np.arange(60), np.arange(30, 90), np.r_[:30, 60:90]]
+
+
+def test_each_estimator_gets_what_it_gets_alone(X, loops):
+    models = [hrn(), hrn(random_state=1), hrn(hidden_layer_sizes=9), hrn(max_iter=5)]
+    arrays, rows = [X, 2 * X, X, X], [None, FOLDS[1], FOLDS[0], FOLDS[0]]
+    fit_together(models, arrays, rows)
+    assert loops == [3, 1]
+    for model, array, chosen in zip(models, arrays, rows, strict=True):
+        alone = clone(model).fit(array if chosen is None else array[chosen])
+        for ours, theirs in zip(model.coefs_, alone.coefs_, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)  # other float32 sums
+        np.testing.assert_allclose(model.offset_, alone.offset_, rtol=1e-5)
+        assert model.n_features_in_ == 4
+
+
+@pytest.mark.parametrize("name", sorted(HRNOneClassClassifier().get_params()))
+def test_no_parameter_is_ever_taken_from_another_estimator(X, name):
+    other = {
+        "hidden_layer_sizes": 3, "reg_lambda": 0.9, "reg_exponent": 2, "loss": "square",
+        "regularizer": None, "activation": "relu", "n_estimators": 2, "init": 0.3,
+        "learning_rate_init": 0.01, "momentum": 0.5, "batch_size": 7, "max_iter": 1,
+        "max_updates": 2, "tol": 0.9, "contamination": 0.4, "warm_start": True, "device": "cpu",
+        "random_state": 5, "verbose": 1, "module": _linear,
+    }  # fmt: skip
+    different = hrn(max_iter=60).set_params(**{name: other[name]})
+    both = [hrn(max_iter=60), different]
+    fit_together(both, [X, X], [None, None])
+    for model in both:
+        alone = clone(model).fit(X)
+        np.testing.assert_allclose(model.score_samples(X), alone.score_samples(X), rtol=1e-4)
+        assert model.offset_ == pytest.approx(alone.offset_, rel=1e-4)
+        assert (model.n_iter_, model.n_updates_) == (alone.n_iter_, alone.n_updates_)
+
+
+def _linear(n_features):
+    import torch
+
+    return torch.nn.Linear(n_features, 1)
+
+
+def test_either_all_are_fitted_or_none(X):
+    models = [hrn(), hrn(learning_rate_init=1e30)]
+    before = [vars(model).copy() for model in models]
+    with pytest.raises(RuntimeError, match="explodes"):
+        fit_together(models, [X, X], [None, None])
+    assert [vars(model) for model in models] == before
+
+
+def test_the_error_of_one_does_not_keep_the_others(X):
+    models = [hrn(), hrn(reg_exponent=0), hrn(random_state=1)]
+    errors = fit_each(models, [X] * 3, [None] * 3)
+    assert [type(error) for error in errors] == [type(None), errors[1].__class__, type(None)]
+    assert "'reg_exponent' parameter" in str(errors[1])
+    assert hasattr(models[0], "coefs_") and hasattr(models[2], "coefs_")
+
+
+def test_every_fold_fits_all_steps_anew(X, loops):
+    candidates = [make_pipeline(StandardScaler(), hrn(reg_lambda=lam)) for lam in (0.1, 0.9)]
+    folds = list(fit_folds(candidates, X, None, FOLDS))
+    assert loops == [2 * 3]
+    for fold, rows in zip(folds, FOLDS, strict=True):
+        assert fold.errors == [None, None]
+        for fitted, candidate in zip(fold.fitted(candidates), candidates, strict=True):
+            alone = clone(candidate).fit(X[rows])
+            np.testing.assert_allclose(fitted.score_samples(X), alone.score_samples(X), rtol=1e-5)
+    assert not hasattr(candidates[0][-1], "coefs_")
+
+
+def test_any_detector_is_fitted_in_folds(X):
+    forest = IsolationForest(n_estimators=5, random_state=0)
+    for candidate in (forest, make_pipeline(StandardScaler(), forest)):
+        for fold, rows in zip(fit_folds([candidate], X, None, FOLDS), FOLDS, strict=True):
+            (fitted,) = fold.fitted([candidate])
+            alone = clone(candidate).fit(X[rows])
+            np.testing.assert_array_equal(fitted.score_samples(X), alone.score_samples(X))
+
+
+def test_a_fold_whose_first_step_fails_says_so_and_the_others_are_fitted(X):
+    spoilt = X.copy()
+    spoilt[0] = np.nan
+    folds = list(fit_folds([make_pipeline(StandardScaler(), hrn())], spoilt, None, FOLDS))
+    assert [fold.errors[0] is None for fold in folds] == [False, True, False]
+    assert "NaN" in str(folds[0].errors[0])
