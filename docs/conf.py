@@ -1,5 +1,9 @@
 """Configuration of the documentation builder."""
 
+import ast
+from importlib.util import find_spec
+from pathlib import Path
+
 import sklearn_hrn
 
 project = "sklearn-hrn"
@@ -12,20 +16,35 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "results/*.rst"]
+templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-hrn"
+html_theme_options = {
+    "github_url": "https://github.com/sklearn-hrn/sklearn-hrn",
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": False,
+}
 
+# A name in single backticks is a link where it names something of ours, and code where it does not.
+default_role = "obj"
+nitpicky = True
+# A role that names something of ours must find it; other projects are looked up with a network,
+# and so are the terms of NumPy's and scikit-learn's glossaries.
+nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!sklearn_hrn).*")]
+suppress_warnings = ["ref.term"]
 autosummary_generate = True
-# numpydoc writes the methods of a class into its own page.
-numpydoc_show_class_members = True
-numpydoc_class_members_toctree = False
-numpydoc_show_inherited_class_members = False
+# The template of a class lists its methods.
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = True
+numpydoc_xref_aliases = {name: f"sklearn_hrn.{name}" for name in sklearn_hrn.__all__}
+numpydoc_xref_aliases["bool"] = "bool"  # numpydoc's own link is to a label of Python's pages
 
-# Links into other projects need a network; `sphinx-build -t offline` builds the pages without them.
-if not tags.has("offline"):  # noqa: F821 - Sphinx puts `tags` here
+# `sphinx-build -t online` adds links into other projects; without it the build needs no network.
+if tags.has("online"):  # noqa: F821 - Sphinx puts `tags` here
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
         "numpy": ("https://numpy.org/doc/stable/", None),
@@ -33,9 +52,47 @@ if not tags.has("offline"):  # noqa: F821 - Sphinx puts `tags` here
         "sklearn": ("https://scikit-learn.org/stable/", None),
     }
 
+
+def missing_packages(example):
+    """Packages that an example imports and that are not installed."""
+    imported = set()
+    for node in ast.walk(ast.parse(example.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+    return sorted(name for name in imported if find_spec(name) is None)
+
+
+# An example that lacks an optional package becomes a page that shows its code and says so.
+EXAMPLES = sorted(Path(__file__).parent.parent.glob("examples/plot_*.py"))
+NOT_RUN = {path.stem: missing for path in EXAMPLES if (missing := missing_packages(path))}
+
+
+def say_what_is_missing(app, docname, source):
+    folder, _, example = docname.rpartition("/")
+    if folder == "auto_examples" and example in NOT_RUN:
+        needed = ", ".join(NOT_RUN[example])
+        source[0] += f"\n\n.. note:: Not run when this page was made: {needed} was not installed.\n"
+
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": r"plot_",
+    "filename_pattern": "/(" + "|".join(p.stem for p in EXAMPLES if p.stem not in NOT_RUN) + ").py",
     "within_subsection_order": "FileNameSortKey",
+    # "Examples" on the page of every name they use, and links from their code to these pages.
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("sklearn_hrn",),
+    "reference_url": {"sklearn_hrn": None},
 }
+
+
+def skip_routing_methods(app, what, name, item, skip, options):
+    # scikit-learn makes set_fit_request and its like, and explains them.
+    return True if name.startswith("set_") and name.endswith("_request") else None
+
+
+def setup(app):
+    app.connect("source-read", say_what_is_missing)
+    app.connect("autodoc-skip-member", skip_routing_methods)

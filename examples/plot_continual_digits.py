@@ -12,6 +12,7 @@ The digits come with scikit-learn: nothing is downloaded.
 
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
@@ -58,18 +59,13 @@ print("\nshare of pictures that are called none of the known digits")
 for d, share in enumerate(rejected):
     print(f"{d} ({'known' if d in KNOWN else 'never shown'}): {share:.0%}")
 
-try:
-    import matplotlib.pyplot as plt
-except ImportError:
-    print('No figure: matplotlib is missing. Install the extra "plot": pip install ".[plot]"')
-else:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    for name, curve in curves.items():
-        left.plot(KNOWN, curve, "o-", label=name)
-    left.set(xlabel="last digit met", ylabel="accuracy on all digits met", ylim=(0, 1.05))
-    left.legend()
-    right.bar(range(10), rejected, color=["C0" if d in KNOWN else "C3" for d in range(10)])
-    right.set(xlabel="digit (red: never shown)", ylabel="share rejected", xticks=range(10))
-    path = sys.argv[1] if len(sys.argv) > 1 else "continual_digits.png"
-    figure.savefig(path, dpi=120)
-    print(f"Figure written to {path}")
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+for name, curve in curves.items():
+    left.plot(KNOWN, curve, "o-", label=name)
+left.set(xlabel="last digit met", ylabel="accuracy on all digits met", ylim=(0, 1.05))
+left.legend()
+right.bar(range(10), rejected, color=["C0" if d in KNOWN else "C3" for d in range(10)])
+right.set(xlabel="digit (red: never shown)", ylabel="share rejected", xticks=range(10))
+path = sys.argv[1] if len(sys.argv) > 1 else "continual_digits.png"
+figure.savefig(path, dpi=120)
+print(f"Figure written to {path}")

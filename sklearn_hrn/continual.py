@@ -51,7 +51,7 @@ class HRNContinualClassifier(ClassifierMixin, BaseEstimator):
         Share of the rows of a class that its head may fail to accept.
     validation_fraction : float, default=0.0
         Share of the rows of each class held out of training to place the threshold of its head,
-        with the guarantee of :func:`~sklearn_hrn.conformal.false_alarm_threshold`. 0 places it on
+        with the guarantee of :func:`~sklearn_hrn.false_alarm_threshold`. 0 places it on
         the training rows, which score higher than fresh ones: more of those are then rejected than
         wanted.
     random_state : int, RandomState instance or None, default=None

@@ -46,7 +46,7 @@ class OneClassPipeline(Pipeline):
     `fit`, `fit_predict` and `fit_transform` leave out the rows with ``y == -1`` *before the first
     step*: ``fit(X, y)`` is ``fit(X[y != -1])``. In a plain :class:`~sklearn.pipeline.Pipeline` a
     detector may drop these rows, but the scaler before it has seen them. So a search with
-    :class:`~sklearn_hrn.model_selection.InlierKFold` is right including its refit, which gets all
+    :class:`~sklearn_hrn.InlierKFold` is right including its refit, which gets all
     rows.
 
     `score_samples`, `decision_function` and `predict` work through large inputs in blocks of rows,

@@ -5,8 +5,11 @@ import inspect
 import itertools
 import pkgutil
 import re
+import runpy
 import textwrap
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,6 +112,34 @@ def test_a_docstring_begins_with_one_line_that_ends_in_a_full_stop(name):
     assert not rest or not rest[0]
 
 
+def names_on_the_api_page():
+    """{module: names} of the autosummaries of docs/api.rst."""
+    names, module, inside = {}, None, False
+    for line in (ROOT / "docs" / "api.rst").read_text(encoding="utf-8").splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.split()[-1]
+        elif line.strip() and not line.startswith("   "):
+            inside = line == ".. autosummary::"
+        elif inside and (name := line.strip()) and not name.startswith(":"):
+            names.setdefault(module, []).append(name)
+    return names
+
+
+def test_the_api_page_lists_what_is_public_once_and_nothing_else():
+    for module, names in names_on_the_api_page().items():
+        public = set(importlib.import_module(module).__all__) - {"__version__"}
+        assert sorted(names) == sorted(public), module
+
+
+def test_what_a_module_offers_is_on_the_api_page_of_the_package_or_of_the_module():
+    listed = names_on_the_api_page()
+    private = re.compile(r"\._|\.core|\.benchmark")
+    for module in package_modules():
+        if hasattr(module, "__all__") and not private.search(module.__name__):
+            page = {*listed["sklearn_hrn"], *listed.get(module.__name__, ()), "__version__"}
+            assert set(module.__all__) <= page, module.__name__
+
+
 @pytest.mark.parametrize("name", exceptions.__all__)
 def test_every_named_warning_and_error_is_explained_on_the_troubleshooting_page(name):
     page = (ROOT / "docs" / "troubleshooting.rst").read_text(encoding="utf-8")
@@ -123,7 +154,7 @@ def command(word):
     return lines[0].strip()
 
 
-@pytest.mark.parametrize("word", ["examples/plot_quickstart.py", "pytest"])
+@pytest.mark.parametrize("word", ["examples/plot_quickstart.py", "pytest", "sphinx-build"])
 def test_the_readme_installs_and_runs_in_one_command_with_torch_pinned(word):
     assert "-c constraints.txt" in command(word)
     assert re.search(r"^torch==[\d.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
@@ -133,12 +164,12 @@ def test_the_test_command_switches_the_array_api_on():
     assert "SCIPY_ARRAY_API=1 python -m pytest" in command("pytest")
 
 
-def test_files_that_the_readme_points_to_exist():
-    images = re.findall(r"^\.\. image:: (\S+)", README, re.MULTILINE)
-    links = [link for link in re.findall(r"<([\w./-]+)>`__?", README) if "." in link]
-    assert images and links
-    missing = [path for path in images + links if not (ROOT / path).exists()]
-    assert not missing
+def test_files_that_the_readme_points_to_exist_and_are_absolute_for_the_index_page():
+    home = "https://(?:github|raw.githubusercontent).com/sklearn-hrn/sklearn-hrn/"
+    paths = re.findall(rf"{home}(?:blob/)?main/(\S+)", README)
+    assert "docs/images/quickstart.png" in paths
+    assert not [path for path in paths if not (ROOT / path).exists()]
+    assert not re.findall(r"^\.\. (?:image|_[\w ]+):: ?(?!https)\S+|<(?!https)\S+>`_", README, re.M)
 
 
 def test_the_python_code_of_the_readme_runs(tmp_path, monkeypatch):
@@ -150,10 +181,53 @@ def test_the_python_code_of_the_readme_runs(tmp_path, monkeypatch):
         exec(compile(textwrap.dedent(block), "README.rst", "exec"), names)
 
 
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+def test_an_example_never_ends_the_process(path):
+    # It would end the build of the documentation with it, without a page and without an error.
+    assert not re.search(r"\b(sys\.exit|SystemExit|os\._exit|quit|exit)\(", path.read_text("utf-8"))
+
+
+def test_an_example_that_lacks_a_package_is_a_page_that_says_so(tmp_path):
+    offline = SimpleNamespace(has=lambda tag: False)
+    conf = runpy.run_path(str(ROOT / "docs" / "conf.py"), init_globals={"tags": offline})
+    example = tmp_path / "plot_rare.py"
+    example.write_text("import numpy as np\nfrom no_such_package.part import name\n", "utf-8")
+    assert conf["missing_packages"](example) == ["no_such_package"]
+    conf["NOT_RUN"]["plot_rare"] = ["no_such_package"]
+    page, other = ["Its code"], ["Its code"]
+    conf["say_what_is_missing"](None, "auto_examples/plot_rare", page)
+    conf["say_what_is_missing"](None, "auto_examples/plot_quickstart", other)
+    assert "no_such_package was not installed" in page[0]
+    assert other == ["Its code"] or "plot_quickstart" in conf["NOT_RUN"]
+
+
 def test_the_changelog_tells_of_this_version():
     changelog = (ROOT / "docs" / "changelog.rst").read_text(encoding="utf-8")
     version = re.escape(sklearn_hrn.__version__)
     assert re.search(rf"^{version}( .*)?\n[-=]{{3,}}$", changelog, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", ["CITATION.cff", "conda/meta.yaml"])
+def test_metadata_that_cannot_read_the_version_repeats_it(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    found = re.search(r"""^(?:version: |{% set version = ")([\d.\w]+)""", text, re.MULTILINE)
+    assert found[1] == sklearn_hrn.__version__
+
+
+def test_the_conda_recipe_needs_what_the_package_needs():
+    def versions(requirements):
+        return dict(re.fullmatch(r"([\w-]+) ?(>=\S+)", line).groups() for line in requirements)
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    recipe = (ROOT / "conda" / "meta.yaml").read_text(encoding="utf-8")
+    run = re.findall(r"^    - (.*)$", recipe.split("  run:\n")[1].split("\n\n")[0], re.MULTILINE)
+    needed = versions(run)
+    assert needed.pop("python") == project["requires-python"]
+    needed["torch"] = needed.pop("pytorch")
+    assert needed == versions(project["dependencies"])
 
 
 RESULTS = sorted((ROOT / "docs" / "results").glob("*.jsonl"))

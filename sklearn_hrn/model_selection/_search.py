@@ -82,7 +82,7 @@ class HRNSearchCV(GridSearchCV):
         As for `GridSearchCV`: fit the best candidate on all normal rows; the metric by which it is
         the best if there are several; or a function of `cv_results_` that returns its index.
     cv : int, splitter or iterable, default=None
-        None means :class:`~sklearn_hrn.model_selection.InlierKFold` with five folds, an int the
+        None means :class:`~sklearn_hrn.InlierKFold` with five folds, an int the
         same with as many. All else is as for `GridSearchCV`.
     verbose : int, default=0
         1 prints the number of fits, 2 a line for each group as well. The progress of the training
