@@ -11,11 +11,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest
 from sklearn.utils import Bunch
 
-from sklearn_hrn import make_hrn_pipeline
+from sklearn_hrn import InstanceL2Normalizer, make_hrn_pipeline
 from sklearn_hrn.benchmark import __main__ as command
 from sklearn_hrn.benchmark import (
     adbench,
     choice,
+    data,
     image_choice,
     images,
     letters,
@@ -23,7 +24,6 @@ from sklearn_hrn.benchmark import (
     protocol,
     records,
     speed,
-    table2,
     table4,
     table6,
     table7,
@@ -38,6 +38,19 @@ def count_runs(tmp_path):
         return {"double": 2 * number}
 
     return measure
+
+
+@pytest.fixture(autouse=True)
+def _read_anew():
+    """No test sees the data of another one."""
+    for read in (data.images, data.pixels, data.texts, data.table):
+        read.cache_clear()
+
+
+def a_record(settings, figures, **rest):
+    """A record of the recipe of today, measured on a commit."""
+    record = {"settings": settings, "figures": figures, "environment": {"commit": "0" * 12}}
+    return {**record, "is_stale": False, **rest}
 
 
 # Records
@@ -80,8 +93,88 @@ def test_a_record_holds_what_is_needed_to_repeat_it(tmp_path):
     assert record["settings"] == {"number": 1}
     assert record["seconds"] >= 0
     assert {"numpy", "torch", "scikit-learn"} <= set(record["environment"]["versions"])
-    assert {"cores", "threads", "commit", "python"} <= set(record["environment"])
-    assert json.loads(path.read_text()) == record
+    assert {"cores", "threads", "processor", "commit", "python"} <= set(record["environment"])
+    records.run(count_runs(tmp_path), [{"number": 2}], path, verbose=0)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    # The environment stands before the records of a call, which name it.
+    assert [line.get("id", line.get("environment")) for line in lines] == [lines[0]["id"]] * 4
+    assert lines[0] == record["environment"]
+
+
+def test_a_line_that_is_no_record_stops_nothing(tmp_path):
+    measure, path = count_runs(tmp_path), tmp_path / "runs.jsonl"
+    records.run(measure, [{"number": 1}], path, verbose=0)
+    others = ["[1, 2]", '"text"', "17", "null", '{"settings": 3}', '{"figures": {}}', "{tor"]
+    other = "\n".join(others) + "\n"
+    path.write_text(other + path.read_text() + other)
+    found = records.run(measure, [{"number": 1}, {"number": 2}], path, verbose=0)
+    assert [r["figures"]["double"] for r in found] == [2, 4]
+    assert len(records.load(path)) == 2
+
+
+def test_two_writers_on_one_file_double_no_run(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    records.run(lambda number, data_home: {"value": 1}, [{"number": 1}], path, verbose=0)
+    first = path.read_text()
+    path.unlink()
+    records.run(lambda number, data_home: {"value": 2}, [{"number": 1}], path, verbose=0)
+    path.write_text(first + path.read_text())
+    (record,) = records.load(path)
+    assert record["figures"] == {"value": 2}
+
+
+def test_a_run_of_another_recipe_is_marked_and_done_again(tmp_path):
+    measure, path = count_runs(tmp_path), tmp_path / "runs.jsonl"
+    for recipe in (lambda s: "a", lambda s: "a", lambda s: "b" if s["number"] == 1 else "a"):
+        marks = [records.with_marks("HRN", [r]) for r in records.load(path, recipe)]
+        records.run(measure, [{"number": 1}, {"number": 2}], path, recipe=recipe, verbose=0)
+    assert ["†" in mark for mark in marks] == [True, False]
+    assert len(list(tmp_path.glob("run-1-*"))) == 2
+    assert len(list(tmp_path.glob("run-2-*"))) == 1
+    assert [r["recipe"] for r in records.load(path)] == ["b", "a"]
+
+
+def test_a_recipe_is_known_by_its_parameters_and_not_by_where_it_lies_in_memory():
+    def recipe(seed=0, **parameters):
+        return records.recipe_of(
+            make_hrn_pipeline("image", random_state=seed).set_params(**parameters)
+        )
+
+    assert recipe() == recipe()
+    assert recipe() != recipe(hrn__max_updates=2001)
+    assert recipe() != recipe(words__transformer__power=0.6)
+    assert recipe() != records.recipe_of(make_hrn_pipeline("tabular", random_state=0))
+    spectrum = [records.recipe_of(table6.INPUTS["spectrum"]()) for _ in range(2)]
+    assert spectrum[0] == spectrum[1]
+
+
+@pytest.mark.parametrize(
+    ("commit", "is_marked"),
+    [("0" * 12, False), ("0" * 12 + "+", True), ("0" * 12 + "?", True), (None, True)],
+)
+def test_a_row_that_no_commit_holds_is_marked(commit, is_marked):
+    made = [a_record({}, {}), a_record({}, {}, environment={"commit": commit})]
+    name = records.with_marks("HRN", made)
+    assert name == ("HRN ‡" if is_marked else "HRN")
+    assert ("no commit" in records.legend(f"{name}  97")) == is_marked
+
+
+def test_ablations_and_noise_show_the_published_method_of_table_1(tmp_path):
+    given = {"dataset": "mnist", "normal": 0, "seed": 0}
+    for name, variant, auc in (
+        ("table1", "HRN", 97),
+        ("table1", "HRN-L2", 91),
+        ("table3", "NLL", 55),
+    ):
+        item = a_record({**given, "variant": variant}, {"last": auc, "best": auc})
+        with (tmp_path / f"{name}.jsonl").open("a") as file:
+            file.write(json.dumps(item) + "\n")
+    done = command.load("table3", tmp_path / "table3.jsonl")
+    assert sorted(r["settings"]["variant"] for r in done) == ["HRN", "NLL"]
+    args = command.make_parser().parse_args(["table3", "--dataset", "mnist"])
+    of_table1 = command.make_parser().parse_args(["table1", "--dataset", "mnist"])
+    shared = [records.key(s) for s in images.settings(args) if s["variant"] == "HRN"]
+    assert set(shared) <= {records.key(s) for s in images.settings(of_table1)}
 
 
 def test_tables_are_aligned_and_an_empty_first_cell_is_kept():
@@ -200,7 +293,7 @@ def test_a_method_that_fails_counts_as_guessing(folder, monkeypatch):
 def test_ranks_are_means_over_the_sets():
     def record(method, dataset, auc):
         settings = {"method": method, "dataset": dataset, "split": 0, "max_train": None}
-        return {"settings": settings, "figures": {"auc": auc, "average_precision": auc}}
+        return a_record(settings, {"auc": auc, "average_precision": auc})
 
     results = [("a", "x", 90), ("a", "y", 80), ("b", "x", 95), ("b", "y", 50)]
     # A set that one method has not been run on does not count.
@@ -209,9 +302,9 @@ def test_ranks_are_means_over_the_sets():
     rows = {
         line.split()[0]: line.split() for line in text.splitlines() if line.startswith(("a ", "b "))
     }
-    assert rows["a"][1] == "85.00"
-    assert rows["b"][1] == "72.50"
-    assert rows["a"][4] == rows["b"][4] == "1.50"
+    assert rows["a"][1:3] == ["1", "85.00"]
+    assert rows["b"][1:3] == ["1", "72.50"]
+    assert rows["a"][5] == rows["b"][5] == "1.50"
 
 
 def test_rules_of_choice_are_compared_with_the_best_one(folder, capsys, monkeypatch):
@@ -236,10 +329,17 @@ def test_table2_shows_both_conventions_beside_published_values(folder, capsys):
         *("--datasets", "Thyroid", "--methods", "HRN as published", "IsolationForest"),
     )
     text = capsys.readouterr().out
-    assert "anomaly F1" in text
-    assert "normal-class F1" in text
-    assert "95.87" in text
-    assert table2.PUBLISHED["TQM (paper)"] == (96.22, 75.27, 53.03)
+    assert "anomaly precision = recall = F1" in text
+    assert "normal-class precision = recall = F1" in text
+    cells = [line.split() for line in text.splitlines()]
+    assert ["HRN", "normal", "95.87", "95.87", "95.87"] in cells
+    assert ["TQM", "anomalies", "75.27", "75.27", "75.27"] in cells
+
+
+def test_the_published_method_is_the_papers_pipeline_and_scales_no_column():
+    steps = protocol.OURS["HRN as published"](0).steps
+    assert [name for name, _ in steps] == ["norm", "hrn"]
+    assert steps[0][1].get_params() == InstanceL2Normalizer().get_params()
 
 
 @pytest.mark.parametrize("table", ["table1", "table3", "table5"])
@@ -278,9 +378,8 @@ def test_colour_images_pass_the_network_of_channels_with_either_penalty(
         f"X_{part}": (90 * labels[:, None] + 60 * rng.random((40, 4 * 4 * 3))).astype(np.uint8)
         for part in ("train", "test")
     }
-    data = Bunch(**parts, y_train=labels, y_test=labels, image_shape=(4, 4, 3))
-    monkeypatch.setitem(images.DATASETS, "cifar10", lambda data_home: data)
-    images.load.cache_clear()
+    bunch = Bunch(**parts, y_train=labels, y_test=labels, image_shape=(4, 4, 3))
+    monkeypatch.setitem(data.IMAGES, "cifar10", lambda data_home: bunch)
     variants = ("HRN", images.BY_PIXEL, "nearest neighbours, 2-norm")
     options = ("--dataset", "cifar10", "--seeds", 1, "--epochs", 2, "--classes", 0, "--variants")
     run_command("table1", *options, *variants, "--output", tmp_path / "t.jsonl")
@@ -293,7 +392,6 @@ def test_colour_images_pass_the_network_of_channels_with_either_penalty(
     assert runs["HRN"]["settings"]["norm"] == "divide, centre, add 0.006"
     # The loss of MNIST's variants has no such option.
     assert images.BY_PIXEL not in images.variants_of("table1", "mnist")
-    images.load.cache_clear()
 
 
 def test_noise_is_a_share_of_the_training_rows():
@@ -307,36 +405,36 @@ def test_noise_is_a_share_of_the_training_rows():
 def test_frozen_features_are_compared_by_group(monkeypatch, rng):
     X = np.r_[rng.normal(size=(60, 6)) + 3, rng.normal(size=(9, 6))].astype(np.float32)
     y = np.r_[np.ones(60), -np.ones(9)].astype(int)
-    data = {"data": X, "target": y}
-    monkeypatch.setattr(table4.datasets, "load_features", lambda name, data_home: data)
+    monkeypatch.setattr(data, "features", lambda name, data_home: (X, y))
     made = []
     for dataset in (*table4.GROUPS["MVTec-AD, 15 categories"][:2], table4.CIFAR10[0]):
         for method in ("HRN, length one", "nearest neighbours, length one"):
             given = {"dataset": dataset, "method": method, "split": 0}
-            made.append({"settings": given, "figures": table4.measure(**given)})
+            made.append(a_record(given, table4.measure(**given)))
     assert all(50 < record["figures"]["auc"] <= 100 for record in made)
     for record, auc in zip(made, (70, 80, 90, 60, 100, 100), strict=True):
         record["figures"]["auc"] = auc
     lines = table4.render(made).splitlines()
     # All sets of the groups, and those on which the recipe was not chosen: of bottle it was.
     cells = [line.split() for line in lines]
-    assert ["HRN,", "length", "one", "100.00", "80.00", "100.00", "90.00"] in cells
-    expected = ["nearest", "neighbours,", "length", "one", "100.00", "70.00", "100.00", "60.00"]
+    assert ["HRN,", "length", "one", "1", "100.00", "80.00", "100.00", "90.00"] in cells
+    expected = ["nearest", "neighbours,", "length", "one", "1"]
+    expected += ["100.00", "70.00", "100.00", "60.00"]
     assert expected in cells
 
 
 def test_settings_of_the_embedding_recipe_are_compared_on_development_parts(monkeypatch, rng):
     X = np.r_[rng.normal(size=(60, 6)) + 3, rng.normal(size=(9, 6))].astype(np.float32)
-    data = {"data": X, "target": np.r_[np.ones(60), -np.ones(9)].astype(int)}
-    monkeypatch.setattr(table4.datasets, "load_features", lambda name, data_home: data)
-    monkeypatch.setattr(table4, "CANDIDATES", [{"landmarks__gamma": g} for g in (1.0, 8.0)])
+    y = np.r_[np.ones(60), -np.ones(9)].astype(int)
+    monkeypatch.setattr(data, "features", lambda name, data_home: (X, y))
+    monkeypatch.setattr(table4, "CANDIDATES", [{"hrn__max_updates": n} for n in (1, 8)])
     args = command.make_parser().parse_args(["table4", "--choice", "--fast"])
-    made = [{"settings": s, "figures": table4.measure(**s)} for s in table4.settings(args)]
+    made = [a_record(s, table4.measure(**s)) for s in table4.settings(args)]
     assert {r["settings"]["dataset"] for r in made} <= set(table4.DEVELOPMENT)
     made[0]["figures"]["auc"], made[1]["figures"]["auc"] = 70, 80
     cells = [line.split() for line in table4.render(made).splitlines()]
-    assert ["landmarks__gamma", "=", "1.0", "70.00"] in cells
-    assert ["landmarks__gamma", "=", "8.0", "80.00"] in cells
+    assert ["hrn__max_updates", "=", "1", "1", "70.00"] in cells
+    assert ["hrn__max_updates", "=", "8", "1", "80.00"] in cells
 
 
 def test_peers_see_what_the_embedding_recipe_sees_before_its_landmarks(rng):
@@ -353,11 +451,11 @@ def test_peers_see_what_the_embedding_recipe_sees_before_its_landmarks(rng):
 def test_settings_of_the_embedding_recipe_are_compared_on_texts_too(monkeypatch, rng):
     label = np.arange(60) % 3
     X = rng.normal(size=(60, 5)) + 5 * np.eye(5)[label]
-    monkeypatch.setattr(table4, "load", lambda dataset, data_home: (X, label, None, None))
+    monkeypatch.setattr(data, "texts", lambda data_home: (X, label, None, None))
     given = {"method": table4.EMBEDDING, "split": 100, "parameters": {"hrn__max_updates": 50}}
     figures = table4.measure("dbpedia14 1", **given)
     assert figures["auc"] > 90
-    record = {"settings": {"dataset": "dbpedia14 1", **given}, "figures": figures}
+    record = a_record({"dataset": "dbpedia14 1", **given}, figures)
     assert f"{figures['auc']:.2f}" in table4.render([record])
 
 
@@ -365,13 +463,13 @@ def test_settings_of_the_image_recipe_are_compared_on_training_files(monkeypatch
     labels = np.arange(120) % 10
     X = 0.1 * rng.random((120, 144)) + np.eye(10)[labels].repeat(15, axis=1)[:, :144]
     hidden = np.full((1, 144), np.nan), np.zeros(1)
-    monkeypatch.setattr(image_choice, "load", lambda dataset, data_home: (X, labels, *hidden))
+    monkeypatch.setattr(data, "pixels", lambda name, data_home: (X, labels, *hidden))
     run_command("image_choice", "--fast", "--quiet", "--output", tmp_path / "c.jsonl")
     made = records.load(tmp_path / "c.jsonl")
     assert [r["settings"]["parameters"] for r in made] == image_choice.CANDIDATES["mnist"][:2]
     assert all(0 <= r["figures"]["auc"] <= 100 for r in made)
     everything = [
-        {"settings": {**r["settings"], "normal": normal}, "figures": {"auc": 40.0 + normal}}
+        a_record({**r["settings"], "normal": normal}, {"auc": 40.0 + normal})
         for r in made
         for normal in images.DEVELOPMENT["mnist"]
     ]
@@ -400,8 +498,8 @@ def test_an_attack_fools_the_classifier_and_is_kept(monkeypatch, tmp_path, rng):
     y = np.repeat([table6.STOP, 3], 30)
     # Stop signs are dark, the others are bright.
     X = np.clip(rng.normal(60 + 120 * (y == 3)[:, None], 10, size=(60, 3072)), 0, 255)
-    data = Bunch(X_train=X, y_train=y, X_test=X, y_test=y)
-    monkeypatch.setattr(table6.datasets, "fetch_gtsrb32", lambda data_home: data)
+    bunch = Bunch(X_train=X, y_train=y, X_test=X, y_test=y)
+    monkeypatch.setitem(data.IMAGES, "gtsrb32", lambda data_home: bunch)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     _, test, originals, attacked, accuracy = table6.attacked_stop_signs(5, 4)
     classifier = table6._classifier(None)
@@ -419,8 +517,8 @@ def test_attacked_stop_signs_are_scored_by_every_method(monkeypatch, rng):
     sign, noise = rng.uniform(size=3072), rng.uniform(size=(65, 3072))
     signs, attacked = np.split((0.7 * sign + 0.3 * noise).astype(np.float32), [60])
     attacked = attacked[:, ::-1].copy()
-    data = signs[:40], signs[40:], np.arange(5), attacked, 0.95
-    monkeypatch.setattr(table6, "attacked_stop_signs", lambda *arguments: data)
+    parts = signs[:40], signs[40:], np.arange(5), attacked, 0.95
+    monkeypatch.setattr(table6, "attacked_stop_signs", lambda *arguments: parts)
     made = []
     for method, name in [
         (table6.HRN, "divide, centre"),
@@ -429,7 +527,7 @@ def test_attacked_stop_signs_are_scored_by_every_method(monkeypatch, rng):
     ]:
         given = {"method": method, "input": name, "budget": 100, "seed": 0}
         given["n_attacked"] = 5
-        made.append({"settings": given, "figures": table6.measure(**given)})
+        made.append(a_record(given, table6.measure(**given)))
         assert made[-1]["figures"]["auc"] > 90
     text = table6.render(made)
     assert "95.0 % of all signs" in text
@@ -440,22 +538,14 @@ def test_attacked_stop_signs_are_scored_by_every_method(monkeypatch, rng):
 def test_classes_are_learned_one_by_one_by_every_method(method, rng, monkeypatch):
     centres = 3 * rng.normal(size=(6, 12))
     X, y = np.repeat(centres, 40, axis=0) + rng.normal(size=(240, 12)), np.repeat(range(6), 40)
-    data = X[::2].astype(np.float32), y[::2], X[1::2].astype(np.float32), y[1::2]
-    monkeypatch.setattr(table7, "load", lambda dataset, data_home: data)
+    parts = X[::2].astype(np.float32), y[::2], X[1::2].astype(np.float32), y[1::2]
+    monkeypatch.setattr(data, "images", lambda name, data_home: parts)
     figures = table7.measure("mnist", "paper", method, seed=0, tasks=None)
     assert figures["accuracy"] > 100 / 6 + 20
     if method != "joint logistic regression":
         assert [k for k, _ in figures["curve"]] == [5, 6]
-    record = {
-        "settings": {
-            "dataset": "mnist",
-            "input": "paper",
-            "method": method,
-            "seed": 0,
-            "tasks": None,
-        },
-        "figures": figures,
-    }
+    given = {"dataset": "mnist", "input": "paper", "method": method, "seed": 0, "tasks": None}
+    record = a_record(given, figures)
     assert f"{figures['accuracy']:.2f}" in table7.render([record])
 
 
@@ -497,17 +587,17 @@ def test_letters_are_counted_by_letter_and_digits_are_known(rng, monkeypatch):
     y_train, y_test, y_letters = (
         np.repeat(range(n), k) for n, k in ((10, 1000), (10, 50), (47, 20))
     )
-    digits = Bunch(
-        X_train=pictures(y_train), y_train=y_train, X_test=pictures(y_test), y_test=y_test
-    )
-    letters_of_all = Bunch(X_test=pictures(y_letters), y_test=y_letters)
-    monkeypatch.setattr(letters, "_data", lambda data_home: (digits, letters_of_all))
+    parts = {
+        "mnist": (pictures(y_train), y_train, pictures(y_test), y_test),
+        "emnist47": (None, None, pictures(y_letters), y_letters),
+    }
+    monkeypatch.setattr(data, "images", lambda name, data_home: parts[name])
     figures = letters.measure("paper", 0, rows_a_digit=None, parameters={"max_iter": 60})
     assert figures["rejected_digits"] < 5
     assert figures["accuracy"] > 95
     assert figures["rejected"]["A"] == 100
     assert figures["rejected"]["t"] < 10
-    record = {"settings": {"input": "paper"}, "figures": figures}
+    record = a_record({"input": "paper"}, figures)
     text = letters.render([record])
     assert "letter A" in text and "letter t" in text
     assert f"{figures['rejected_digits']:.2f}" in text
@@ -537,17 +627,14 @@ def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
     difference = figures.get("largest_difference", 0.0)
     assert difference < 1e-3
     assert all(value > 0 for name, value in figures.items() if name != "largest_difference")
-    text = speed.render([{"settings": {"part": part, **setting}, "figures": figures}])
+    text = speed.render([a_record({"part": part, **setting}, figures)])
     assert speed.RENDERED[part][0] in text
 
 
 def test_scaling_is_drawn(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is the extra [plot]")
     setting = {"part": "scaling", "axis": "rows", "size": 1000}
-    runs = [
-        {"settings": {**setting, "size": size}, "figures": {"seconds": size / 1e5}}
-        for size in (1000, 10_000)
-    ]
+    runs = [a_record({**setting, "size": size}, {"seconds": size / 1e5}) for size in (1000, 10_000)]
     speed.plot(runs, tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").stat().st_size > 1000
 
@@ -583,12 +670,14 @@ def test_the_protocol_names_our_methods_and_fits_them(rng):
 def test_a_mean_over_classes_waits_for_all_of_them():
     def run(variant, normal, auc):
         given = {"dataset": "mnist", "variant": variant, "normal": normal, "seed": 0}
-        return {"settings": given, "figures": {"last": auc}}
+        return a_record(given, {"last": auc})
 
     made = [run("HRN-L2", 0, 80.0), run("HRN-L2", 2, 90.0), run("image recipe", 0, 99.0)]
     text = images.render(made)
     assert "85.00" in text
     # Class 2 had a part in the choice of the recipe; over class 0 alone the mean is there.
-    assert ["image", "recipe", "99.00"] in [line.split() for line in text.splitlines()]
+    assert ["image", "recipe", "0", "99.00"] in [line.split() for line in text.splitlines()]
     text = images.render([*made, run("image recipe", 2, 100.0)])
-    assert ["image", "recipe", "99.50", "99.00"] in [line.split() for line in text.splitlines()]
+    assert ["image", "recipe", "1", "99.50", "99.00"] in [
+        line.split() for line in text.splitlines()
+    ]

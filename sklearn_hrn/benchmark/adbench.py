@@ -7,9 +7,10 @@ counts as guessing there: an AUC of 50 and the share of anomalies as average pre
 import numpy as np
 from scipy.stats import rankdata, studentized_range
 
-from ..datasets._tables import adbench_paths, labelled
-from . import protocol
-from .records import rst_table, spread
+from ..datasets._tables import adbench_paths
+from . import data, protocol
+from .protocol import recipe  # noqa: F401 - part of a table
+from .records import rst_table, spread, with_marks
 
 PEERS = (
     "IsolationForest",
@@ -39,12 +40,6 @@ def add_arguments(parser):
     parser.add_argument("--max-test", type=int, default=10_000, metavar="N", help="default: 10000")
 
 
-def load(dataset, data_home):
-    """Rows in float32, and +1 for normal ones and -1 for anomalies."""
-    (path,) = (path for path in adbench_paths(data_home) if path.stem == dataset)
-    return labelled(path)
-
-
 def settings(args):
     found = adbench_paths(args.data_home)
     if args.fast:
@@ -64,7 +59,7 @@ def settings(args):
 
 
 def measure(dataset, method, split, max_train, max_test, data_home=None):
-    X, y = load(dataset, data_home)
+    X, y = data.adbench(dataset, data_home)
     train, test = protocol.one_class_split(y, split, max_train, max_test)
     try:
         return protocol.evaluate(method, split, X[train], X[test], y[test])
@@ -89,7 +84,8 @@ def render(records):
         # Spread over the splits of the mean over the sets.
         rows.append(
             [
-                methods[i],
+                with_marks(methods[i], own),
+                figures["auc"].shape[2],
                 spread(figures["auc"][i, complete].mean(axis=0)),
                 *([spread(figures["auc"][i, held_out].mean(axis=0))] if held_out.any() else []),
                 spread(figures["average_precision"][i, complete].mean(axis=0)),
@@ -98,7 +94,7 @@ def render(records):
                 sum("error" in r["figures"] for r in own),
             ]
         )
-    header = ["method", "AUC", *(["AUC, held-out sets"] if held_out.any() else [])]
+    header = ["method", "splits", "AUC", *(["AUC, held-out sets"] if held_out.any() else [])]
     header += ["average precision", "mean rank", "fit s, all", "failed runs"]
     n_sets, n_methods = int(complete.sum()), len(methods)
     text = f"{n_sets} sets, {int(held_out.sum())} of them not used to choose the recipe."

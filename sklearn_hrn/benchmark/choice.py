@@ -4,6 +4,7 @@ Every rule scores the candidates by cross-validation on the training rows alone,
 normal. The test labels serve to see what it has chosen.
 """
 
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -15,8 +16,8 @@ from ..core.scoring import score_rows
 from ..datasets._tables import adbench_paths
 from ..model_selection import InlierKFold, shuffled_columns_score
 from ..recipes import make_hrn_pipeline
-from . import adbench, protocol
-from .records import rst_table, spread
+from . import adbench, data, protocol
+from .records import recipe_of, rst_table, spread, with_marks
 
 WIDTHS = (0.04, 0.2, 1, 5, 25)  # times the default of the recipe
 UPDATES = (500, 2000)
@@ -41,15 +42,30 @@ def settings(args):
     ]
 
 
-def measure(dataset, split, max_train, width, updates, data_home=None):
-    X, y = adbench.load(dataset, data_home)
-    train, test = protocol.one_class_split(y, split, max_train)
-    X_train = X[train]
+def make_candidate(split, width, updates):
+    """The tabular recipe with another width and length; two networks, so that they can agree."""
     detector = make_hrn_pipeline("tabular", random_state=split)
     gammas = tuple(width * gamma for gamma in detector["lift"].gammas)
     detector.set_params(lift__gammas=gammas, hrn__max_updates=updates, hrn__n_estimators=2)
     # A third of the features: what matters here are the differences between candidates.
-    detector.set_params(lift__n_components=300)
+    return detector.set_params(lift__n_components=300)
+
+
+def recipe(settings):
+    """Digest of the candidate of a run."""
+    return _recipe(settings["width"], settings["updates"])
+
+
+@cache
+def _recipe(width, updates):
+    return recipe_of(make_candidate(0, width, updates))
+
+
+def measure(dataset, split, max_train, width, updates, data_home=None):
+    X, y = data.adbench(dataset, data_home)
+    train, test = protocol.one_class_split(y, split, max_train)
+    X_train = X[train]
+    detector = make_candidate(split, width, updates)
     rules = {name: [] for name in RULES}
     for fit_rows, held_out in InlierKFold(3).split(X_train):
         fitted = clone(detector).fit(X_train[fit_rows])
@@ -115,10 +131,14 @@ def render(records):
     for name in RULES:
         chosen[name] = lambda f, name=name: max(f.values(), key=lambda g: g[name])["auc"]
     rows = [
-        [name, spread([np.mean([choose(figures) for figures in complete.values()])])]
+        [
+            with_marks(name, records),
+            len(complete),
+            spread([np.mean([choose(figures) for figures in complete.values()])]),
+        ]
         for name, choose in chosen.items()
     ]
-    return f"{rst_table(['chosen by', 'AUC'], rows)}\n"
+    return f"{rst_table(['chosen by', 'sets times splits', 'AUC'], rows)}\n"
 
 
 def _auc(figures):

@@ -9,8 +9,9 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from ..recipes import make_hrn_pipeline
-from .images import DATASETS, DEVELOPMENT, load, mean_over
-from .records import rst_table
+from . import data
+from .images import DATASETS, DEVELOPMENT, means_over
+from .records import recipe_of, rst_table, spread, with_marks
 
 NEVER, ALWAYS = {"words__threshold": 0}, {"words__threshold": 1}
 UNWHITENED = [
@@ -50,8 +51,18 @@ def settings(args):
     ]
 
 
+def make_candidate(parameters, seed, device):
+    """The image recipe with some of its settings changed."""
+    return make_hrn_pipeline("image", random_state=seed, device=device).set_params(**parameters)
+
+
+def recipe(settings):
+    """Digest of the candidate of a run."""
+    return recipe_of(make_candidate(settings["parameters"], 0, settings["device"]))
+
+
 def measure(dataset, parameters, normal, seed, device, data_home=None):
-    X, y, _, _ = load(dataset, data_home)
+    X, y, _, _ = data.pixels(dataset, data_home)
     rng = np.random.default_rng([seed, normal])
     own = rng.permutation(np.flatnonzero(y == normal))
     others = [
@@ -61,8 +72,8 @@ def measure(dataset, parameters, normal, seed, device, data_home=None):
     ]
     n_held_out = len(own) // 10
     held_out, train = own[:n_held_out], own[n_held_out:]
-    recipe = make_hrn_pipeline("image", random_state=seed, device=device).set_params(**parameters)
-    scores = recipe.fit(X[train]).score_samples(X[np.concatenate([held_out, *others])])
+    detector = make_candidate(parameters, seed, device).fit(X[train])
+    scores = detector.score_samples(X[np.concatenate([held_out, *others])])
     is_normal = np.arange(len(scores)) < n_held_out
     return {"auc": 100 * float(roc_auc_score(is_normal, scores))}
 
@@ -73,12 +84,16 @@ def render(records):
         name = ", ".join(f"{k} = {v}" for k, v in record["settings"]["parameters"].items())
         candidates.setdefault(name or "as it is", []).append(record)
     rows = [
-        [name, *(_cell(own, dataset) for dataset in DEVELOPMENT)]
+        [
+            with_marks(name, own),
+            len({r["settings"]["seed"] for r in own}),
+            *(_cell(own, dataset) for dataset in DEVELOPMENT),
+        ]
         for name, own in candidates.items()
     ]
-    return f"{rst_table(['image recipe', *DEVELOPMENT], rows)}\n"
+    return f"{rst_table(['image recipe', 'seeds', *DEVELOPMENT], rows)}\n"
 
 
 def _cell(records, dataset):
     own = [r for r in records if r["settings"]["dataset"] == dataset]
-    return mean_over(DEVELOPMENT[dataset], own, "auc")
+    return spread(means_over(DEVELOPMENT[dataset], own, "auc"))

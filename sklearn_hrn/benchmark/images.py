@@ -12,20 +12,17 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from .. import datasets
 from ..exceptions import TrainingDivergedError
 from ..networks import ChannelNetwork
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer, InstanceStandardizer
 from ..recipes import make_hrn_pipeline
+from . import data
 from .peers import available, make_peer
-from .records import rst_table, spread
+from .published import BY_CLASS, MEANS
+from .records import recipe_of, rst_table, spread, with_marks
 
-DATASETS = {
-    "mnist": datasets.fetch_mnist,
-    "fashion_mnist": datasets.fetch_fashion_mnist,
-    "cifar10": datasets.fetch_cifar10,
-}
+DATASETS = ("mnist", "fashion_mnist", "cifar10")
 NORMALIZATIONS = {
     "divide, centre": InstanceL2Normalizer,
     "divide, centre, add 0.006": lambda: make_pipeline(
@@ -52,12 +49,13 @@ VARIANTS = {
         "NLL": NLL,
         "NLL + H": {**HRN, "norm": "none"},
         "NLL + H + z-score": {**HRN, "norm": "z-score"},
-        "NLL + H + 2-norm (HRN)": HRN,
+        "HRN": HRN,  # + H + 2-norm: the runs of table 1
         "square": {**NLL, "loss": "square"},
         "square + H + 2-norm": {**HRN, "loss": "square"},
     },
     "table5": {
-        f"{share:.0%} of other classes": {**HRN, "noise": share} for share in (0.0, 0.01, 0.1, 0.2)
+        "HRN": HRN,  # no noise: the runs of table 1
+        **{f"{share:.0%} of other classes": {**HRN, "noise": share} for share in (0.01, 0.1, 0.2)},
     },
 }
 BY_PIXEL = "HRN, penalty by pixel"
@@ -119,61 +117,9 @@ DEVELOPMENT = {
     "cifar10": (1, 2, 4, 5, 8),
 }
 
-# Means over the ten classes, and the columns of HRN by class, as published.
-PUBLISHED = {
-    "mnist": {
-        "HRN": 97.59,
-        "HRN-L2": 91.37,
-        "NLL": 55.42,
-        "NLL + H": 80.92,
-        "NLL + H + z-score": 92.58,
-        "NLL + H + 2-norm (HRN)": 97.59,
-        "square": 76.67,
-        "square + H + 2-norm": 97.12,
-        "0% of other classes": 97.59,
-        "1% of other classes": 97.24,
-        "10% of other classes": 95.01,
-        "20% of other classes": 92.70,
-    },
-    "fashion_mnist": {
-        "HRN": 92.84,
-        "HRN-L2": 90.09,
-        "NLL": 57.12,
-        "NLL + H": 76.13,
-        "NLL + H + z-score": 90.56,
-        "NLL + H + 2-norm (HRN)": 92.84,
-        "square": 72.72,
-        "square + H + 2-norm": 91.72,
-        "0% of other classes": 92.84,
-        "1% of other classes": 92.26,
-        "10% of other classes": 91.72,
-        "20% of other classes": 90.80,
-    },
-    "cifar10": {
-        "HRN": 71.32,
-        BY_PIXEL: 71.32,
-        "HRN-L2": 66.65,
-        "NLL": 52.64,
-        "NLL + H": 55.26,
-        "NLL + H + z-score": 65.21,
-        "NLL + H + 2-norm (HRN)": 71.32,
-        "square": 52.68,
-        "square + H + 2-norm": 71.08,
-        "0% of other classes": 71.32,
-        "1% of other classes": 71.02,
-        "10% of other classes": 70.78,
-        "20% of other classes": 70.36,
-    },
-}
-BY_CLASS = {
-    "mnist": (99.5, 99.9, 96.5, 97.4, 97.2, 97.2, 99.2, 97.6, 94.3, 97.1),
-    "fashion_mnist": (92.7, 98.5, 88.5, 93.1, 92.1, 91.3, 79.8, 99.0, 94.6, 98.8),
-    "cifar10": (77.3, 69.9, 60.6, 64.4, 71.5, 67.4, 77.4, 64.9, 82.5, 77.3),
-}
-
 
 def add_arguments(parser):
-    parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--classes", nargs="+", type=int, default=list(range(10)), metavar="N")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="default: all of the table")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="default: 5")
@@ -216,18 +162,23 @@ def settings(args):
     ]
 
 
+def recipe(settings):
+    """Digest of the recipe of a run, or of its part that a peer stands on; None for the others."""
+    variant = settings["variant"]
+    if variant != "image recipe" and not variant.endswith(", words"):
+        return None
+    return _recipe(variant, settings["device"])
+
+
 @cache
-def load(dataset, data_home):
-    """Pixels from 0 to 1."""
-    data = DATASETS[dataset](data_home=data_home)
-    X_train, X_test = (X.astype(np.float32) / 255 for X in (data.X_train, data.X_test))
-    return X_train, data.y_train, X_test, data.y_test
+def _recipe(variant, device):
+    return recipe_of(DETECTORS[variant](0, device))
 
 
 def measure(dataset, variant, normal, seed, device, data_home=None, **details):
     if variant not in DETECTORS:
         return _epoch_by_epoch(dataset, normal, seed, device, data_home, **details)
-    X_train, y_train, X_test, y_test = load(dataset, data_home)
+    X_train, y_train, X_test, y_test = data.pixels(dataset, data_home)
     detector = DETECTORS[variant](seed, device).fit(X_train[y_train == normal])
     scores = detector.score_samples(X_test)
     return {"last": 100 * roc_auc_score(y_test == normal, scores)}
@@ -247,7 +198,7 @@ def _epoch_by_epoch(
     noise,
     penalty=None,
 ):
-    X_train, y_train, X_test, y_test = load(dataset, data_home)
+    X_train, y_train, X_test, y_test = data.pixels(dataset, data_home)
     rows = _training_rows(y_train == normal, noise, seed)
     normalizer, is_normal = NORMALIZATIONS[norm](), y_test == normal
     X_train, X_test = normalizer.fit_transform(X_train[rows]), normalizer.transform(X_test)
@@ -289,47 +240,70 @@ def _training_rows(is_normal, noise, seed):
 
 def render(records):
     tables = []
+    table = _table_of(records)
     for dataset in DATASETS:
         runs = [r for r in records if r["settings"]["dataset"] == dataset]
-        classes, rows = {r["settings"]["normal"] for r in runs}, []
-        unused = classes - set(DEVELOPMENT[dataset])
-        for variant in dict.fromkeys(r["settings"]["variant"] for r in runs):
-            own = [r for r in runs if r["settings"]["variant"] == variant]
-            rows.append(
-                [
-                    variant,
-                    *(mean_over(classes, own, figure) for figure in ("last", "best")),
-                    PUBLISHED[dataset].get(variant, ""),
-                    mean_over(unused, own, "last"),
-                ]
-            )
-            if variant == "HRN":
-                by_class = _by_class(own, BY_CLASS[dataset])
-        if not rows:
+        if not runs:
             continue
-        header = ["variant", "last epoch", "best epoch on the test set", "published"]
+        of_variant = {}
+        for r in runs:
+            of_variant.setdefault(r["settings"]["variant"], []).append(r)
+        classes = {r["settings"]["normal"] for r in runs}
+        unused = classes - set(DEVELOPMENT[dataset])
+        shows_unused = "image recipe" in of_variant and unused
+        wanted = dict.fromkeys([*variants_of(table, dataset), *of_variant])
+        rows = [
+            _row(variant, of_variant.get(variant, []), dataset, classes, unused)
+            for variant in wanted
+        ]
+        header = ["variant", "seeds", "last epoch", "best epoch on the test set", "published"]
         text = f"{dataset}, mean ROC-AUC of the classes"
-        if any(row[0] == "image recipe" for row in rows) and unused:
+        if shows_unused:
             header.append("last epoch, unused classes")
             text += "; unused are those that the image recipe was not chosen on"
-        table = rst_table(header, [row[: len(header)] for row in rows])
-        tables.append(f"{text}\n\n{table}\n")
-        if rows[0][0] == "HRN":
-            header = ["normal class", *header[1:4]]
-            tables.append(f"{dataset}, HRN class by class\n\n{rst_table(header, by_class)}\n")
+        tables.append(f"{text}\n\n{rst_table(header, [row[: len(header)] for row in rows])}\n")
+        missing = [row[0] for row in rows if row[2] == NOT_RUN]
+        if missing:
+            names = " ".join(f'"{name}"' for name in missing)
+            command = f"python -m sklearn_hrn.benchmark {table} --dataset {dataset}"
+            tables.append(f"Not run: ``{command} --variants {names}``\n")
+        if table == "table1" and "HRN" in of_variant:
+            rows = _by_class(of_variant["HRN"], BY_CLASS[dataset]["HRN"])
+            header = ["normal class", "seeds", *header[2:5]]
+            tables.append(f"{dataset}, HRN class by class\n\n{rst_table(header, rows)}\n")
+            columns = BY_CLASS[dataset]
+            rows = [[k, *(column[k] for column in columns.values())] for k in range(10)]
+            published = rst_table(["normal class", *columns], rows)
+            tables.append(f"{dataset}, all columns as published\n\n{published}\n")
     return "\n".join(tables)
 
 
-def mean_over(classes, records, figure):
-    """Mean over classes, and its deviation over the seeds; empty if there is no such figure.
+NOT_RUN = "not run"
 
-    A seed that has not come to all of the classes is left out.
-    """
+
+def _table_of(records):
+    """The table whose variants the records hold most of."""
+    found = {r["settings"]["variant"] for r in records}
+    return max(VARIANTS, key=lambda table: len(found & set(VARIANTS[table])))
+
+
+def _row(variant, records, dataset, classes, unused):
+    published = MEANS[dataset].get(variant, "")
+    if not records:
+        return [variant, 0, NOT_RUN, "", published, ""]
+    last = means_over(classes, records, "last")
+    cells = [spread(last), spread(means_over(classes, records, "best")), published]
+    of_unused = spread(means_over(unused, records, "last")) if unused else ""
+    return [with_marks(variant, records), len(last), *cells, of_unused]
+
+
+def means_over(classes, records, figure):
+    """Mean over classes for each seed; a seed that has not come to all of them is left out."""
     seeds = {}
     for record in (r for r in records if figure in r["figures"]):
         if record["settings"]["normal"] in classes:
             seeds.setdefault(record["settings"]["seed"], []).append(record["figures"][figure])
-    return spread([np.mean(values) for values in seeds.values() if len(values) == len(classes)])
+    return [np.mean(values) for values in seeds.values() if len(values) == len(classes)]
 
 
 def _by_class(records, published):
@@ -337,5 +311,5 @@ def _by_class(records, published):
     for normal in sorted({r["settings"]["normal"] for r in records}):
         own = [r["figures"] for r in records if r["settings"]["normal"] == normal]
         cells = [spread([f[name] for f in own]) for name in ("last", "best")]
-        rows.append([normal, *cells, published[normal]])
+        rows.append([normal, len(own), *cells, published[normal]])
     return rows

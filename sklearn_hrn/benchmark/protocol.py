@@ -1,25 +1,32 @@
 """One detector on one split: what all tables of numbers have in common."""
 
 import time
+from functools import cache
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
-from ..one_class import HRNOneClassClassifier
-from ..preprocessing import InstanceL2Normalizer
 from ..recipes import make_hrn_pipeline
 from .peers import available, make_peer, training_rows
+from .records import recipe_of
 
 # Ours, by the name they have in the tables.
 OURS = {
     "HRN tabular": lambda seed: make_hrn_pipeline("tabular", random_state=seed),
-    "HRN as published": lambda seed: make_pipeline(
-        StandardScaler(), InstanceL2Normalizer(), HRNOneClassClassifier(random_state=seed)
-    ),
+    # Rows as they are: the published method scales no columns.
+    "HRN as published": lambda seed: make_hrn_pipeline("paper", random_state=seed),
 }
+
+
+def recipe(settings):
+    """Digest of the recipe of a run; None for peers."""
+    return _recipe(settings["method"])
+
+
+@cache
+def _recipe(method):
+    return recipe_of(OURS[method](0)) if method in OURS else None
 
 
 def add_arguments(parser, peers):

@@ -1,20 +1,27 @@
-"""One JSON line a run, written when it ends: a benchmark can stop at any time, and go on."""
+"""One JSON line a run, written when it ends: a benchmark can stop at any time, and go on.
+
+A file holds environments, one for every call of the command that did runs, and records, which name
+theirs. Of two records with the same settings the later one counts, so that two writers on one file
+double no run, and a run that was done again replaces the earlier one.
+"""
 
 import json
 import os
 import platform
+import re
 import subprocess
 import time
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib import hash as digest_of
 
 from .._progress import Progress
 
 PACKAGES = ("sklearn-hrn", "torch", "numpy", "scikit-learn", "scipy", "pyod")
+PACKAGE = Path(__file__).parent.parent
 
 
 def key(settings):
@@ -22,18 +29,68 @@ def key(settings):
     return json.dumps(settings, sort_keys=True)
 
 
-def load(path):
-    """The records of a file; a last line that was cut off is left out."""
-    records = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else ():
+def recipe_of(estimator):
+    """What tells recipes apart: a digest of the classes and parameters of all their parts.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted, and always with the same seed: that of a run is among its settings.
+
+    Returns
+    -------
+    digest : str
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> recipe_of(StandardScaler()) == recipe_of(StandardScaler(with_mean=False))
+    False
+    """
+    parameters = estimator.get_params(deep=True)
+    # An address is another one in every process. Long texts of lists of steps are cut off by
+    # scikit-learn; the parameters of the steps are there one by one.
+    parts = [re.sub(" at 0x[0-9a-f]+", "", f"{k}={v!r}") for k, v in sorted(parameters.items())]
+    return digest_of([type(estimator).__name__, *parts])[:12]
+
+
+def load(path, recipe=None):
+    """The records of a file, the last one of each settings.
+
+    A line that is no record, such as one that was cut off, is left out.
+
+    Parameters
+    ----------
+    path : path-like
+    recipe : callable, default=None
+        As of `run`.
+
+    Returns
+    -------
+    records : list of dict
+        With `settings`, `figures`, `seconds`, `environment` (a dict), where a recipe of ours was
+        measured `recipe`, and `is_stale`: that is another one today.
+    """
+    recipe = recipe or (lambda settings: None)
+    environments, found = {}, {}
+    lines = Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else ()
+    for line in lines:
         try:
-            records.append(json.loads(line))
+            item = json.loads(line)
         except json.JSONDecodeError:
             continue
-    return records
+        if not isinstance(item, dict):
+            continue
+        if "id" in item:
+            environments[str(item["id"])] = item
+        elif isinstance(item.get("settings"), dict) and isinstance(item.get("figures"), dict):
+            item["environment"] = environments.get(str(item.get("environment")), {})
+            item["is_stale"] = item.get("recipe") != recipe(item["settings"])
+            found[key(item["settings"])] = item
+    return list(found.values())
 
 
-def run(measure, settings, path, *, data_home=None, n_jobs=1, verbose=1):
+def run(measure, settings, path, *, recipe=None, borrowed=(), data_home=None, n_jobs=1, verbose=1):
     """Do the runs that the file does not hold yet, and append a line for each.
 
     Parameters
@@ -44,6 +101,11 @@ def run(measure, settings, path, *, data_home=None, n_jobs=1, verbose=1):
         One a run.
     path : path-like
         The file; made, with its folder, if it is not there.
+    recipe : callable, default=None
+        ``recipe(settings)`` is the digest of the recipe that a run measures, or None where the
+        settings say all. A run of another recipe is done again.
+    borrowed : list of dict, default=()
+        Records of another table, whose runs are not done again.
     data_home : path-like, default=None
         Where local copies of the data are. Not part of what tells runs apart.
     n_jobs : int, default=1
@@ -58,42 +120,46 @@ def run(measure, settings, path, *, data_home=None, n_jobs=1, verbose=1):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    done = {key(record["settings"]) for record in load(path)}
+    done = {key(r["settings"]): r for r in [*borrowed, *load(path, recipe)] if not r["is_stale"]}
     pending = [s for s in settings if key(s) not in done]
+    recipe = recipe or (lambda settings: None)
+    here = environment()
     progress = Progress(len(pending), verbose, unit="run")
-    jobs = (delayed(_timed)(measure, s, data_home) for s in pending)
+    jobs = (delayed(_timed)(measure, s, recipe(s), data_home) for s in pending)
     try:
-        for record in Parallel(n_jobs=n_jobs, return_as="generator")(jobs):
-            _append(path, record)
+        for count, record in enumerate(Parallel(n_jobs=n_jobs, return_as="generator")(jobs)):
+            record["environment"] = here["id"]
+            _append(path, *([here] if count == 0 else []), record)
             progress.update()
     finally:
         progress.close()
-    found = {key(record["settings"]): record for record in load(path)}
+    found = done | {key(record["settings"]): record for record in load(path, recipe)}
     return [found[key(s)] for s in settings]
 
 
-def _timed(measure, settings, data_home):
+def _timed(measure, settings, recipe, data_home):
     start = time.perf_counter()
     figures = measure(data_home=data_home, **settings)
     seconds = round(time.perf_counter() - start, 3)
-    return {
-        "settings": settings,
-        "figures": figures,
-        "seconds": seconds,
-        "environment": environment(),
-    }
+    record = {"settings": settings, "figures": figures, "seconds": seconds}
+    return record if recipe is None else record | {"recipe": recipe}
 
 
-def _append(path, record):
+def _append(path, *items):
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     is_torn = bool(text) and not text.endswith("\n")
     with path.open("a", encoding="utf-8") as file:
-        file.write("\n" * is_torn + json.dumps(record) + "\n")
+        file.write("\n" * is_torn + "".join(json.dumps(item) + "\n" for item in items))
 
 
-@cache
 def environment():
-    """Versions, machine and commit: what a figure may depend on besides its settings."""
+    """Versions, machine and commit: what a figure may depend on besides its settings.
+
+    Returns
+    -------
+    environment : dict
+        `id` is a digest of all the rest.
+    """
     import torch
 
     versions = {}
@@ -102,15 +168,25 @@ def environment():
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {
+    found = {
         "versions": versions,
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "commit": _commit(),
     }
+    return {"id": digest_of(found)[:12], **found}
+
+
+def _processor():
+    """The model of the processor, as far as the system tells."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return named[1] if named else platform.processor() or None
 
 
 def _commit():
@@ -118,17 +194,44 @@ def _commit():
 
     def git(*arguments):
         return subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
+            ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
         return git("rev-parse", "--short=12", "HEAD") + "+" * bool(git("status", "-s", "."))
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+# What a reader must know of a row: mark, meaning, and when it holds.
+MARKS = {
+    "†": (
+        "measured with an earlier version of the recipe, or one that the record does not name",
+        lambda record: record["is_stale"],
+    ),
+    "‡": (
+        "measured on a state of the source that no commit of this history holds",
+        lambda record: not re.fullmatch("[0-9a-f]{12}", str(record["environment"].get("commit"))),
+    ),
+}
+
+
+def with_marks(name, records):
+    """The name of a row, with the marks of the records that it rests on.
+
+    Examples
+    --------
+    >>> with_marks("HRN", [{"is_stale": False, "environment": {"commit": "0123456789ab+"}}])
+    'HRN ‡'
+    """
+    marks = [mark for mark, (_, holds) in MARKS.items() if any(map(holds, records))]
+    return " ".join([name, *marks])
+
+
+def legend(text):
+    """What the marks in a table mean, as a paragraph; empty if there are none."""
+    used = [f"{mark} {meaning}" for mark, (meaning, _) in MARKS.items() if f" {mark}" in text]
+    return f"\n{'; '.join(used)}.\n" if used else ""
 
 
 def spread(values, digits=2):

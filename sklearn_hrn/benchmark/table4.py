@@ -10,18 +10,20 @@ and on the training texts of DBPedia-14, every class in turn; the table itself i
 and its last two columns of other sets.
 """
 
+import json
+from functools import cache
+
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
-from .. import datasets
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer
 from ..recipes import make_hrn_pipeline
+from . import data
 from .peers import available, make_peer
 from .protocol import OURS, one_class_split
-from .records import rst_table, spread
-from .table7 import load
+from .records import recipe_of, rst_table, spread, with_marks
 
 CIFAR10 = tuple(f"cifar10_resnet18_class{k}" for k in (0, 4, 6))
 MVTEC = (
@@ -123,20 +125,32 @@ def make_detector(method, seed, parameters=None):
     return make_pipeline(*INPUTS[comma + given](), detector)
 
 
+def recipe(settings):
+    """Digest of the detector of a run, where it is made of ours; None for plain peers."""
+    method, _, given = settings["method"].rpartition(", ")
+    if settings["method"] in PEERS or (method in PEERS and f", {given}" == LENGTH_ONE):
+        return None
+    return _recipe(settings["method"], json.dumps(settings.get("parameters")))
+
+
+@cache
+def _recipe(method, parameters):
+    return recipe_of(make_detector(method, 0, json.loads(parameters)))
+
+
 def measure(dataset, method, split, parameters=None, data_home=None):
-    X, y = _load(dataset, data_home)
+    X, y = load(dataset, data_home)
     train, test = one_class_split(y, split)
     scores = make_detector(method, split, parameters).fit(X[train]).score_samples(X[test])
     return {"auc": 100 * float(roc_auc_score(y[test], scores))}
 
 
-def _load(dataset, data_home):
+def load(dataset, data_home):
     """Rows, and +1 for the normal ones, -1 for anomalies."""
     if dataset in TEXTS:
-        X, label, _, _ = load("dbpedia14", data_home)
+        X, label, _, _ = data.texts(data_home)
         return X, np.where(label == int(dataset.split()[1]), 1, -1)
-    features = datasets.load_features(dataset, data_home=data_home)
-    return features["data"], features["target"]
+    return data.features(dataset, data_home)
 
 
 def render(records):
@@ -144,12 +158,12 @@ def render(records):
     of_table = [r for r in records if "parameters" not in r["settings"]]
     tables = []
     if of_table:
-        published = [[f"{name} (paper, ten classes)", auc] for name, auc in PUBLISHED.items()]
-        rows = [row + [""] * (len(COLUMNS) + 1 - len(row)) for row in published]
-        tables.append(rst_table(["method", *COLUMNS], [*_rows(of_table, _method), *rows]))
+        published = [[name, auc] for name, auc in PUBLISHED.items()]
+        tables.append(rst_table(["method", "splits", *COLUMNS], _rows(of_table, _method)))
+        tables.append(rst_table(["as published", "CIFAR-10, ten classes"], published))
     if of_choice:
         tables.append(
-            rst_table(["embedding recipe", *CHOICE_GROUPS], _rows(of_choice, _parameters))
+            rst_table(["embedding recipe", "splits", *CHOICE_GROUPS], _rows(of_choice, _parameters))
         )
     return "\n".join(f"{table}\n" for table in tables)
 
@@ -160,7 +174,14 @@ def _rows(records, name_of):
     for r in records:
         own.setdefault(name_of(r["settings"]), []).append(r)
     columns = COLUMNS if name_of is _method else CHOICE_GROUPS
-    return [[k, *(_mean_of(names, rs) for names in columns.values())] for k, rs in own.items()]
+    return [
+        [
+            with_marks(name, of_name),
+            len({r["settings"]["split"] for r in of_name}),
+            *(_mean_of(names, of_name) for names in columns.values()),
+        ]
+        for name, of_name in own.items()
+    ]
 
 
 def _method(settings):
