@@ -39,6 +39,7 @@ ARROWS = {
     "pipelines": {"_labels", "_sklearn"},
     "continual": {"_base", "_joint_fit", "_sklearn", "_validation", "conformal", "one_class"},
     "model_selection": {"_base", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"},
+    "interop": {"image", "kernel_approximation", "one_class", "preprocessing"},
     "recipes": {"image", "kernel_approximation", "one_class", "pipelines", "preprocessing"},
 }
 FREE = {"benchmark", "__init__"}

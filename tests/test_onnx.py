@@ -1,0 +1,238 @@
+"""ONNX models against the Python detectors they were made from."""
+
+import sys
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_digits, load_wine
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PowerTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+
+import sklearn_hrn
+from sklearn_hrn import (
+    ConformalOutlierDetector,
+    FourierFeatures,
+    HRNOneClassClassifier,
+    HRNSearchCV,
+    InstanceL2Normalizer,
+    InstanceStandardizer,
+    LandmarkFeatures,
+    NormalScoreTransformer,
+    OneClassPipeline,
+    PatchDictionary,
+    RidgeWhitener,
+    RotationWhitening,
+    make_hrn_pipeline,
+)
+from sklearn_hrn.interop import to_onnx
+from sklearn_hrn.recipes import RECIPES
+
+pytest.importorskip("skl2onnx", reason="to_onnx needs the extra onnx")
+runtime = pytest.importorskip("onnxruntime", reason="to_onnx is compared with onnxruntime")
+
+
+def answers(model, X, **inputs):
+    """Label, decision and score of a model, by onnxruntime."""
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # it warns of every constant that is an input as well
+    session = runtime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(["label", "decision", "score"], {**X, **inputs})
+
+
+def assert_same(detector, X, model=None, inputs=None):
+    """1e-5 of the spread is what is promised; most agree to 1e-12."""
+    model = to_onnx(detector) if model is None else model
+    label, decision, score = answers(model, {"X": X} if inputs is None else inputs)
+    expected = detector.score_samples(X)
+    tolerance = 1e-5 * np.ptp(expected)
+    assert np.abs(score - expected).max() <= tolerance
+    expected = detector.decision_function(X)
+    assert np.abs(decision - expected).max() <= tolerance
+    # A calibrated threshold is the score of a row, which may fall on either side by rounding.
+    clear = np.abs(expected) > 1e-12
+    assert clear.mean() > 0.9
+    assert np.array_equal(label[clear], detector.predict(X)[clear])
+
+
+def quick(**parameters):
+    return HRNOneClassClassifier(20, init=0.1, max_updates=30, random_state=0, **parameters)
+
+
+@pytest.fixture(scope="module")
+def wine():
+    return load_wine(return_X_y=True)[0]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits(return_X_y=True)[0]
+
+
+@pytest.mark.parametrize("kind", sorted(RECIPES))
+def test_every_recipe_agrees_with_python(kind, digits):
+    detector = make_hrn_pipeline(kind, random_state=0).set_params(hrn__max_updates=30)
+    small = {"words__transformer__n_words": 20, "landmarks__n_components": 50}
+    small |= {"hrn__init": 0.1, "hrn__hidden_layer_sizes": 20}
+    small = {name: value for name, value in small.items() if name in detector.get_params()}
+    assert_same(detector.set_params(**small).fit(digits[:100]), digits[:300])
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+@pytest.mark.parametrize("append", [None, "median", 100.0])
+@pytest.mark.parametrize("center", [None, "before", "after"])
+def test_every_instance_normalisation_agrees_on_rows_of_any_kind(center, append, power, wine):
+    norm = InstanceL2Normalizer(center=center, append=append, power=power)
+    detector = make_pipeline(norm, quick()).fit(wine)
+    strange = [np.zeros(13), np.full(13, 0.1), -wine[0], 1e200 * wine[0], 1e-200 * wine[0]]
+    assert_same(detector, np.vstack([wine, strange]))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        InstanceStandardizer(),
+        NormalScoreTransformer(),
+        RidgeWhitener(),
+        RidgeWhitener(center=False),
+        FourierFeatures(50, random_state=0),
+        LandmarkFeatures(50, gamma=0.1, random_state=0),
+        FeatureUnion([("a", RidgeWhitener()), ("b", StandardScaler())]),
+        MinMaxScaler(),
+        MaxAbsScaler(),
+        RobustScaler(),
+        StandardScaler(),
+        StandardScaler(with_mean=False),
+        SimpleImputer(),
+        PCA(5),
+    ],
+    ids=lambda step: f"{type(step).__name__}",
+)
+def test_every_step_of_ours_and_the_usual_ones_of_scikit_learn_agree(step, wine):
+    scaled = StandardScaler().fit_transform(wine)
+    X = np.vstack([scaled, 50 * scaled[:9], np.zeros((1, 13))])  # far outside, and nothing at all
+    steps = [("step", clone(step)), ("norm", InstanceL2Normalizer(append=1.0)), ("hrn", quick())]
+    assert_same(OneClassPipeline(steps).fit(scaled), X)
+
+
+def test_whitened_photographs_that_are_not_square_agree(rng):
+    shape = (9, 11, 3)
+    X = rng.uniform(0, 255, size=(80, np.prod(shape))).round()
+    words = PatchDictionary(20, patch_size=4, grid=3, power=0.5, image_shape=shape, random_state=0)
+    view = RotationWhitening(words, threshold=1, image_shape=shape, random_state=0)
+    detector = make_pipeline(view, quick()).fit(X)
+    assert detector[0].is_whitened_
+    assert_same(detector, np.vstack([X, np.zeros_like(X[:1]), np.full_like(X[:1], 255)]))
+
+
+def test_an_ensemble_a_deep_network_and_another_activation_agree(wine):
+    X = InstanceL2Normalizer().fit_transform(wine)
+    for parameters in ({"n_estimators": 3}, {"activation": "relu"}):
+        assert_same(quick(**parameters).fit(X), X)
+    deep = HRNOneClassClassifier((8, 6, 4), init=0.5, max_updates=30, random_state=0)
+    assert_same(deep.fit(X), X)
+
+
+def test_a_table_of_words_and_numbers_has_an_input_a_column(wine):
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(wine[:, :3], columns=["acid", "ash", "a space"])
+    table["colour"] = np.where(wine[:, 9] > 5, "deep", "pale")
+    table["grade"] = np.where(wine[:, 0] > 13, "high", "low")
+    table["year"] = 1990 + np.arange(len(wine)) % 3
+    table.loc[3, "ash"] = np.nan
+    columns = make_column_transformer(
+        (make_pipeline(SimpleImputer(), StandardScaler()), ["acid", "ash", "a space"]),
+        (OneHotEncoder(handle_unknown="ignore"), ["colour", "year"]),
+        (OrdinalEncoder(), ["grade"]),
+    )
+    detector = OneClassPipeline(
+        [("columns", columns), ("norm", InstanceL2Normalizer()), ("hrn", quick())]
+    ).fit(table)
+    table.loc[7, "colour"] = "none ever seen"
+    inputs = {
+        name.replace(" ", "_"): table[[name]].to_numpy(
+            object if name in ("colour", "grade") else float
+        )
+        for name in table
+    }
+    assert_same(detector, table, to_onnx(detector, table), inputs)
+
+
+def test_the_threshold_is_an_input_with_a_default(wine):
+    detector = make_pipeline(InstanceL2Normalizer(), quick(contamination=0.1)).fit(wine)
+    label, decision, score = answers(to_onnx(detector), {"X": wine})
+    assert (label == -1).sum() == (detector.predict(wine) == -1).sum() > 0
+    middle = np.median(score)
+    label, decision, _ = answers(to_onnx(detector), {"X": wine}, threshold=np.array(middle))
+    assert np.array_equal(label, np.where(score >= middle, 1, -1))
+    assert np.allclose(decision, score - middle, rtol=1e-12)
+
+
+def test_whatever_chose_the_detector_or_its_threshold_is_seen_through(wine):
+    pipeline = OneClassPipeline([("norm", InstanceL2Normalizer()), ("hrn", quick())])
+    search = HRNSearchCV(pipeline, {"hrn__reg_lambda": [0.1, 0.3]}, cv=2).fit(wine)
+    fitted = clone(pipeline).fit(wine)
+    conformal = ConformalOutlierDetector(pipeline, false_alarm_rate=0.2, random_state=0)
+    calibrated = ConformalOutlierDetector(FrozenEstimator(fitted), false_alarm_rate=0.1).fit(wine)
+    for detector in (search, conformal.fit(wine), calibrated, FrozenEstimator(fitted)):
+        assert_same(detector, wine)
+
+
+class Narrow:
+    """A factory of a module that can be pickled."""
+
+    def __call__(self, n_features):
+        import torch
+
+        return torch.nn.Linear(n_features, 1, bias=False)
+
+
+@pytest.mark.parametrize(
+    ("detector", "message"),
+    [
+        (IsolationForest(n_estimators=2), "takes an HRNOneClassClassifier or a pipeline that ends"),
+        (HRNOneClassClassifier(module=Narrow(), max_iter=1), "torch.onnx.export"),
+        (make_pipeline(FunctionTransformer(np.abs), quick()), "cannot be converted to ONNX"),
+        (make_pipeline(PowerTransformer(), quick()), "cannot be converted to ONNX"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_by_name(detector, message, wine):
+    with pytest.raises(TypeError, match=message):
+        to_onnx(detector.fit(wine / 1000))
+
+
+def test_a_frozen_network_in_the_pipeline_is_refused_by_name(wine):
+    import torch
+
+    frozen = sklearn_hrn.TorchFeatures(torch.nn.Linear(13, 4, bias=False))
+    with pytest.raises(TypeError, match="TorchFeatures"):
+        to_onnx(make_pipeline(frozen, InstanceL2Normalizer(), quick()).fit(wine))
+
+
+def test_a_detector_that_is_not_fitted_is_refused():
+    with pytest.raises(NotFittedError):
+        to_onnx(HRNOneClassClassifier())
+
+
+def test_a_missing_package_is_named(monkeypatch, wine):
+    detector = make_pipeline(InstanceL2Normalizer(), quick()).fit(wine)
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-hrn\[onnx\]'"):
+        to_onnx(detector)

@@ -1,0 +1,156 @@
+"""Fitted estimators through files: pickle, joblib and skops, whole or broken."""
+
+import io
+import pickle
+import subprocess
+import sys
+import warnings
+import zipfile
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import is_classifier
+from sklearn.datasets import load_digits
+from test_sklearn_contract import instance, public_estimators
+
+from sklearn_hrn import (
+    ChannelNetwork,
+    HRNOneClassClassifier,
+    InstanceL2Normalizer,
+    OneClassPipeline,
+    TorchFeatures,
+    make_hrn_pipeline,
+)
+from sklearn_hrn.exceptions import ResolutionWarning
+from sklearn_hrn.interop import trusted_types
+from sklearn_hrn.recipes import RECIPES
+
+
+def through_pickle(estimator):
+    return pickle.loads(pickle.dumps(estimator))
+
+
+def through_joblib(estimator):
+    file = io.BytesIO()
+    joblib.dump(estimator, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+def through_skops(estimator, also_trusted=()):
+    files = pytest.importorskip("skops.io", reason="needs the extra skops")
+    return files.loads(files.dumps(estimator), trusted=[*trusted_types(), *also_trusted])
+
+
+WAYS = [through_pickle, through_joblib, through_skops]
+
+
+def answer(estimator, X):
+    methods = ("score_samples", "predict", "transform")
+    return getattr(estimator, next(name for name in methods if hasattr(estimator, name)))(X)
+
+
+@pytest.fixture(scope="module", params=public_estimators(), ids=lambda c: c.__name__)
+def fitted(request):
+    X = np.random.default_rng(0).normal(size=(40, 4))
+    estimator = instance(request.param)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResolutionWarning)
+        return X, estimator.fit(X, np.arange(40) % 3 if is_classifier(estimator) else None)
+
+
+@pytest.mark.parametrize("through", WAYS)
+def test_every_estimator_comes_back_bit_for_bit(through, fitted):
+    X, estimator = fitted
+    more = {"also_trusted": ["test_sklearn_contract.AbsoluteValues"]}
+    again = through(estimator, **more if through is through_skops else {})
+    assert np.array_equal(answer(again, X), answer(estimator, X))
+    assert vars(again).keys() == vars(estimator).keys()
+
+
+@pytest.fixture(scope="module")
+def fitted_recipes():
+    X = load_digits(return_X_y=True)[0][:60]
+    small = {"words__transformer__n_words": 10, "hrn__max_updates": 5}
+    recipes = [make_hrn_pipeline(kind, random_state=0) for kind in RECIPES]
+    for recipe in recipes:
+        recipe.set_params(**{k: v for k, v in small.items() if k in recipe.get_params()}).fit(X)
+    return X, recipes
+
+
+@pytest.mark.parametrize("through", WAYS)
+def test_every_recipe_comes_back_bit_for_bit(through, fitted_recipes):
+    X, recipes = fitted_recipes
+    for recipe in recipes:
+        assert np.array_equal(through(recipe).decision_function(X), recipe.decision_function(X))
+
+
+@pytest.mark.parametrize("through", WAYS)
+def test_a_network_of_ours_in_place_of_the_perceptron_comes_back(through, rng):
+    X = rng.normal(size=(20, 12))
+    network = ChannelNetwork(branch_size=3, hidden_size=2)
+    detector = HRNOneClassClassifier(module=network, max_iter=2, random_state=0).fit(X)
+    assert np.array_equal(through(detector).score_samples(X), detector.score_samples(X))
+
+
+def test_skops_refuses_a_torch_module_with_weights_by_name(rng):
+    files = pytest.importorskip("skops.io", reason="needs the extra skops")
+    import torch
+
+    with pytest.raises(Exception, match="TensorBase"):
+        files.loads(
+            files.dumps(TorchFeatures(torch.nn.Linear(4, 2)).fit(rng.normal(size=(5, 4)))),
+            trusted=[*trusted_types(), "torch.nn.modules.linear.Linear"],
+        )
+
+
+def test_skops_makes_nothing_that_is_not_trusted(rng):
+    files = pytest.importorskip("skops.io", reason="needs the extra skops")
+    data = files.dumps(InstanceL2Normalizer(append=print).set_params(center=subprocess.run))
+    with pytest.raises(Exception, match=r"subprocess\.run"):
+        files.loads(data, trusted=trusted_types())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("way", ["pickle", "skops"])
+def test_a_truncated_file_is_an_error(way, share, rng):
+    detector = InstanceL2Normalizer().fit(rng.normal(size=(5, 3)))
+    if way == "pickle":
+        data = pickle.dumps(detector)
+        with pytest.raises((pickle.UnpicklingError, EOFError)):
+            pickle.loads(data[: int(share * len(data))])
+        return
+    files = pytest.importorskip("skops.io", reason="needs the extra skops")
+    data = files.dumps(detector)
+    with pytest.raises(zipfile.BadZipFile):
+        files.loads(data[: int(share * len(data))], trusted=trusted_types())
+
+
+SERVE = """
+import multiprocessing, pickle, sys
+import numpy as np
+
+def score(X):
+    return detector.score_samples(X)
+
+detector = pickle.load(open(sys.argv[1], "rb"))
+X = np.load(sys.argv[2])
+here = score(X)
+if __name__ == "__main__":
+    with multiprocessing.get_context(sys.argv[3]).Pool(2) as pool:
+        there = pool.map(score, [X, X])
+    assert all(np.array_equal(scores, here) for scores in there)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_loaded_detector_serves_in_processes_forked_or_spawned(method, tmp_path, rng):
+    X = rng.normal(size=(50, 4))
+    steps = [("norm", InstanceL2Normalizer()), ("hrn", HRNOneClassClassifier(max_iter=2))]
+    (tmp_path / "detector.pkl").write_bytes(pickle.dumps(OneClassPipeline(steps).fit(X)))
+    np.save(tmp_path / "X.npy", X)
+    (tmp_path / "serve.py").write_text(SERVE)
+    paths = [str(tmp_path / name) for name in ("serve.py", "detector.pkl", "X.npy")]
+    subprocess.run([sys.executable, *paths, method], check=True, timeout=100)
