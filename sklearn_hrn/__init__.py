@@ -1,6 +1,7 @@
 """HRN: one-class learning with holistic regularisation, as scikit-learn estimators."""
 
-from .conformal import ConformalOutlierDetector, conformal_p_values, false_alarm_threshold
+from ._calibration import conformal_p_values, false_alarm_threshold
+from .conformal import ConformalOutlierDetector
 from .continual import HRNContinualClassifier
 from .image import PatchDictionary, RotationWhitening
 from .kernel_approximation import FourierFeatures, LandmarkFeatures

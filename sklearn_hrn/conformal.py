@@ -1,14 +1,4 @@
-r"""From scores to decisions: conformal p-values and thresholds with a stated false-alarm rate.
-
-Let s_1, ..., s_n be the scores of n calibration rows, all normal and not used for training. For a
-row with score s (higher = more normal)
-
-    p(s) = (1 + #{i : s_i <= s}) / (n + 1).
-
-If the row is normal and exchangeable with the calibration rows, P(p <= a) <= a for every rate a and
-every n, whatever the detector and the distribution. Flagging rows with p <= a is flagging rows with
-s < s_(m), the m-th smallest calibration score, m = floor(a (n + 1)).
-"""
+"""Any detector, with decisions whose rate of false alarms is stated."""
 
 from copy import deepcopy
 from math import ceil
@@ -20,9 +10,17 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from ._base import learning_on_copy
+from ._calibration import (
+    conformal_p_values,
+    decisions,
+    false_alarm_threshold,
+    score_method,
+    scores_of,
+    uncalibrated,
+)
 from ._labels import normal_rows
 from ._sklearn import (
     HasMethods,
@@ -37,78 +35,6 @@ from ._sklearn import (
 from .exceptions import ResolutionWarning, warn
 
 __all__ = ["ConformalOutlierDetector", "conformal_p_values", "false_alarm_threshold"]
-
-
-def conformal_p_values(scores, calibration_scores):
-    """How extreme scores are among those of normal rows that were not trained on.
-
-    Parameters
-    ----------
-    scores : array-like of shape (n_samples,)
-        Higher = more normal.
-    calibration_scores : array-like of shape (n_calibration,)
-        Scores of normal rows, in any order.
-
-    Returns
-    -------
-    p_values : ndarray of shape (n_samples,)
-        ``(1 + #{calibration scores <= score}) / (n_calibration + 1)``: ties count against flagging.
-
-    Examples
-    --------
-    >>> from sklearn_hrn.conformal import conformal_p_values
-    >>> conformal_p_values([-1.0, 2.0, 9.0], calibration_scores=[1.0, 2.0, 3.0])
-    array([0.25, 0.75, 1.  ])
-    """
-    calibration_scores = np.sort(_check_scores(calibration_scores, "calibration_scores"))
-    n_lower = np.searchsorted(calibration_scores, _check_scores(scores, "scores"), side="right")
-    return (1 + n_lower) / (len(calibration_scores) + 1)
-
-
-def false_alarm_threshold(scores, rate):
-    """Largest threshold below which a fresh normal score falls with probability at most `rate`.
-
-    Parameters
-    ----------
-    scores : array-like of shape (n_calibration,)
-        Scores of normal rows that were not trained on, higher = more normal.
-    rate : float
-        Wanted false-alarm rate, between 0 and 1.
-
-    Returns
-    -------
-    threshold : float
-        The m-th smallest score, m = floor(rate (n_calibration + 1)). Rows that score *below* it are
-        flagged: exactly those whose conformal p-value is at most `rate`. It is -inf, which flags
-        nothing, when m is 0.
-
-    Warns
-    -----
-    ResolutionWarning
-        If `rate` is below 1 / (n_calibration + 1), the smallest p-value there is.
-
-    Examples
-    --------
-    >>> from sklearn_hrn.conformal import false_alarm_threshold
-    >>> false_alarm_threshold(range(99), rate=0.05)
-    4.0
-    """
-    scores = _check_scores(scores, "scores")
-    if not 0 < rate < 1:
-        raise ValueError(f"the false-alarm rate must lie between 0 and 1, got {rate!r}.")
-    # p-values are m / (n + 1) as floats; comparing those keeps thresholds and p-values of one mind
-    # where rate * (n + 1) is rounded, as in 0.29 * 100 = 28.999999999999996.
-    p_values = np.arange(1, len(scores) + 1) / (len(scores) + 1)
-    m = np.searchsorted(p_values, rate, side="right")
-    if m == 0:
-        warn(
-            f"nothing can be flagged at a false-alarm rate of {rate:g}: with {len(scores)} "
-            f"calibration rows the smallest p-value is {p_values[0]:.2g}. Calibrate on at least "
-            f"{ceil(1 / rate) - 1} normal rows, or raise the rate.",
-            ResolutionWarning,
-        )
-        return -np.inf
-    return float(np.partition(scores, m - 1)[m - 1])
 
 
 class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -228,7 +154,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         self : object
         """
-        _score_method(self.estimator)
+        score_method(self.estimator)
         if _routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit
         (X,) = indexable(X)
@@ -239,7 +165,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
             return self._calibrate(self.estimator, _safe_indexing(X, rows))
         rng = check_random_state(self.random_state)
         training, calibration = self._set_aside(rows, rng)
-        detector = clone(self.estimator)
+        detector = uncalibrated(clone(self.estimator))
         if self.random_state is not None:
             _seed_where_unseeded(detector, rng)
         detector.fit(_safe_indexing(X, training), **_check_method_params(X, fit_params, training))
@@ -299,7 +225,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         scores : ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return _scores_of(self.estimator_, X)
+        return scores_of(self.estimator_, X)
 
     def decision_function(self, X):
         """``score_samples(X) - offset_``: negative for rows that are flagged.
@@ -312,10 +238,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         decision : ndarray of shape (n_samples,)
         """
-        scores = self.score_samples(X)
-        # -inf - -inf is NaN, but a score that equals the threshold is on it.
-        on_threshold = scores == self.offset_
-        return np.subtract(scores, self.offset_, out=np.zeros(len(scores)), where=~on_threshold)
+        return decisions(self.score_samples(X), self.offset_)
 
     def predict(self, X):
         """Flag rows at the false-alarm rate.
@@ -420,7 +343,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     def _calibrate(self, detector, X):
         with learning_on_copy(self) as learner:
             learner.estimator_ = detector
-            learner.calibration_scores_ = np.sort(_scores_of(detector, X))
+            learner.calibration_scores_ = np.sort(scores_of(detector, X))
             learner.offset_ = false_alarm_threshold(
                 learner.calibration_scores_, self.false_alarm_rate
             )
@@ -461,28 +384,3 @@ def _seed_where_unseeded(estimator, rng):
     seeds = [name for name in sorted(params) if name.split("__")[-1] == "random_state"]
     unseeded = [name for name in seeds if params[name] is None]
     estimator.set_params(**{name: rng.randint(2**31 - 1) for name in unseeded})
-
-
-def _score_method(detector):
-    for name in ("score_samples", "decision_function"):
-        if hasattr(detector, name):
-            return name
-    raise TypeError(
-        f"estimator={detector!r} has neither score_samples nor decision_function, so there is "
-        "nothing to calibrate (LocalOutlierFactor has both with novelty=True)."
-    )
-
-
-def _scores_of(detector, X):
-    scores = getattr(detector, _score_method(detector))(X)
-    return _check_scores(scores, f"the scores of {type(detector).__name__}")
-
-
-def _check_scores(scores, name):
-    scores = column_or_1d(scores, dtype=np.float64)
-    if len(scores) == 0 or np.isnan(scores).any():
-        raise ValueError(
-            f"{name} must be numbers, at least one and none of them NaN; got "
-            f"{np.isnan(scores).sum()} NaN among {len(scores)}."
-        )
-    return scores

@@ -12,10 +12,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from ._base import learning_on_copy
+from ._calibration import false_alarm_threshold
 from ._joint_fit import fit_together
 from ._sklearn import Interval, _fit_context
 from ._validation import check_rows, draw_seeds
-from .conformal import false_alarm_threshold
 from .one_class import HRNOneClassClassifier
 
 __all__ = ["HRNContinualClassifier"]

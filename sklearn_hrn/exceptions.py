@@ -13,6 +13,7 @@ import joblib
 import sklearn
 
 __all__ = [
+    "CalibrationError",
     "ConstantScoresWarning",
     "LabelConventionWarning",
     "NonFiniteLossWarning",
@@ -44,7 +45,15 @@ class LabelConventionWarning(UserWarning):
 
 
 class ResolutionWarning(UserWarning):
-    """Too few calibration rows for the wanted false-alarm rate: nothing can be flagged."""
+    """Too few calibration rows for the wanted false-alarm rate.
+
+    `ConformalOutlierDetector`, which promises the rate, then flags nothing; a calibrated pipeline
+    flags what scores below all calibration rows.
+    """
+
+
+class CalibrationError(ValueError):
+    """The rows or the folds do not allow to calibrate, or a fold could not be trained."""
 
 
 def warn(message, category):

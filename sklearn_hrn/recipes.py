@@ -35,8 +35,12 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
           differ anyway (`RidgeWhitener`), at length one beside a constant, which keeps its
           distance from the mean. ``"norm"`` brings both together to length one, ``"landmarks"``
           tells which training rows are near (`LandmarkFeatures`), and ``"hrn"`` trains for 2000
-          updates. Fresh rows score far below training rows: set the threshold with
-          `ConformalOutlierDetector`.
+          updates.
+
+        All but "paper" are calibrated (``calibration="cross"`` of `OneClassPipeline`): of fresh
+        normal rows about the `contamination` of ``"hrn"`` is flagged, 1 % unless set otherwise.
+        That takes five fits more; ``set_params(calibration=None)`` does without, where only the
+        scores matter.
     random_state : int, RandomState instance or None, default=None
         Of all steps.
     device : str, default="auto"
@@ -62,8 +66,12 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
     >>> from sklearn.datasets import load_wine
     >>> from sklearn_hrn import make_hrn_pipeline
     >>> X, kind = load_wine(return_X_y=True)
-    >>> detector = make_hrn_pipeline("tabular", random_state=0).fit(X[kind == 0])
-    >>> bool(detector.predict(X[kind == 2]).mean() < -0.9)
+    >>> known, fresh = X[kind == 0][:40], X[kind == 0][40:]  # wines of one cultivar
+    >>> detector = make_hrn_pipeline("tabular", random_state=0)
+    >>> detector = detector.set_params(hrn__contamination=0.05, hrn__max_updates=100).fit(known)
+    >>> bool((detector.predict(X[kind == 2]) == -1).all())  # wines of another cultivar
+    True
+    >>> bool((detector.predict(fresh) == -1).mean() < 0.2)  # fresh wines of that one
     True
     """
     if kind not in RECIPES:
@@ -79,7 +87,8 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
             if name.split("__")[-1] == "random_state" and random_state is not None:
                 step.set_params(**{name: int(seeds.randint(2**31 - 1))})
     steps[-1][1].set_params(device=device)
-    return OneClassPipeline(steps, memory=memory)
+    calibration = None if kind == "paper" else "cross"
+    return OneClassPipeline(steps, calibration=calibration, memory=memory)
 
 
 def _paper():

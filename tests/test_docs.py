@@ -173,13 +173,18 @@ def test_files_that_the_readme_points_to_exist_and_are_absolute_for_the_index_pa
 
 
 def test_the_python_code_of_the_readme_runs(tmp_path, monkeypatch):
-    fit = sklearn_hrn.HRNOneClassClassifier.fit
+    classifier = sklearn_hrn.HRNOneClassClassifier
+    fit, fit_together = classifier.fit, classifier.fit_together
 
     def short_fit(self, X, y=None):
         return fit(self.set_params(max_updates=20), X, y)
 
+    def short_fit_together(estimators, arrays, rows):
+        fit_together([e.set_params(max_updates=20) for e in estimators], arrays, rows)
+
     # What is asked here is whether it runs; how well it does is asked of each recipe elsewhere.
-    monkeypatch.setattr(sklearn_hrn.HRNOneClassClassifier, "fit", short_fit)
+    monkeypatch.setattr(classifier, "fit", short_fit)
+    monkeypatch.setattr(classifier, "fit_together", staticmethod(short_fit_together))
     monkeypatch.chdir(tmp_path)  # whatever the code writes is gone with the test
     blocks = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README, re.MULTILINE)
     assert blocks

@@ -81,8 +81,14 @@ def wild(rng):
 @pytest.mark.filterwarnings("ignore::UserWarning")  # the checks bring labels 0 and 1
 @pytest.mark.parametrize(
     "estimator",
-    [OneClassPipeline(steps()), OneClassPipeline(steps(OneClassSVM()))],
-    ids=["forest", "svm"],
+    [
+        OneClassPipeline(steps()),
+        OneClassPipeline(steps(OneClassSVM())),
+        OneClassPipeline(
+            steps(IsolationForest(n_estimators=5, contamination=0.1, random_state=0)), calibration=2
+        ),
+    ],
+    ids=["forest", "svm", "calibrated"],
 )
 def test_the_pipeline_keeps_scikit_learns_contract(estimator):
     results = check_estimator(estimator, on_skip=None, on_fail=None)
@@ -384,7 +390,8 @@ def test_a_slice_is_a_one_class_pipeline_of_the_fitted_steps(wild):
 def test_parameters_can_be_read_set_and_cloned(wild):
     X, y = wild
     pipeline = OneClassPipeline(steps(OneClassSVM()), verbose=False).fit(X, y)
-    assert set(pipeline.get_params(deep=False)) == set(Pipeline(steps()).get_params(deep=False))
+    ours, plain = (p(steps()).get_params(deep=False) for p in (OneClassPipeline, Pipeline))
+    assert set(ours) == {*plain, "calibration"}
     pipeline.set_params(detector__nu=0.2, scale="passthrough")
     assert pipeline.get_params()["detector__nu"] == 0.2
     assert pipeline["detector"].nu == 0.5  # parameters are for the next fit

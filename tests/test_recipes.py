@@ -27,11 +27,11 @@ def tumours():
     return X, np.where(is_benign == 1, 1, -1)
 
 
-def quick(kind, **parameters):
+def quick(kind, calibration=None, **parameters):
     """A recipe that trains for a moment, and takes the 30 columns of the tumours for images."""
     shape = (5, 6) if kind == "image" else None
     recipe = make_hrn_pipeline(kind, random_state=0, image_shape=shape)
-    return recipe.set_params(hrn__max_updates=20, **parameters)
+    return recipe.set_params(hrn__max_updates=20, calibration=calibration, **parameters)
 
 
 @pytest.mark.parametrize("kind", sorted(RECIPES))
@@ -54,10 +54,42 @@ def test_a_recipe_is_a_pipeline_that_ends_in_hrn(kind, tumours):
     assert np.array_equal(again.score_samples(X), fitted.score_samples(X))
 
 
+@pytest.mark.parametrize(
+    ("kind", "calibration"),
+    [("paper", None), ("image", "cross"), ("tabular", "cross"), ("embedding", "cross")],
+)
+def test_recipes_but_the_paper_s_are_calibrated(kind, calibration):
+    assert make_hrn_pipeline(kind).calibration == calibration
+
+
+@pytest.mark.parametrize("kind", ["tabular", "embedding"])
+def test_calibration_keeps_the_rate_that_training_scores_do_not(kind, tumours):
+    X, y = tumours
+    benign = np.random.default_rng(0).permutation(X[y == 1])
+    more = {"hrn__contamination": 0.1, "landmarks__gamma": 40.0} if kind == "embedding" else {}
+    more = {"hrn__contamination": 0.1, **more}
+    realised = {
+        calibration: np.mean(
+            quick(kind, calibration, **more).fit(benign[:150]).predict(benign[150:]) == -1
+        )
+        for calibration in (None, "cross")
+    }
+    # Three standard errors of a rate of 0.1 on 207 rows with a threshold of 150.
+    assert abs(realised["cross"] - 0.1) < 3 * np.sqrt(0.09 * (1 / 150 + 1 / 207))
+    assert realised["cross"] <= realised[None]
+
+
+def test_calibration_changes_no_score(tumours):
+    X, y = tumours
+    with_it, without = quick("tabular", "cross").fit(X, y), quick("tabular").fit(X, y)
+    assert np.array_equal(with_it.score_samples(X), without.score_samples(X))
+
+
 def test_the_tabular_recipe_tells_tumours_apart(tumours):
     X, y = tumours
     train, test = next(InlierKFold(2).split(X, y))
-    detector = make_hrn_pipeline("tabular", random_state=0).fit(X[train])
+    detector = make_hrn_pipeline("tabular", random_state=0).set_params(calibration=None)
+    detector.fit(X[train])
     assert roc_auc_score(y[test], detector.score_samples(X[test])) > 0.9
 
 
@@ -65,7 +97,8 @@ def test_the_image_recipe_tells_digits_apart():
     X, digit = load_digits(return_X_y=True)
     threes = np.flatnonzero(digit == 3)
     train, test = threes[:100], np.r_[threes[100:], np.flatnonzero(digit != 3)]
-    recipe = make_hrn_pipeline("image", random_state=0).set_params(words__transformer__patch_size=3)
+    recipe = make_hrn_pipeline("image", random_state=0)
+    recipe.set_params(words__transformer__patch_size=3, calibration=None)
     scores = recipe.fit(X[train]).score_samples(X[test])
     assert roc_auc_score(digit[test] == 3, scores) > 0.95
 
@@ -76,13 +109,14 @@ def test_the_embedding_recipe_tells_digits_apart_by_their_projections():
     X = np.maximum(X @ np.random.default_rng(0).normal(size=(64, 200)), 0)
     threes = np.flatnonzero(digit == 3)
     train, test = threes[:100], np.r_[threes[100:], np.flatnonzero(digit != 3)]
-    detector = make_hrn_pipeline("embedding", random_state=0).fit(X[train])
+    detector = make_hrn_pipeline("embedding", random_state=0).set_params(calibration=None)
+    detector.fit(X[train])
     assert roc_auc_score(digit[test] == 3, detector.score_samples(X[test])) > 0.95
 
 
 def test_the_embedding_recipe_takes_fewer_rows_than_columns():
     X = np.random.default_rng(0).normal(size=(12, 100))
-    detector = make_hrn_pipeline("embedding", random_state=0)
+    detector = make_hrn_pipeline("embedding", random_state=0).set_params(calibration=None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         detector.fit(X)
@@ -134,14 +168,19 @@ def test_names_of_columns_are_kept(tumours):
 def test_a_recipe_is_searched_like_any_pipeline(search, tumours):
     X, y = tumours
     grid = {"lift__gammas": [(1.0,), (0.1, 1.0)], "hrn__reg_lambda": [0.1, 0.5]}
-    fitted = search(quick("tabular"), grid, cv=InlierKFold(2), scoring="roc_auc").fit(X, y)
+    fitted = search(
+        quick("tabular", calibration=2), grid, cv=InlierKFold(2), scoring="roc_auc"
+    ).fit(X, y)
     assert fitted.best_score_ > 0.5
+    assert len(fitted.best_estimator_.calibration_scores_) == (y == 1).sum()
 
 
-def test_a_recipe_can_be_calibrated(tumours):
+def test_rows_set_aside_calibrate_a_recipe_that_then_trains_without_folds(tumours):
     X, y = tumours
-    detector = ConformalOutlierDetector(quick("tabular"), random_state=0).fit(X[y == 1])
+    detector = ConformalOutlierDetector(quick("tabular", "cross"), random_state=0).fit(X[y == 1])
     assert detector.p_values(X).min() > 0
+    assert detector.estimator_.calibration is None
+    assert detector.estimator.calibration == "cross"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of an estimator, on every public estimator, none excused or skipped."""
+"""scikit-learn's own checks of an estimator, on every public estimator; the one excuse is named."""
 
 import importlib.util
 import inspect

@@ -48,7 +48,7 @@ def make_candidate(split, width, updates):
     gammas = tuple(width * gamma for gamma in detector["lift"].gammas)
     detector.set_params(lift__gammas=gammas, hrn__max_updates=updates, hrn__n_estimators=2)
     # A third of the features: what matters here are the differences between candidates.
-    return detector.set_params(lift__n_components=300)
+    return detector.set_params(lift__n_components=300, calibration=None)
 
 
 def recipe(settings):

@@ -53,7 +53,8 @@ def settings(args):
 
 def make_candidate(parameters, seed, device):
     """The image recipe with some of its settings changed."""
-    return make_hrn_pipeline("image", random_state=seed, device=device).set_params(**parameters)
+    recipe = make_hrn_pipeline("image", random_state=seed, device=device)
+    return recipe.set_params(calibration=None, **parameters)
 
 
 def recipe(settings):

@@ -13,7 +13,10 @@ from .records import recipe_of
 
 # Ours, by the name they have in the tables.
 OURS = {
-    "HRN tabular": lambda seed: make_hrn_pipeline("tabular", random_state=seed),
+    # Calibration takes time, moves the threshold and changes no score.
+    "HRN tabular": lambda seed: make_hrn_pipeline("tabular", random_state=seed).set_params(
+        calibration=None
+    ),
     # Rows as they are: the published method scales no columns.
     "HRN as published": lambda seed: make_hrn_pipeline("paper", random_state=seed),
 }

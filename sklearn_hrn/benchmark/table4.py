@@ -111,7 +111,8 @@ def settings(args):
 def make_detector(method, seed, parameters=None):
     """An unfitted detector by its name in the table."""
     if method == EMBEDDING:
-        return make_hrn_pipeline("embedding", random_state=seed).set_params(**(parameters or {}))
+        recipe = make_hrn_pipeline("embedding", random_state=seed)
+        return recipe.set_params(calibration=None, **(parameters or {}))
     if method in OURS:
         return OURS[method](seed)
     name, comma, given = method.rpartition(", ")

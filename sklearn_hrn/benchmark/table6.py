@@ -96,7 +96,7 @@ def make_detector(method, seed):
     if method == HRN:
         return HRNOneClassClassifier(random_state=seed)
     if method == RECIPE:
-        return make_hrn_pipeline("tabular", random_state=seed)
+        return make_hrn_pipeline("tabular", random_state=seed).set_params(calibration=None)
     return make_peer(method, seed, scaled=False)
 
 

@@ -1,0 +1,404 @@
+"""Thresholds from rows that did not train: out-of-fold scores, and pipelines with them."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.ensemble import IsolationForest
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, TimeSeriesSplit
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from sklearn_hrn import conformal_p_values
+from sklearn_hrn._calibration import make_folds, nearest_threshold, out_of_fold_scores
+from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning, ResolutionWarning
+from sklearn_hrn.pipelines import OneClassPipeline
+
+
+class NearestRow(OutlierMixin, BaseEstimator):
+    """Minus the distance to the nearest training row: 0 for every row it has learned by heart."""
+
+    def __init__(self, contamination=0.1, fails_below=0, weight=None):
+        self.contamination = contamination
+        self.fails_below = fails_below
+        self.weight = weight
+
+    def fit(self, X, y=None, sample_weight=None):
+        if len(X) < self.fails_below:
+            raise ValueError(f"{len(X)} rows are too few.")
+        self.rows_ = np.array(X, dtype=float)
+        self.offset_ = 0.0
+        self.seen_ = sample_weight
+        return self
+
+    def score_samples(self, X):
+        X = np.asarray(X, dtype=float)
+        return -np.sqrt(((X[:, None] - self.rows_[None]) ** 2).sum(axis=2)).min(axis=1)
+
+    def decision_function(self, X):
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+
+class DecisionOnly(NearestRow):
+    score_samples = property()  # absent
+
+    def decision_function(self, X):
+        return NearestRow.score_samples(self, X) + 7.0
+
+
+def calibrated(detector=None, calibration="cross", **params):
+    detector = NearestRow(**params) if detector is None else detector
+    return OneClassPipeline(
+        [("scale", StandardScaler()), ("detector", detector)], calibration=calibration
+    )
+
+
+@pytest.fixture
+def X(rng):
+    return rng.normal(size=(300, 2))
+
+
+# --- what it is for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.1])
+def test_a_detector_that_knows_its_rows_by_heart_keeps_the_rate_on_fresh_rows(rng, rate):
+    realised, uncalibrated = [], []
+    for _ in range(40):
+        X, fresh = rng.normal(size=(200, 2)), rng.normal(size=(300, 2))
+        realised.append(np.mean(calibrated(contamination=rate).fit(X).predict(fresh) == -1))
+        uncalibrated.append(np.mean(calibrated(calibration=None).fit(X).predict(fresh) == -1))
+    assert np.mean(uncalibrated) > 0.9
+    standard_error = np.std(realised) / np.sqrt(40)
+    # A final detector of a quarter more rows than each fold scores fresh rows a little higher.
+    assert 0.6 * rate - 3 * standard_error < np.mean(realised) < rate + 3 * standard_error
+
+
+def test_p_values_of_fresh_rows_are_close_to_uniform(rng):
+    p_values = np.concatenate(
+        [
+            calibrated().fit(rng.normal(size=(200, 2))).p_values(rng.normal(size=(300, 2)))
+            for _ in range(20)
+        ]
+    )
+    for rate in (0.05, 0.1, 0.25, 0.5, 0.9):
+        assert abs(np.mean(p_values <= rate) - rate) < 0.4 * rate
+
+
+def test_flagged_rows_are_those_of_small_p_values(rng, X):
+    X = np.round(X, 1)  # ties
+    fresh = np.round(rng.normal(size=(500, 2)) * 1.5, 1)
+    for rate in (0.01, 0.1, 0.29, 0.5):
+        pipeline = calibrated(contamination=rate).fit(X)
+        flagged = pipeline.predict(fresh) == -1
+        np.testing.assert_array_equal(flagged, pipeline.p_values(fresh) <= rate)
+        np.testing.assert_array_equal(flagged, pipeline.decision_function(fresh) < 0)
+        np.testing.assert_array_equal(
+            pipeline.decision_function(fresh), pipeline.score_samples(fresh) - pipeline.offset_
+        )
+
+
+def test_every_step_is_fitted_anew_in_every_fold(X):
+    pipeline = calibrated(calibration=KFold(4)).fit(X)
+    expected = []
+    for train, held_out in KFold(4).split(X):
+        scaler = StandardScaler().fit(X[train])
+        detector = NearestRow().fit(scaler.transform(X[train]))
+        expected.append(detector.score_samples(scaler.transform(X[held_out])))
+    np.testing.assert_array_equal(pipeline.calibration_scores_, np.sort(np.concatenate(expected)))
+    assert pipeline.offset_ == pipeline.calibration_scores_[30 - 1]  # floor(0.1 * 301)
+
+
+def test_calibration_moves_the_threshold_and_nothing_else(X):
+    pipeline, plain = calibrated().fit(X), calibrated(calibration=None).fit(X)
+    np.testing.assert_array_equal(pipeline.score_samples(X), plain.score_samples(X))
+    np.testing.assert_array_equal(pipeline["scale"].scale_, plain["scale"].scale_)
+    assert pipeline["detector"].offset_ == plain.offset_ == 0.0 != pipeline.offset_
+    assert not hasattr(plain, "calibration_scores_")
+
+
+def test_rows_labelled_as_anomalies_are_in_no_fold(X):
+    y = np.where(np.arange(len(X)) % 10 == 3, -1, 1)
+    wild = np.where((y == -1)[:, None], 1e6, X)
+    labelled, alone = calibrated().fit(wild, y), calibrated().fit(X[y == 1])
+    np.testing.assert_array_equal(labelled.calibration_scores_, alone.calibration_scores_)
+    labels = calibrated().fit_predict(wild, y)
+    np.testing.assert_array_equal(labels, alone.predict(wild))
+    assert np.all(labels[y == -1] == -1)
+
+
+def test_fit_predict_is_fit_and_then_predict(X):
+    np.testing.assert_array_equal(calibrated().fit_predict(X), np.ones(len(X)))
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, csr_array, list])
+def test_any_container_is_cut_into_folds(X, container):
+    detector = IsolationForest(n_estimators=10, contamination=0.1, random_state=0)
+    pipeline = OneClassPipeline([("detector", detector)], calibration=3)
+    dense = clone(pipeline).fit(X).calibration_scores_
+    np.testing.assert_array_equal(pipeline.fit(container(X)).calibration_scores_, dense)
+
+
+# --- folds ----------------------------------------------------------------------------------------
+
+
+def test_folds_hold_out_every_row_once_and_repeat_themselves():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 - what must not move
+    for calibration, n_folds in (("cross", 5), (3, 3), (KFold(4), 4)):
+        folds = make_folds(calibration, 23)
+        assert len(folds) == n_folds
+        assert np.sort(np.concatenate([held for _, held in folds])).tolist() == list(range(23))
+        for train, held in folds:
+            assert np.sort(np.r_[train, held]).tolist() == list(range(23))
+        again = make_folds(calibration, 23)
+        assert all(np.array_equal(a[1], b[1]) for a, b in zip(folds, again, strict=True))
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert len(make_folds("cross", 3)) == 3
+
+
+def test_rows_in_order_are_shuffled_before_they_are_cut():
+    _, held = make_folds("cross", 100)[0]
+    assert held.max() - held.min() > 50
+
+
+def test_a_splitter_may_leave_rows_out_of_every_test_part(X):
+    pipeline = calibrated(calibration=TimeSeriesSplit(4)).fit(X)
+    assert len(pipeline.calibration_scores_) == 240
+
+
+@pytest.mark.parametrize(
+    "calibration", [ShuffleSplit(10, test_size=0.5, random_state=0), GroupKFold(2)]
+)
+def test_a_splitter_that_does_not_fit_is_refused(X, calibration):
+    with pytest.raises(ValueError, match=r"at most once|groups"):
+        calibrated(calibration=calibration).fit(X)
+
+
+class Leaky:
+    def split(self, X):
+        yield np.arange(10), np.arange(5)
+
+
+class Empty:
+    def split(self, X):
+        return iter(())
+
+
+@pytest.mark.parametrize("splitter", [Leaky(), Empty()])
+def test_rows_that_trained_place_no_threshold(X, splitter):
+    with pytest.raises(CalibrationError, match="by a model that was not trained on it"):
+        calibrated(calibration=splitter).fit(X)
+
+
+def test_more_folds_than_rows_are_refused_by_name(X):
+    with pytest.raises(CalibrationError, match=r"12 folds .* n_samples = 10"):
+        calibrated(calibration=12).fit(X[:10])
+    assert len(calibrated(calibration=10, contamination=0.5).fit(X[:10]).calibration_scores_) == 10
+
+
+def test_one_row_cannot_be_calibrated(X):
+    with pytest.raises(CalibrationError, match="n_samples = 1"):
+        calibrated().fit(X[:1])
+
+
+# --- few rows, equal rows -------------------------------------------------------------------------
+
+
+def test_with_few_rows_the_threshold_is_the_lowest_score_and_one_warning_says_so(X):
+    pipeline = calibrated(contamination=0.01)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pipeline.fit(X[:50])
+    (warning,) = caught
+    assert warning.category is ResolutionWarning and warning.filename == __file__
+    assert "50 normal rows support a false-alarm rate of 1/51 = 0.02" in str(warning.message)
+    assert pipeline.offset_ == pipeline.calibration_scores_.min()
+    assert pipeline.predict([[99.0, 99.0]]).tolist() == [-1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline.fit(X[:99])  # 1 / 0.01 - 1
+
+
+def test_the_rate_of_few_rows_is_the_one_that_is_named(rng):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResolutionWarning)
+        realised = [
+            np.mean(
+                calibrated(contamination=0.01)
+                .fit(rng.normal(size=(20, 2)))
+                .predict(rng.normal(size=(200, 2)))
+                == -1
+            )
+            for _ in range(100)
+        ]
+    assert np.mean(realised) <= 1 / 21 + 3 * np.std(realised) / 10
+
+
+def test_no_contamination_is_the_lowest_score(X):
+    pipeline = calibrated(contamination=None).fit(X)
+    assert pipeline.offset_ == pipeline.calibration_scores_[0]
+
+
+def test_equal_rows_are_normal_and_others_are_not():
+    X = np.ones((30, 2))
+    pipeline = OneClassPipeline([("detector", NearestRow())], calibration="cross").fit(X)
+    assert np.all(pipeline.predict(X) == 1)
+    assert pipeline.predict([[1.0, 2.0]]).tolist() == [-1]
+
+
+def test_the_nearest_threshold_is_that_of_the_rate_where_the_rows_allow_it():
+    assert nearest_threshold(range(99), 0.05) == 4.0
+    with pytest.warns(ResolutionWarning, match="takes 999 rows"):
+        assert nearest_threshold(range(99), 0.001) == 0.0
+
+
+# --- what cannot be calibrated --------------------------------------------------------------------
+
+
+def test_a_fold_that_fails_is_named_and_an_earlier_fit_stays(X):
+    pipeline = calibrated().fit(X)
+    offset, scores = pipeline.offset_, pipeline.score_samples(X)
+    pipeline.set_params(detector__fails_below=90)
+    with pytest.raises(
+        CalibrationError, match=r"fold 1 of 5 .* 80 normal rows.*80 rows are too few"
+    ):
+        pipeline.fit(X[:100])
+    assert pipeline.offset_ == offset
+    np.testing.assert_array_equal(pipeline.score_samples(X), scores)
+
+
+def test_scores_that_are_not_numbers_are_refused():
+    with pytest.raises(CalibrationError, match="2 NaN among 2"):
+        folds = make_folds(5, 10)
+        out_of_fold_scores(folds, folds, lambda model, held: np.full(len(held), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("detector", "message"),
+    [
+        (IsolationForest(), "is auto: set a number"),
+        (OneClassSVM(), "is missing"),
+        (make_pipeline(StandardScaler(), OneClassSVM()), "is missing"),
+        (NearestRow(contamination=1.5), "between 0 and 1"),
+    ],
+)
+def test_a_last_step_without_a_rate_is_refused(X, detector, message):
+    with pytest.raises(ValueError, match=message):
+        calibrated(detector).fit(X)
+
+
+@pytest.mark.parametrize("detector", [StandardScaler(), LocalOutlierFactor(contamination=0.1)])
+def test_a_last_step_without_scores_is_refused(X, detector):
+    with pytest.raises(TypeError, match="nothing to calibrate"):
+        calibrated(detector).fit(X)
+
+
+def test_a_warm_start_cannot_be_calibrated(X):
+    detector = IsolationForest(contamination=0.1, warm_start=True)
+    with pytest.raises(ValueError, match="warm_start=False"):
+        calibrated(detector).fit(X)
+
+
+@pytest.mark.parametrize("calibration", ["split", 1, 0.2, [1, 2]])
+def test_other_values_of_calibration_are_refused(X, calibration):
+    with pytest.raises(ValueError, match="calibration"):
+        calibrated(calibration=calibration).fit(X)
+
+
+def test_p_values_are_there_only_with_calibration(X):
+    pipeline = calibrated(calibration=None).fit(X)
+    assert not hasattr(pipeline, "p_values")
+    with pytest.raises(AttributeError):
+        pipeline.p_values(X)
+
+
+# --- an ordinary pipeline otherwise ---------------------------------------------------------------
+
+
+def test_a_detector_that_has_only_decisions_is_calibrated_by_them(X):
+    pipeline = calibrated(DecisionOnly()).fit(X)
+    same = calibrated(NearestRow()).fit(X)
+    assert not hasattr(pipeline, "score_samples")
+    fresh = 2 * X[:50] + 0.1
+    np.testing.assert_array_equal(pipeline.predict(fresh), same.predict(fresh))
+
+
+def test_switching_calibration_off_leaves_nothing_of_it(X):
+    pipeline = calibrated().fit(X)
+    pipeline.set_params(calibration=None).fit(X)
+    assert pipeline.offset_ == 0.0 and not hasattr(pipeline, "calibration_scores_")
+
+
+def test_parameters_of_fit_go_to_the_rows_of_each_fold(X):
+    detector = OneClassPipeline(
+        [("detector", IsolationForest(n_estimators=5, contamination=0.1, random_state=0))],
+        calibration=2,
+    )
+    weight = np.linspace(0.1, 1, len(X))
+    weighted = clone(detector).fit(X, detector__sample_weight=weight).calibration_scores_
+    expected = [
+        IsolationForest(n_estimators=5, contamination=0.1, random_state=0)
+        .fit(X[train], sample_weight=weight[train])
+        .score_samples(X[held])
+        for train, held in make_folds(2, len(X))
+    ]
+    np.testing.assert_array_equal(weighted, np.sort(np.concatenate(expected)))
+
+
+def test_folds_are_quiet_about_what_the_fit_has_said(X):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        calibrated().fit(X, np.arange(len(X)) % 2)
+    assert [w.category for w in caught] == [LabelConventionWarning]
+
+
+def test_metadata_cannot_be_scored_with(X):
+    pipeline = calibrated().fit(X)
+    for method in ("predict", "decision_function"):
+        with pytest.raises(TypeError, match="scores without metadata"):
+            getattr(pipeline, method)(X, anything=1)
+
+
+def test_copies_keep_the_threshold_and_clones_forget_it(X):
+    pipeline = calibrated().fit(X)
+    copy = pickle.loads(pickle.dumps(pipeline))
+    assert copy.offset_ == pipeline.offset_
+    np.testing.assert_array_equal(copy.p_values(X), pipeline.p_values(X))
+    assert clone(pipeline).calibration == "cross"
+    assert not hasattr(clone(pipeline), "calibration_scores_")
+    assert pipeline[:-1].calibration is None
+
+
+def test_a_frozen_step_stays_as_it_is_in_every_fold(X):
+    scaler = FrozenEstimator(StandardScaler().fit(X[:100]))
+    pipeline = OneClassPipeline(
+        [("scale", scaler), ("detector", NearestRow())], calibration="cross"
+    ).fit(X)
+    np.testing.assert_array_equal(pipeline["scale"].mean_, X[:100].mean(axis=0))
+
+
+def test_scores_are_cut_into_blocks(X, rng):
+    pipeline, fresh = calibrated().fit(X), rng.normal(size=(1000, 2))
+    whole = pipeline.predict(fresh), pipeline.p_values(fresh)
+    with sklearn.config_context(working_memory=0.001):
+        np.testing.assert_array_equal(pipeline.predict(fresh), whole[0])
+        np.testing.assert_array_equal(pipeline.p_values(fresh), whole[1])
+
+
+def test_p_values_are_those_of_the_out_of_fold_scores(X, rng):
+    pipeline, fresh = calibrated().fit(X), rng.normal(size=(20, 2))
+    np.testing.assert_array_equal(
+        pipeline.p_values(fresh),
+        conformal_p_values(pipeline.score_samples(fresh), pipeline.calibration_scores_),
+    )
