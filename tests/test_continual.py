@@ -329,7 +329,7 @@ def test_parameters_that_cannot_work_are_refused(few, parameters, message):
 def test_parameters_of_the_heads_are_those_of_an_estimator():
     with pytest.raises(
         TypeError,
-        match=r"takes no max_iter, momentum;.*\(HRNOneClassClassifier\(max_iter=5, momentum=0.5\)\)",
+        match=r"takes no max_iter, momentum;.*HRNOneClassClassifier\(max_iter=5, momentum=0.5\)",
     ):
         HRNContinualClassifier(max_iter=5, momentum=0.5)
     with pytest.raises(ValueError, match="'estimator' parameter"):
