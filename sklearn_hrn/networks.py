@@ -190,12 +190,34 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         out = []
         with torch.no_grad():
             for block in gen_batches(len(X), self.batch_size):
-                rows = torch.from_numpy(X[block].astype(np.float32)).to(device)
-                if self.image_shape is not None:
-                    shape = resolve_image_shape(self.image_shape, X.shape[1])
-                    rows = rows.reshape(-1, *shape).permute(0, 3, 1, 2)
-                out.append(module(rows).flatten(1).cpu().numpy())
+                out.append(module(self._inputs(X[block], device)).flatten(1).cpu().numpy())
         return np.concatenate(out)
+
+    def _inputs(self, X, device):
+        """Rows as the module gets them."""
+        import torch
+
+        rows = torch.from_numpy(X.astype(np.float32)).to(device)
+        if self.image_shape is None:
+            return rows
+        shape = resolve_image_shape(self.image_shape, X.shape[1])
+        return rows.reshape(-1, *shape).permute(0, 3, 1, 2)
+
+    def _input_gradients(self, X, g):
+        """Gradients in X (n, d) of the outputs times `g` (n, n_outputs), in float64."""
+        import torch
+
+        device = resolve_device(self.device)
+        module = deepcopy(self.module).to(device).eval()
+        back = np.empty(X.shape)
+        for block in gen_batches(len(X), self.batch_size):
+            inputs = self._inputs(X[block], device).requires_grad_()
+            weights = torch.from_numpy(g[block].astype(np.float32)).to(device)
+            (found,) = torch.autograd.grad(module(inputs).flatten(1), inputs, weights)
+            if self.image_shape is not None:
+                found = found.permute(0, 2, 3, 1)
+            back[block] = found.flatten(1).cpu().numpy()
+        return back
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import sklearn_hrn
-from sklearn_hrn import exceptions
+from sklearn_hrn import exceptions, inspection
 from sklearn_hrn.benchmark import __main__ as command_line
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,12 @@ MEMBERS = {
     for name, item in members(module)
     if "Parameters" in sections(item)
 }
-PUBLIC = {name: getattr(sklearn_hrn, name) for name in sklearn_hrn.__all__ if name != "__version__"}
+PUBLIC = {
+    name: getattr(module, name)
+    for module in (sklearn_hrn, inspection)
+    for name in module.__all__
+    if name != "__version__"
+}
 PUBLIC_METHODS = {
     f"{name}.{method}": function
     for name, item in PUBLIC.items()

@@ -62,17 +62,32 @@ def module_states(modules, weights):
 
 def score_with_modules(factory, states, X, subset=None):
     """Mean output over the modules of `states`, in float64, (n_rows,)."""
-    n_modules = len(next(iter(states.values())))
-    modules = [
-        _restored(factory, X.shape[1], {name: array[m] for name, array in states.items()})
-        for m in range(n_modules)
-    ]
+    modules = _all_restored(factory, states, X.shape[1])
 
     def outputs(block):
         with torch.no_grad():
             return sum(module(torch.from_numpy(block)).reshape(-1) for module in modules).numpy()
 
-    return score_in_blocks(outputs, X, subset, ROWS_AT_ONCE) / n_modules
+    return score_in_blocks(outputs, X, subset, ROWS_AT_ONCE) / len(modules)
+
+
+def input_gradients(factory, states, X):
+    """Gradients in X of the mean output over the modules of `states`, in float64, (n_rows, d)."""
+    modules = _all_restored(factory, states, X.shape[1])
+    gradients = np.empty(X.shape)
+    for start in range(0, len(X), ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
+        rows = torch.from_numpy(np.array(X[block], dtype=np.float64)).requires_grad_()
+        gradients[block] = sum(_gradient(module(rows), rows) for module in modules).numpy()
+    return gradients / len(modules)
+
+
+def _all_restored(factory, states, n_features):
+    n_modules = len(next(iter(states.values())))
+    return [
+        _restored(factory, n_features, {name: array[m] for name, array in states.items()})
+        for m in range(n_modules)
+    ]
 
 
 def _restored(factory, n_features, state):

@@ -172,21 +172,26 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
             At least 0; the parts of one word stand together.
         """
         import torch
-        from torch.nn.functional import adaptive_avg_pool2d
 
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        words = torch.from_numpy(self.words_.astype(np.float32)).permute(0, 3, 1, 2)
-        bias = torch.from_numpy(self.bias_.astype(np.float32))[:, None, None]
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         height, width, _ = self.image_shape_
         with torch.no_grad():
-            for block in row_blocks(len(X), len(words) * height * width):
-                images = (X[block] / self.scale_).astype(np.float32).reshape(-1, *self.image_shape_)
-                images = torch.from_numpy(images).permute(0, 3, 1, 2)
-                responses = _responses(images, words, bias, self.threshold)
-                out[block] = adaptive_avg_pool2d(responses, self._parts()).flatten(1).numpy()
+            for block in row_blocks(len(X), len(self.words_) * height * width):
+                out[block] = self._mean_responses(torch.from_numpy(X[block])).numpy()
         return out if self.power == 1 else np.power(out, self.power, out=out)
+
+    def _mean_responses(self, rows):
+        """Features of a tensor of rows before the power, a tensor of float32."""
+        import torch
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        words = torch.from_numpy(self.words_.astype(np.float32)).permute(0, 3, 1, 2)
+        bias = torch.from_numpy(self.bias_.astype(np.float32))[:, None, None]
+        images = (rows / self.scale_).float().reshape(-1, *self.image_shape_).permute(0, 3, 1, 2)
+        responses = _responses(images, words, bias, self.threshold)
+        return adaptive_avg_pool2d(responses, self._parts()).flatten(1)
 
     def _parts(self):
         """Parts of the grid in each direction: at most one a place of a patch."""

@@ -1,0 +1,141 @@
+"""Displays show what they were given, and draw it where they are told to."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.ensemble import IsolationForest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_hrn import ConformalOutlierDetector, HRNOneClassClassifier
+from sklearn_hrn.inspection import (
+    AnomalyScoreDisplay,
+    AttributionDisplay,
+    FalseAlarmDisplay,
+    TrainingCurveDisplay,
+    feature_attribution,
+)
+
+matplotlib.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def forest(X):
+    return IsolationForest(n_estimators=10, random_state=0).fit(X)
+
+
+def test_scores_are_drawn_with_the_threshold_and_the_share_below_it(ax, rng):
+    X, strange = rng.normal(size=(60, 2)), rng.normal(size=(20, 2)) + 5
+    detector = forest(X)
+    display = AnomalyScoreDisplay.from_estimator(detector, {"fresh": X, "odd": strange}, ax=ax)
+    assert display.ax_ is ax and display.figure_ is ax.figure
+    assert display.flagged_["odd"] == (detector.predict(strange) == -1).mean()
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert f"odd (20): {display.flagged_['odd']:.1%} flagged" in labels
+    assert ax.lines[0].get_xdata()[0] == detector.offset_
+
+
+def test_scores_without_a_threshold_flag_nothing(ax):
+    display = AnomalyScoreDisplay.from_predictions({"a": [1.0, 2.0]}, ax=ax)
+    assert display.flagged_ == {} and not ax.lines
+
+
+def test_a_training_curve_has_a_point_an_epoch(ax, rng):
+    hrn = HRNOneClassClassifier(max_iter=4, n_estimators=3, random_state=0)
+    pipeline = make_pipeline(StandardScaler(), hrn).fit(rng.normal(size=(50, 3)))
+    TrainingCurveDisplay.from_estimator(pipeline, ax=ax)
+    (mean,) = (line for line in ax.lines if line.get_label() == "loss")
+    assert_allclose(mean.get_ydata(), pipeline[-1].history_["loss"].mean(axis=1))
+
+
+def test_a_detector_without_a_history_is_named(rng):
+    with pytest.raises(TypeError, match="IsolationForest keeps no history_"):
+        TrainingCurveDisplay.from_estimator(forest(rng.normal(size=(20, 2))))
+
+
+def test_realised_rates_are_shares_of_p_values():
+    display = FalseAlarmDisplay([0.001, 0.1, 0.2, 0.9], [0.001, 0.001])
+    at = np.searchsorted(display.rates_, 0.15)
+    assert display.realised_[at] == 0.5 and display.detected_[at] == 1.0
+    assert (display.band_[0] <= display.realised_).all()
+    assert (display.band_[1] >= display.realised_).all()
+    assert (display.band_[:, -1] < 1).all()
+
+
+@pytest.mark.parametrize("kind", ["rates", "detections"])
+def test_false_alarms_are_drawn_from_a_calibrated_detector(kind, ax, rng):
+    X = rng.normal(size=(200, 2))
+    detector = ConformalOutlierDetector(forest(X), random_state=0).fit(X)
+    display = FalseAlarmDisplay.from_estimator(detector, X, anomalies=X + 5, kind=kind, ax=ax)
+    y = display.realised_ if kind == "rates" else display.detected_
+    assert_allclose(ax.lines[-1].get_ydata(), y)
+
+
+def test_false_alarms_ask_for_what_they_lack(rng):
+    with pytest.raises(TypeError, match="IsolationForest gives no p-values"):
+        FalseAlarmDisplay.from_estimator(forest(rng.normal(size=(20, 2))), [[0.0, 0.0]])
+    with pytest.raises(ValueError, match="needs anomalies"):
+        FalseAlarmDisplay([0.5]).plot(kind="detections")
+    with pytest.raises(ValueError, match="kind='roc' is unknown"):
+        FalseAlarmDisplay([0.5]).plot(kind="roc")
+
+
+def test_bars_show_the_largest_numbers_and_the_sum_of_the_others(ax, rng):
+    table = pd.DataFrame(rng.normal(size=(50, 4)), columns=list("abcd"))
+    detector = forest(table.to_numpy())
+    x, reference = table.to_numpy()[:1] + np.eye(4)[1] * 9, table.to_numpy()[9]
+    numbers = feature_attribution(detector, x, reference=reference)
+    display = AttributionDisplay.from_estimator(detector, x, reference=reference, ax=ax)
+    assert_allclose(sorted(bar.get_width() for bar in ax.patches), np.sort(numbers[0]))
+    ax.clear()
+    display.plot(ax, max_features=1)
+    widths = [bar.get_width() for bar in ax.patches]
+    assert widths[0] == numbers.min()
+    assert_allclose(sum(widths), numbers.sum())
+
+
+def test_bars_name_columns_with_their_values(ax):
+    X = pd.DataFrame({"age": [31.0], "town": ["Ulm"]})
+    AttributionDisplay.from_predictions([[-0.5, 0.1]], X=X, ax=ax)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["age = 31", "town = Ulm"]
+
+
+def test_many_rows_become_a_swarm_that_hides_no_row(ax, rng):
+    X = pd.DataFrame({"age": rng.normal(size=30), "town": ["Ulm", "Bonn"] * 15})
+    numbers = np.c_[np.zeros(30), rng.normal(size=30)]
+    AttributionDisplay.from_predictions(numbers, X=X, ax=ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["town", "age"]
+    places = ax.collections[1].get_offsets()
+    assert len(np.unique(np.asarray(places), axis=0)) == 30
+    assert np.abs(places[:, 1] - 1).max() <= 0.4 * 30 / 2 / 15 + 1e-9
+
+
+def test_images_become_heat_maps(ax, rng):
+    numbers = rng.normal(size=(2, 4, 4, 3))
+    display = AttributionDisplay.from_predictions(numbers, X=rng.uniform(size=(2, 48)), ax=ax)
+    assert_allclose(ax.images[-1].get_array(), numbers[0].sum(axis=2))
+    display.plot(ax, row=1)
+    assert_allclose(ax.images[-1].get_array(), numbers[1].sum(axis=2))
+
+
+def test_rows_that_are_no_images_have_no_heat_map():
+    with pytest.raises(ValueError, match="needs attributions of the shape of images"):
+        AttributionDisplay([[1.0, 2.0]]).plot(kind="heatmap")
+    with pytest.raises(ValueError, match="kind='pie' is unknown"):
+        AttributionDisplay([[1.0, 2.0]]).plot(kind="pie")
+
+
+def test_without_matplotlib_a_display_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"sklearn-hrn\[plot\]"):
+        AttributionDisplay([[1.0, 2.0]]).plot()

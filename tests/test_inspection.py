@@ -1,0 +1,387 @@
+"""Attributions sum to what they explain, are the gradient where it is one, and refuse by name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    Normalizer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
+
+from sklearn_hrn import (
+    ConformalOutlierDetector,
+    FourierFeatures,
+    HRNOneClassClassifier,
+    InstanceL2Normalizer,
+    InstanceStandardizer,
+    LandmarkFeatures,
+    NormalScoreTransformer,
+    PatchDictionary,
+    RidgeWhitener,
+    RotationWhitening,
+    TorchFeatures,
+    make_hrn_pipeline,
+)
+from sklearn_hrn.inspection import _attribution, feature_attribution, nearest_normal
+from sklearn_hrn.inspection._columns import sources, transformed
+from sklearn_hrn.inspection._slopes import pull_back
+
+
+def words(**parameters):
+    return PatchDictionary(
+        5, patch_size=3, grid=2, image_shape=(4, 4), random_state=0, **parameters
+    )
+
+
+def convolution():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.Tanh())
+
+
+@pytest.fixture(autouse=True)
+def few_patches(monkeypatch):
+    monkeypatch.setattr("sklearn_hrn.image._visual_words.N_PATCHES", 2000)
+
+
+# Steps of rows of 16 positive values.
+SMOOTH = {
+    "Fourier": FourierFeatures(20, random_state=0),
+    "landmarks": LandmarkFeatures(10, gamma=0.1, random_state=0),
+    "divide, then centre": InstanceL2Normalizer(),
+    "centre, then divide": InstanceL2Normalizer(center="before"),
+    "constant": InstanceL2Normalizer(center="before", append=2.0),
+    "constant, centred after": InstanceL2Normalizer(append="median"),
+    "root": InstanceL2Normalizer(center=None, power=0.5),
+    "standardised": InstanceStandardizer(),
+    "length one": Normalizer(),
+    "ridge": RidgeWhitener(),
+    "PCA": PCA(4, whiten=True),
+    "SVD": TruncatedSVD(4),
+    "scaler": StandardScaler(),
+    "range": MinMaxScaler(),
+    "nested": make_pipeline(RidgeWhitener(), InstanceL2Normalizer(center=None, copy=False)),
+    "union": FeatureUnion(
+        [("a", InstanceStandardizer()), ("b", PCA(3)), ("c", "passthrough"), ("d", "drop")],
+        transformer_weights={"b": 3.0},
+    ),
+    "module": TorchFeatures(convolution(), image_shape=(4, 4, 1)),
+}
+KINKED = {
+    "normal scores": NormalScoreTransformer(),
+    "words": words(),
+    "roots of words": words(power=0.5),
+    "whitened words": RotationWhitening(words(), threshold=1.0, image_shape=(4, 4)),
+    "words as they are": RotationWhitening(words(), threshold=0.0, image_shape=(4, 4)),
+    "roots, then landmarks": RotationWhitening(
+        words(power=0.5), otherwise=LandmarkFeatures(10), threshold=0.0, image_shape=(4, 4)
+    ),
+}
+STEPS = SMOOTH | KINKED
+
+
+@pytest.fixture
+def rows(rng):
+    return rng.uniform(0.5, 2.0, size=(40, 16)) ** 2
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_mean_slope_times_the_way_is_the_difference(name, rows, rng):
+    step = STEPS[name].fit(rows)
+    a, b = rows[:20], rows[20:]
+    rise = transformed(step, b) - transformed(step, a)
+    g = rng.normal(size=rise.shape)
+    back = pull_back(step, a, b, g)
+    assert back.shape == a.shape
+    assert_allclose((back * (b - a)).sum(1), (g * rise).sum(1), rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_a_mean_slope_becomes_the_derivative(name, rows, rng):
+    step = SMOOTH[name].fit(rows)
+    a, way = rows[:20], rng.normal(size=(20, 16))
+    g = rng.normal(size=transformed(step, a).shape)
+    near = pull_back(step, a, a + 1e-4 * way, g)
+    other = rng.normal(size=(20, 16))
+    step_size = 1e-2 if name in ("Fourier", "landmarks", "module") else 1e-4  # float32 rows
+    ahead, behind = (transformed(step, a + s * step_size * other) for s in (1, -1))
+    expected = (g * (ahead - behind)).sum(1) / (2 * step_size)
+    assert_allclose((near * other).sum(1), expected, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("step", [InstanceL2Normalizer(center=None), InstanceStandardizer()])
+def test_rows_of_zeros_have_a_mean_slope(step, rows):
+    a, b = np.zeros((20, 16)), rows[20:]
+    step.fit(rows)
+    for u, v in [(a, b), (b, a), (a, a)]:
+        rise = transformed(step, v) - transformed(step, u)
+        back = pull_back(step, u, v, np.ones_like(rise))
+        assert_allclose((back * (v - u)).sum(1), rise.sum(1), atol=1e-12)
+
+
+DIGITS, DIGIT = load_digits(return_X_y=True)
+SMALL = {"hrn__max_updates": 100, "hrn__hidden_layer_sizes": 20}
+RECIPES = {
+    "paper": {},
+    "image": {"words__transformer__patch_size": 3},
+    "image, whitened": {"words__threshold": 1.0, "words__transformer__patch_size": 3},
+    "tabular": {"lift__n_components": 100},
+    "embedding": {"landmarks__n_components": 50},
+}
+
+
+def recipe(name, **parameters):
+    pipeline = make_hrn_pipeline(name.split(",")[0], random_state=0)
+    return pipeline.set_params(**SMALL, **RECIPES[name], **parameters)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_attributions_of_every_recipe_sum_to_the_difference_of_the_scores(name):
+    train, X = DIGITS[DIGIT == 3][:100], DIGITS[DIGIT != 3][:30]
+    detector = recipe(name).fit(train)
+    attributions = feature_attribution(detector, X, reference=train[:20])
+    nearest = nearest_normal(detector, X, reference=train[:20])
+    rise = detector.score_samples(X) - detector.score_samples(nearest)
+    is_image = name.startswith("image")
+    assert attributions.shape == ((30, 8, 8) if is_image else (30, 64))
+    sums = attributions.reshape(30, -1).sum(axis=1)
+    assert_allclose(sums, rise, atol=1e-3 * detector.score_samples(train).std(), rtol=1e-3)
+
+
+def test_few_pieces_are_close_to_the_integral(monkeypatch, rng):
+    train = rng.lognormal(size=(200, 6))
+    detector = recipe("tabular").fit(train)
+    X = rng.lognormal(size=(50, 6)) * 3
+    found = feature_attribution(detector, X, reference=train[0])
+    monkeypatch.setattr(_attribution, "N_PIECES", 100)
+    limit = feature_attribution(detector, X, reference=train[0])
+    assert np.abs(found - limit).sum() < 0.02 * np.abs(limit).sum()
+
+
+def test_of_a_linear_score_each_column_gets_its_term(rng):
+    X = rng.normal(size=(50, 4))
+    detector = HRNOneClassClassifier((), n_estimators=3, max_iter=5, random_state=0).fit(X)
+    weights = detector.coefs_[0].mean(axis=0)[:, 0]
+    found = feature_attribution(detector, X, reference=X[7])
+    assert_allclose(found, (X - X[7]) * weights, rtol=1e-5, atol=1e-9)
+
+
+def test_networks_of_several_layers_and_the_mean_of_several_networks(rng):
+    X = rng.normal(size=(50, 4))
+    detector = HRNOneClassClassifier((6, 5), n_estimators=3, init=0.7, max_iter=2, random_state=0)
+    detector.fit(X)
+    found = feature_attribution(detector, X, reference=X[0])
+    f = detector.score_samples(X)
+    assert_allclose(found.sum(axis=1), f - f[0], atol=1e-9)
+
+
+def test_a_module_of_the_users_own(rng):
+    def module(n_features):
+        return torch.nn.Sequential(
+            torch.nn.Linear(n_features, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)
+        )
+
+    X = rng.normal(size=(50, 4))
+    detector = HRNOneClassClassifier(module=module, max_iter=3, n_estimators=2, random_state=0)
+    detector.fit(X)
+    found = feature_attribution(detector, X, reference=X[0])
+    f = detector.score_samples(X)
+    assert_allclose(found.sum(axis=1), f - f[0], atol=1e-9)
+    j, step = 2, 1e-4
+    near = X.copy()
+    near[:, j] += step
+    slope = feature_attribution(detector, near[:1], reference=X[:1])[0, j] / step
+    f_near = detector.score_samples(near)
+    assert_allclose(slope, (f_near - f)[0] / step, rtol=1e-4)
+
+
+def test_units_of_columns_do_not_matter(rng):
+    X = rng.lognormal(size=(100, 3))
+    units = np.array([1.0, 64.0, 1 / 1024])
+    plain, scaled = (
+        feature_attribution(recipe("tabular").fit(X * c), X * c, reference=X[:5] * c)
+        for c in (1.0, units)
+    )
+    assert_allclose(plain, scaled, rtol=1e-3, atol=1e-5)
+
+
+def test_the_rows_stay_as_they_are(rng):
+    X = rng.normal(size=(60, 3))
+    kept = X.copy()
+    detector = make_pipeline(
+        InstanceL2Normalizer(center=None, append=1.0, copy=False),
+        InstanceL2Normalizer(copy=False),
+        HRNOneClassClassifier(max_iter=2, random_state=0),
+    ).fit(X.copy())
+    feature_attribution(detector, X, reference=X[:3])
+    assert_array_equal(X, kept)
+
+
+def mixed_table(rng, n=120):
+    table = pd.DataFrame(
+        {
+            "kind": rng.choice(["a", "b", "c"], n),
+            "size": rng.normal(size=n),
+            "weight": rng.normal(size=n),
+            "grade": rng.choice(["low", "high"], n),
+        }
+    )
+    table.loc[::7, "weight"] = np.nan
+    return table
+
+
+def mixed_detector(last):
+    columns = make_column_transformer(
+        (OneHotEncoder(drop="if_binary", sparse_output=False), ["kind"]),
+        (make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), ["weight", "size"]),
+        (OrdinalEncoder(), ["grade"]),
+    )
+    return make_pipeline(columns, FourierFeatures(50, random_state=0), last)
+
+
+def test_encoded_columns_are_summed_by_the_column_they_come_from(rng):
+    table = mixed_table(rng)
+    detector = mixed_detector(HRNOneClassClassifier(max_iter=5, random_state=0)).fit(table)
+    assert_array_equal(sources(detector[0], 4), [0, 0, 0, 2, 1, 2, 3])
+    reference = table.iloc[[1]]
+    x = reference.copy()
+    x["kind"] = "a" if x["kind"].iloc[0] != "a" else "b"
+    x["weight"] = np.nan
+    found = feature_attribution(detector, x, reference=reference)
+    assert found.shape == (1, 4)
+    assert (found[0, [0, 2]] != 0).all()
+    assert_array_equal(found[0, [1, 3]], 0)
+    rise = detector.score_samples(x) - detector.score_samples(reference)
+    assert_allclose(found.sum(axis=1), rise, rtol=1e-4)
+    nearest = nearest_normal(detector, x, reference=table)
+    assert list(nearest.columns) == list(table.columns)
+
+
+@pytest.mark.parametrize(
+    "last", [IsolationForest(n_estimators=10, random_state=0), LocalOutlierFactor(novelty=True)]
+)
+def test_any_other_detector_is_asked_for_scores_alone(last, rng):
+    table = mixed_table(rng)
+    detector = mixed_detector(last).fit(table)
+    found = feature_attribution(detector, table[:4], reference=table.iloc[20])
+    f = detector.score_samples(table)
+    assert_allclose(found.sum(axis=1), f[:4] - f[20], atol=1e-9)
+
+
+class Product(OutlierMixin, BaseEstimator):
+    """Scores whose Shapley values are known: a product of two columns, and a third one."""
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def decision_function(self, X):
+        return X[:, 0] * X[:, 1] - np.abs(X[:, 2])
+
+
+def test_without_slopes_columns_share_what_they_do_together():
+    X = np.array([[2.0, 3.0, -1.0, 9.0]])
+    found = feature_attribution(Product().fit(X), X, reference=np.zeros(4))
+    assert_allclose(found, [[3.0, 3.0, -1.0, 0.0]])
+
+
+def test_a_step_without_a_slope_leaves_the_model_free_way(rng):
+    X = rng.normal(size=(60, 3))
+    hrn = HRNOneClassClassifier(max_iter=2, random_state=0)
+    detector = make_pipeline(FunctionTransformer(np.cumsum, kw_args={"axis": 1}), hrn).fit(X)
+    f = detector.score_samples(X)
+    found = feature_attribution(detector, X, reference=X[0])
+    assert_allclose(found.sum(axis=1), f - f[0], atol=1e-9)
+
+
+def test_detectors_of_pyod_are_turned_round(rng):
+    iforest = pytest.importorskip("pyod.models.iforest").IForest(n_estimators=10, random_state=0)
+    X = rng.normal(size=(100, 3))
+    iforest.fit(X)
+    found = feature_attribution(iforest, [[0.0, 9.0, 0.0]], reference=np.zeros(3))
+    assert found[0].argmin() == 1 and found[0, 1] < 0
+
+
+def test_wrapped_detectors_are_explained_as_what_they_wrap(rng):
+    X = rng.normal(size=(100, 3))
+    detector = recipe("tabular").fit(X)
+    wrapped = ConformalOutlierDetector(FrozenEstimator(detector)).fit(X)
+    plain = feature_attribution(detector, X[:5], reference=X[9])
+    assert_array_equal(feature_attribution(wrapped, X[:5], reference=X[9]), plain)
+
+
+def test_the_nearest_of_several_references_is_taken():
+    X = np.random.default_rng(0).normal(size=(80, 2)) * [1.0, 1000.0]
+    detector = make_pipeline(StandardScaler(), HRNOneClassClassifier(max_iter=2)).fit(X)
+    # In units of the columns the first reference is nearer, in plain numbers the second.
+    reference = np.array([[0.0, 1000.0], [3.0, 900.0]])
+    assert_array_equal(nearest_normal(detector, [[0.0, 500.0]], reference=reference), reference[:1])
+
+
+def test_words_and_gaps_have_a_distance(rng):
+    table = mixed_table(rng)
+    table.loc[0, "weight"] = np.nan
+    detector = mixed_detector(IsolationForest(n_estimators=10, random_state=0)).fit(table)
+    plain = make_pipeline(FunctionTransformer(detector[0].transform), *detector[1:]).fit(table)
+    nearest = nearest_normal(plain, table[:1], reference=table[::-1])
+    assert nearest.index[0] == 0
+
+
+def test_a_detector_without_a_reference_says_what_to_do(rng):
+    X = rng.normal(size=(50, 3))
+    with pytest.raises(ValueError, match="give reference="):
+        feature_attribution(IsolationForest(n_estimators=10, random_state=0).fit(X), X)
+
+
+def test_a_reference_of_another_width_is_named(rng):
+    X = rng.normal(size=(50, 3))
+    detector = IsolationForest(n_estimators=10, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="reference has 2 columns, but X has 3"):
+        feature_attribution(detector, X, reference=X[:, :2])
+
+
+@pytest.mark.parametrize("bad", [np.zeros((1, 2)), np.full((1, 3), np.nan)])
+def test_rows_that_the_detector_refuses_are_refused(bad, rng):
+    X = rng.normal(size=(50, 3))
+    detector = HRNOneClassClassifier(max_iter=2).fit(X)
+    with pytest.raises(ValueError, match=r"2 features|NaN"):
+        feature_attribution(detector, bad, reference=bad)
+
+
+def test_a_detector_that_is_not_fitted_is_refused(rng):
+    with pytest.raises(NotFittedError):
+        feature_attribution(recipe("tabular"), [[0.0]], reference=[[0.0]])
+
+
+def test_a_detector_without_scores_is_refused(rng):
+    X = rng.normal(size=(50, 3))
+    with pytest.raises(TypeError, match="nothing to explain"):
+        feature_attribution(StandardScaler().fit(X), X, reference=X[0])
+
+
+def test_rows_without_columns_are_refused():
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["one two", "two three", "three one"]
+    pipeline = make_pipeline(TfidfVectorizer(), HRNOneClassClassifier(max_iter=2))
+    vectors = pipeline[0].fit_transform(texts).toarray()
+    pipeline[1].fit(vectors)
+    with pytest.raises(TypeError, match="explain the steps behind the vectorizer"):
+        feature_attribution(pipeline, texts, reference=texts)
+    assert feature_attribution(pipeline[1:], vectors, reference=vectors[0]).shape == vectors.shape
