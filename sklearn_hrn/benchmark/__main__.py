@@ -20,6 +20,7 @@ TABLES = {
     "letters": ("letters", "letters shown to a classifier of digits: how many it rejects"),
     "adbench": ("adbench", "any folder of ADBench files"),
     "image_choice": ("image_choice", "settings of the image recipe, on training files"),
+    "decisions": ("decisions", "false alarms of calibrated recipes on fresh rows"),
     "choice": ("choice", "choosing parameters without labels, on ADBench files"),
 }
 # Runs that a table shows of another one: the method as published is the last step of the ablations,
