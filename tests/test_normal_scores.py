@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.preprocessing import StandardScaler
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
 
 from sklearn_hrn import FourierFeatures, NormalScoreTransformer
 
@@ -90,20 +92,35 @@ def skewed():
     return np.c_[rng.lognormal(size=300), 1e6 * rng.random(300), rng.integers(0, 3, 300)]
 
 
-def test_columns_get_mean_zero_and_variance_one(skewed):
-    scores = NormalScoreTransformer().fit_transform(skewed)
-    assert np.allclose(scores.mean(axis=0), 0, atol=1e-12)  # float64 rounding
-    assert np.allclose(scores.var(axis=0), 1, atol=1e-12)
+def test_rows_get_mean_zero_and_variance_one_but_for_what_lies_far(skewed):
+    normal = np.random.default_rng(1).normal(size=(300, 1))
+    scores = NormalScoreTransformer().fit_transform(np.c_[normal, skewed[:, 1:]])
+    assert np.allclose(scores.mean(axis=0), 0, atol=0.02)
+    assert np.allclose(scores.std(axis=0), 1, atol=0.02)
 
 
-def test_the_ends_of_the_blend_are_normal_scores_and_z_scores(skewed):
-    z = NormalScoreTransformer(linear=1.0).fit_transform(skewed)
-    assert np.allclose(z, StandardScaler().fit_transform(skewed))
-    scores = NormalScoreTransformer(n_quantiles=1000, linear=0.0).fit_transform(skewed)
-    # A column without ties has the quantiles of the normal distribution.
-    assert abs(np.quantile(scores[:, 0], 0.975) - 1.96) < 0.05
-    half = NormalScoreTransformer(n_quantiles=1000).fit_transform(skewed)
-    assert np.allclose(half, StandardScaler().fit_transform(z + scores))
+def test_scores_are_the_equation_of_the_docstring():
+    rng = np.random.default_rng(0)
+    column = np.r_[rng.normal(size=59), 4.0]
+    groups = column.reshape(10, 6)
+    middle = np.median(groups, axis=0)
+    away = np.abs(groups - middle)
+    deviation = np.sqrt(np.pi / 2 * 10 / 9) * away.mean(axis=0)
+    x = np.sort(column)[:, None]
+    rank = (np.arange(60) + 0.5) / 60  # no ties
+    inner = np.clip(rank, 0.02, 0.98)
+    slope = 1 / norm.pdf(norm.ppf(0.02))
+    normal = norm.ppf(inner) + slope * (rank - inner)
+    near = (0.5 * np.round(np.clip((x - middle) / deviation, -3, 3) * 2)).mean(axis=1)
+    both = 0.7 * normal + 0.3 * near
+    unit = away.max(axis=0) / 1.54
+    far = np.sign(x) * np.clip(np.abs(x - middle) / unit - 3, 0, None)
+    share = (far != 0).mean()
+    expected = (both - both.mean()) / both.std() + far.mean(axis=1) / (1 + 20 * share)
+    scores = NormalScoreTransformer().fit_transform(column[:, None])
+    # The far marks are steps of up to a fifth of a deviation at three.
+    assert np.allclose(np.sort(scores.ravel()), expected, atol=0.3)
+    assert np.allclose(np.sort(scores.ravel())[5:50], expected[5:50], atol=0.02)
 
 
 def test_scores_keep_the_order_and_the_ties(skewed):
@@ -114,37 +131,79 @@ def test_scores_keep_the_order_and_the_ties(skewed):
 
 
 def test_normal_scores_do_not_depend_on_a_monotone_change_of_units(skewed):
-    kept_all = NormalScoreTransformer(n_quantiles=1000, linear=0.0)
-    assert np.allclose(
-        kept_all.fit_transform(skewed[:, :1]), kept_all.fit_transform(np.log(skewed[:, :1]))
-    )
+    # But for what lies far: none of the rows below the largest.
+    ranks = NormalScoreTransformer(linear=0.0)
+    rows = np.sort(skewed[:, :1], axis=0)
+    a, b = ranks.fit_transform(rows), ranks.fit_transform(np.sqrt(rows))
+    assert np.allclose(a[50:200], b[50:200], atol=0.02)
 
 
-def test_a_value_outside_the_range_moves_on_by_standard_deviations(skewed):
-    fitted = NormalScoreTransformer().fit(skewed)
-    top, deviation = skewed.max(axis=0), skewed.std(axis=0)
-    at_the_end = fitted.transform(top[None])
-    assert np.allclose(fitted.transform((top + 3 * deviation)[None]), at_the_end + 3)
-    # And stops a hundred of them away.
-    assert np.allclose(fitted.transform((top + 1e9 * deviation)[None]), at_the_end + 100)
+@pytest.mark.parametrize("size", [6, 20, 100, 1e6])
+@pytest.mark.parametrize("glitch", [None, 1e3, 1e12])
+def test_a_row_far_outside_has_a_score_far_outside_beside_a_glitch(size, glitch):
+    column = np.random.default_rng(0).normal(size=(1000, 1))
+    if glitch is not None:
+        column[7] = glitch
+    fitted = NormalScoreTransformer().fit(column)
+    normal = fitted.transform([[2.5], [-2.5]])
+    above, below = fitted.transform([[size], [-size]]).ravel()
+    assert np.abs(normal).max() < 3
+    # Three quarters of the deviations, up to twenty.
+    assert min(above, -below) > 0.75 * min(size, 27)
+
+
+COLUMNS = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "skewed": lambda rng, n: np.exp(2 * rng.normal(size=n)),
+    "heavy tails": lambda rng, n: rng.standard_cauchy(n),
+    "two values": lambda rng, n: rng.integers(0, 2, n),
+    "rare values": lambda rng, n: rng.random(n) < 0.03,
+    "constant": lambda rng, n: np.full(n, 3.0),
+    "constant but for one": lambda rng, n: np.arange(n) == 0,
+    "two clusters": lambda rng, n: rng.normal(size=n) + 1e4 * (np.arange(n) < n // 2),
+    "a tenth wild": lambda rng, n: rng.normal(size=n) * np.where(rng.random(n) < 0.1, 1e9, 1),
+    "halvings": lambda rng, n: 2.0 ** -np.arange(n),
+}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(COLUMNS)),
+    n_rows=st.integers(1, 300),
+    row=st.integers(0, 299),
+    value=st.floats(allow_nan=False, allow_infinity=False),
+    seed=st.integers(0, 10),
+)
+def test_one_value_moves_the_scores_of_other_rows_by_little(kind, n_rows, row, value, seed):
+    column = COLUMNS[kind](np.random.default_rng(seed), n_rows).astype(float)
+    row %= n_rows
+    replaced = column.copy()
+    replaced[row] = value
+    others = np.arange(n_rows) != row
+    before = NormalScoreTransformer().fit_transform(column[:, None])[others]
+    after = NormalScoreTransformer().fit_transform(replaced[:, None])[others]
+    moved = np.abs(after - before).max(initial=0)
+    # What is proven; and what columns not made to attain it show: a twentieth of that.
+    assert moved <= 13_000 / n_rows
+    assert moved <= 650 / n_rows
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.0, 1e30])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_only_another_value_stands_out_in_a_constant_column(value, dtype):
     fitted = NormalScoreTransformer().fit(np.full((20, 1), value))
-    assert abs(fitted.transform(np.full((1, 1), value, dtype=dtype)).item()) < 1e-6
+    assert abs(fitted.transform(np.full((1, 1), value, dtype=dtype)).item()) < 0.02  # of 5.25
     above, below = value + abs(value) / 100 + 1e-3, value - abs(value) / 100 - 1e-3
-    assert fitted.transform([[above], [below]]).ravel().tolist() == [5, -5]
+    assert np.allclose(fitted.transform([[above], [below]]).ravel(), [5.25, -5.25], atol=0.01)
 
 
 def test_many_rows_are_sampled_and_their_scores_hardly_move():
-    X = np.random.default_rng(0).normal(size=(50_000, 1))
-    whole = NormalScoreTransformer(subsample=100_000).fit_transform(X)
+    X = np.random.default_rng(0).normal(size=(20_000, 1))
+    whole = NormalScoreTransformer(subsample=20_000).fit_transform(X)
     sampled = NormalScoreTransformer(random_state=0).fit_transform(X)
     again = NormalScoreTransformer(random_state=0).fit_transform(X)
     assert np.array_equal(sampled, again)
-    assert np.abs(whole - sampled).mean() < 0.02  # 10 000 rows place a quantile to 1/100
+    assert np.abs(whole - sampled).mean() < 0.04  # 2000 rows place a quantile to 1/50
 
 
 def test_anomalies_have_no_part_in_the_ranks(skewed):
