@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from . import records
+from . import figures, records
 
 # Table -> module and one line of help.
 TABLES = {
@@ -22,10 +22,17 @@ TABLES = {
     "image_choice": ("image_choice", "settings of the image recipe, on training files"),
     "decisions": ("decisions", "false alarms of calibrated recipes on fresh rows"),
     "choice": ("choice", "choosing parameters without labels, on ADBench files"),
+    "search": ("search", "the paper's search for lambda and n, on held-out rows of MNIST"),
+    "claims": ("claims", "the paper's claims, each with a verdict"),
 }
-# Runs that a table shows of another one: the method as published is the last step of the ablations,
-# and the share of noise of which there is none.
-BORROWED = {name: ("table1", {"variant": "HRN"}) for name in ("table3", "table5")}
+# Runs that a table shows of others: the method as published is the last step of the ablations, and
+# the share of noise of which there is none; claims are read off several tables.
+BORROWED = {
+    "table3": {"table1": {"variant": "HRN"}},
+    "table5": {"table1": {"variant": "HRN"}},
+    "claims": {"table1": {}, "table3": {}, "table5": {}, "letters": {}, "search": {}},
+}
+DOCS = "docs"
 
 
 def module_of(table):
@@ -33,18 +40,20 @@ def module_of(table):
 
 
 def borrowed(table, path):
-    """Records of the file beside that of a table, that the table shows as well."""
-    if table not in BORROWED:
-        return []
-    other, wanted = BORROWED[table]
-    found = load(other, Path(path).with_name(f"{other}.jsonl"))
-    return [r for r in found if wanted.items() <= r["settings"].items()]
+    """Records of the files beside that of a table, that the table shows as well."""
+    found = []
+    for other, wanted in BORROWED.get(table, {}).items():
+        own = records.load(
+            Path(path).with_name(f"{other}.jsonl"), getattr(module_of(other), "recipe", None)
+        )
+        found += [r for r in own if wanted.items() <= r["settings"].items()]
+    return found
 
 
 def load(table, path):
     """All records that a table is made of."""
     own = records.load(path, getattr(module_of(table), "recipe", None))
-    return [*borrowed(table, path), *own]
+    return records.last_of_each([*borrowed(table, path), *own])
 
 
 def rendered(table, done):
@@ -75,11 +84,15 @@ def make_parser():
             "--render", action="store_true", help="run nothing, show what the file holds"
         )
         module_of(name).add_arguments(table)
+    docs = tables.add_parser(DOCS, help="write the texts that the documentation includes")
+    docs.add_argument("--folder", metavar="DIR", default="docs/results", help="of the records")
     return parser
 
 
 def main(arguments=None):
     args = make_parser().parse_args(arguments)
+    if args.table == DOCS:
+        return figures.write(args.folder, rendered, load)
     table = module_of(args.table)
     path = args.output or f"results/{args.table}.jsonl"
     if args.render:
@@ -87,16 +100,18 @@ def main(arguments=None):
         if not done:
             sys.exit(f"{path} holds no runs: leave out --render to do them.")
     else:
+        others = borrowed(args.table, path)
         done = records.run(
             table.measure,
             table.settings(args),
             path,
             recipe=getattr(table, "recipe", None),
-            borrowed=borrowed(args.table, path),
+            borrowed=others,
             data_home=args.data_home,
             n_jobs=args.jobs,
             verbose=not args.quiet,
         )
+        done = records.last_of_each([*others, *done])
     print(rendered(args.table, done), end="")
     if getattr(args, "plot", None):
         table.plot(done, args.plot)

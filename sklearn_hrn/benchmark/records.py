@@ -72,7 +72,7 @@ def load(path, recipe=None):
         measured `recipe`, and `is_stale`: that is another one today.
     """
     recipe = recipe or (lambda settings: None)
-    environments, found = {}, {}
+    environments, found = {}, []
     lines = Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else ()
     for line in lines:
         try:
@@ -86,8 +86,13 @@ def load(path, recipe=None):
         elif isinstance(item.get("settings"), dict) and isinstance(item.get("figures"), dict):
             item["environment"] = environments.get(str(item.get("environment")), {})
             item["is_stale"] = item.get("recipe") != recipe(item["settings"])
-            found[key(item["settings"])] = item
-    return list(found.values())
+            found.append(item)
+    return last_of_each(found)
+
+
+def last_of_each(records):
+    """Of records with the same settings the last one."""
+    return list({key(record["settings"]): record for record in records}.values())
 
 
 def run(measure, settings, path, *, recipe=None, borrowed=(), data_home=None, n_jobs=1, verbose=1):
