@@ -48,3 +48,32 @@ def test_the_forward_pass_is_that_of_the_oracle(rng):
     for m in range(2):
         expected, _ = network([w[m].double().numpy() for w in weights], X, 0.01)
         np.testing.assert_allclose(f[m], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.01, 1.0])
+def test_the_size_of_f_is_bounded_as_equation_6_says(slope, rng):
+    weights = initial_weights((20, 30, 1), [0], init=1.0)
+    hidden, out = (w[0].double().numpy() for w in weights)
+    X = rng.normal(size=(200, 20)) * np.exp(rng.normal(size=(200, 1)))
+    f = forward([w.double() for w in weights], torch.from_numpy(X), slope)[0].numpy()
+    norms = np.linalg.norm(out), np.linalg.norm(hidden, 2)
+    bound = norms[0] * norms[1] * np.linalg.norm(X, axis=1)
+    assert (np.abs(f) <= bound).all()
+    # It can be reached: by the row and the outgoing weights that belong to the spectral norm.
+    left, size, right = np.linalg.svd(hidden)
+    unit = left[:, 0] @ (hidden @ right[0])
+    assert unit == pytest.approx(norms[1]) == pytest.approx(size[0])
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.01])
+@pytest.mark.parametrize("layer_sizes", [(6, 1), (6, 9, 1), (6, 9, 7, 1)])
+def test_f_is_the_inner_product_of_its_gradient_and_the_row(layer_sizes, slope, rng):
+    weights = [w.double() for w in initial_weights(layer_sizes, [0], init=1.0)]
+    X = rng.normal(size=(50, 6))
+    f = forward(weights, torch.from_numpy(X), slope)[0].numpy()
+    _, G = network([w[0].numpy() for w in weights], X, slope)
+    np.testing.assert_allclose(f, (G * X).sum(axis=1), rtol=1e-10, atol=1e-12)
+    # It follows from f(c x) = c f(x) for positive c.
+    twice = forward(weights, torch.from_numpy(2 * X), slope)[0].numpy()
+    np.testing.assert_allclose(twice, 2 * f, rtol=1e-10)
+    assert (np.abs(f) <= np.linalg.norm(G, axis=1) * np.linalg.norm(X, axis=1) * (1 + 1e-12)).all()
