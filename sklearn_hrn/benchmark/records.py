@@ -48,6 +48,10 @@ def recipe_of(estimator):
     False
     """
     parameters = estimator.get_params(deep=True)
+    # What a pipeline has beside its steps places thresholds, and leaves scores as they are.
+    steps = dict(getattr(estimator, "steps", ()))
+    if steps:
+        parameters = {k: v for k, v in parameters.items() if k.split("__")[0] in steps}
     # An address is another one in every process. Long texts of lists of steps are cut off by
     # scikit-learn; the parameters of the steps are there one by one.
     parts = [re.sub(" at 0x[0-9a-f]+", "", f"{k}={v!r}") for k, v in sorted(parameters.items())]
