@@ -9,6 +9,14 @@ from itertools import pairwise
 
 import numpy as np
 
+try:
+    import torch  # noqa: F401 - asked for here, so that one message says what is missing
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "Training needs torch, which is not installed: pip install torch (on Linux, the CPU build "
+        "is much smaller). Scoring with a fitted detector needs none."
+    ) from error
+
 from ._base import warn
 from ._progress import Progress
 from ._validation import draw_seeds, resolve_device

@@ -55,6 +55,15 @@ def test_features_are_taken_to_the_power(digits):
     np.testing.assert_allclose(roots.transform(digits), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("shape", "grid"), [((8, 8, 1), 4), ((4, 8, 2), 3), ((3, 3, 1), 9)])
+def test_products_of_patches_are_the_convolution_of_torch(rng, shape, grid):
+    X = rng.random((7, int(np.prod(shape))), dtype=np.float32)
+    fitted = quick(image_shape=shape, grid=grid).fit(X)
+    by_torch = fitted._mean_responses(torch.from_numpy(X))
+    # Two orders of the same sums in float32, of features of about 0.1.
+    np.testing.assert_allclose(fitted.transform(X), by_torch, rtol=0, atol=1e-6)
+
+
 def test_features_are_the_mean_responses_of_the_equation(rng):
     X = rng.random((5, 6 * 7 * 2))
     fitted = quick(image_shape=(6, 7, 2), grid=2, threshold=0.1).fit(X)

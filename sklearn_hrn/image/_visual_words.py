@@ -3,6 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import check_random_state
@@ -171,26 +172,37 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         Z : ndarray of shape (n_samples, n_words * n_parts), float32
             At least 0; the parts of one word stand together.
         """
-        import torch
-
         check_is_fitted(self)
         X = self._validate(X, reset=False)
+        weights, (height, width, _) = self._weights(), self.image_shape_
+        n_words, *patch_size, _ = self.words_.shape
+        sizes = zip(self.image_shape_, patch_size, self._parts(), strict=False)
+        rows, columns = (_pooling(size - patch + 1, parts) for size, patch, parts in sizes)
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
-        height, width, _ = self.image_shape_
-        with torch.no_grad():
-            for block in row_blocks(len(X), len(self.words_) * height * width):
-                out[block] = self._mean_responses(torch.from_numpy(X[block])).numpy()
+        for block in row_blocks(len(X), height * width * (n_words + len(weights))):
+            images = (X[block] / self.scale_).astype(np.float32).reshape(-1, *self.image_shape_)
+            responses = _responses(images, weights, patch_size)
+            # The mean over a part is that over its columns of those over its rows.
+            means = rows @ responses.reshape(len(images), len(rows.T), -1)
+            means = columns @ means.reshape(len(images), len(rows), -1, n_words)
+            out[block] = np.moveaxis(means, 3, 1).reshape(len(images), -1)
         return out if self.power == 1 else np.power(out, self.power, out=out)
 
+    def _weights(self):
+        """Words, and below them what is added to their responses: (n_pixels + 1, n_words)."""
+        words = np.moveaxis(self.words_, 3, 1).reshape(len(self.words_), -1).T
+        length = len(words) ** 0.5
+        return np.vstack([words / length, self.bias_ / length - self.threshold]).astype(np.float32)
+
     def _mean_responses(self, rows):
-        """Features of a tensor of rows before the power, a tensor of float32."""
+        """`transform` before the power, of tensors: slower, and torch knows its derivative."""
         import torch
         from torch.nn.functional import adaptive_avg_pool2d
 
         words = torch.from_numpy(self.words_.astype(np.float32)).permute(0, 3, 1, 2)
         bias = torch.from_numpy(self.bias_.astype(np.float32))[:, None, None]
         images = (rows / self.scale_).float().reshape(-1, *self.image_shape_).permute(0, 3, 1, 2)
-        responses = _responses(images, words, bias, self.threshold)
+        responses = _responses_of_tensors(images, words, bias, self.threshold)
         return adaptive_avg_pool2d(responses, self._parts()).flatten(1)
 
     def _parts(self):
@@ -224,12 +236,33 @@ def _of_length_one(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
 
 
-def _responses(images, words, bias, threshold):
-    """Responses (n, n_words, rows, columns) to all patches of images (n, channels, height, width).
+def _responses(images, weights, patch_size):
+    """Responses (n, rows, columns, n_words) to all patches of images (n, height, width, channels).
 
     The words are mean-free: their product with a patch is that with the patch freed of its mean,
     and what is left of bringing the patch to one contrast is a division.
     """
+    patches = sliding_window_view(images, patch_size, axis=(1, 2))
+    places, n_pixels = patches.shape[:3], len(weights) - 1
+    patches = patches.reshape(-1, n_pixels)
+    mean_square = np.einsum("ij,ij->i", patches, patches) / n_pixels
+    variance = (mean_square - patches.mean(axis=1) ** 2).clip(0)
+    inputs = np.ones((len(patches), n_pixels + 1), dtype=np.float32)
+    np.divide(patches, np.sqrt(variance + FLAT)[:, None], out=inputs[:, :-1])
+    responses = inputs @ weights
+    return np.maximum(responses, 0, out=responses).reshape(*places, -1)
+
+
+def _pooling(n_places, n_parts):
+    """Means over n_parts equal parts of n_places, which share a place where they have to."""
+    part, place = np.arange(n_parts)[:, None], np.arange(n_places)
+    first, last = part * n_places // n_parts, -(-(part + 1) * n_places // n_parts)
+    inside = (first <= place) & (place < last)
+    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _responses_of_tensors(images, words, bias, threshold):
+    """`_responses` (n, n_words, rows, columns) of images (n, channels, height, width)."""
     from torch.nn.functional import avg_pool2d, conv2d
 
     size = tuple(words.shape[2:])
