@@ -15,9 +15,12 @@ from math import ceil
 from numbers import Integral
 
 import numpy as np
+from scipy.sparse import issparse
+from sklearn.metrics import euclidean_distances
 from sklearn.model_selection import KFold
 from sklearn.utils.validation import column_or_1d
 
+from ._base import row_blocks
 from .exceptions import CalibrationError, ResolutionWarning, warn
 
 # Folds of calibration="cross". Each model has seen four fifths of the rows: enough to score like
@@ -209,6 +212,81 @@ def out_of_fold_scores(folds, fitted, score):
     return np.concatenate(scores)
 
 
+# Rows that stand for all when the rows near to each are counted: enough for shares of a hundredth.
+MAX_REFERENCE = 2000
+
+
+def concentrated_rows(Z, share):
+    """The rows left when a share of them, the furthest from all others, is left out.
+
+    With h rows to leave out, a row is as far as its h-th neighbour among the rows kept: so h rows
+    close together are far from all others, and cannot hide behind each other. As the rows kept
+    change, distances are taken anew, until they stay the same: the concentration steps of the
+    minimum covariance determinant, for distances to neighbours.
+
+    Parameters
+    ----------
+    Z : {ndarray, sparse matrix} of shape (n_samples, n_features)
+    share : float
+        In [0, 0.5).
+
+    Returns
+    -------
+    kept : ndarray of int
+        Ascending.
+    """
+    Z = Z.tocsr() if issparse(Z) else np.asarray(Z)
+    n_rows = Z.shape[0]
+    n_out = int(share * n_rows)
+    every = np.arange(n_rows)
+    kept, rng = every, np.random.default_rng(0)
+    for _ in range(10 if n_out else 0):
+        before, reference = kept, kept
+        if len(kept) > MAX_REFERENCE:
+            reference = np.sort(rng.choice(kept, MAX_REFERENCE, replace=False))
+        k = max(1, round(n_out * len(reference) / n_rows))
+        # A row of the reference is its own nearest.
+        ranks = k - 1 + np.isin(every, reference)
+        distance = np.empty(n_rows)
+        for block in row_blocks(n_rows, len(reference)):
+            near = np.partition(euclidean_distances(Z[block], Z[reference]), (k - 1, k), axis=1)
+            distance[block] = np.take_along_axis(near, ranks[block, None], axis=1)[:, 0]
+        kept = np.sort(np.argsort(distance, kind="stable")[: n_rows - n_out])
+        if np.array_equal(kept, before):
+            break
+    return kept
+
+
+def lacking_tail(scores):
+    """How many rows were cut off a sample at its lower end, as a share of those left.
+
+    Let F be the distribution of the scores left. If the whole had an exponential lower tail, then
+    ``log(F(t) + c)`` is linear in t, c being what was cut off; the three values at the 5 % quantile
+    t_1, the median t_3 and the middle t_2 between them give
+
+        c = (F_1 F_3 - F_2^2) / (2 F_2 - F_1 - F_3).
+
+    A lighter tail gives too large a c: too few alarms rather than too many.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+
+    Returns
+    -------
+    share : float
+        At least 0; infinite if the tail is not exponential for any c.
+    """
+    scores = np.sort(scores)
+    low, high = np.quantile(scores, [0.05, 0.5])
+    points = [low, (low + high) / 2, high]
+    F_1, F_2, F_3 = np.searchsorted(scores, points, side="right") / len(scores)
+    numerator, denominator = F_1 * F_3 - F_2**2, 2 * F_2 - F_1 - F_3
+    if numerator >= 0:  # at least as heavy as an exponential tail: nothing lacks
+        return 0.0
+    return numerator / denominator if denominator < 0 else np.inf
+
+
 def score_method(detector):
     """Name of the method that gives a detector's scores.
 
@@ -238,18 +316,19 @@ def decisions(scores, offset):
     return np.subtract(scores, offset, out=np.zeros(len(scores)), where=~on_threshold)
 
 
-def uncalibrated(estimator):
-    """Switch off the calibration of an unfitted estimator of ours and of its parts.
+def switched_off(estimator, *names):
+    """Switch off `calibration` or `outlier_share` of an unfitted estimator of ours and its parts.
 
     For fits that are scored by other rows anyway: of a search, or of a part of the rows.
     """
+    off = {"calibration": None, "outlier_share": 0.0}
     params = estimator.get_params()
     for name, value in params.items():
         owner, _, last = name.rpartition("__")
         owner = params[owner] if owner else estimator
         is_ours = type(owner).__module__.startswith("sklearn_hrn.")
-        if last == "calibration" and is_ours and value is not None:
-            estimator.set_params(**{name: None})
+        if last in names and is_ours and value != off[last]:
+            estimator.set_params(**{name: off[last]})
     return estimator
 
 

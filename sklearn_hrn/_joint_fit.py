@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from ._calibration import uncalibrated
+from ._calibration import switched_off
 from ._sklearn import _check_method_params, _safe_indexing
 
 # Bytes of transformed rows that folds may hold while they wait to be trained together.
@@ -121,7 +121,7 @@ def _fit_front(candidate, X, y, fold, fit_params):
     """What the last step trains on: an array and its rows, all if None."""
     if not isinstance(candidate, Pipeline) or len(candidate.steps) == 1:
         return X, fold.rows
-    front = uncalibrated(clone(candidate))
+    front = switched_off(clone(candidate), "calibration", "outlier_share")
     front.steps = front.steps[:-1]
     params = _check_method_params(X, fit_params, fold.rows)
     transformed = front.fit_transform(*take(X, y, fold.rows), **params)

@@ -19,7 +19,7 @@ from ._calibration import (
     false_alarm_threshold,
     score_method,
     scores_of,
-    uncalibrated,
+    switched_off,
 )
 from ._labels import normal_rows
 from ._sklearn import (
@@ -165,7 +165,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
             return self._calibrate(self.estimator, _safe_indexing(X, rows))
         rng = check_random_state(self.random_state)
         training, calibration = self._set_aside(rows, rng)
-        detector = uncalibrated(clone(self.estimator))
+        detector = switched_off(clone(self.estimator), "calibration")
         if self.random_state is not None:
             _seed_where_unseeded(detector, rng)
         detector.fit(_safe_indexing(X, training), **_check_method_params(X, fit_params, training))

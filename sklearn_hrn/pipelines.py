@@ -17,8 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import learning_on_copy
 from ._calibration import (
+    concentrated_rows,
     conformal_p_values,
     decisions,
+    lacking_tail,
     make_folds,
     nearest_threshold,
     out_of_fold_scores,
@@ -86,13 +88,22 @@ class _Parameters(Pipeline):
             HasMethods(["split"]),
             None,
         ],
+        "outlier_share": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
     }
 
     def __init__(
-        self, steps, *, calibration=None, transform_input=None, memory=None, verbose=False
+        self,
+        steps,
+        *,
+        calibration=None,
+        outlier_share=0.0,
+        transform_input=None,
+        memory=None,
+        verbose=False,
     ):
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
         self.calibration = calibration
+        self.outlier_share = outlier_share
 
 
 class OneClassPipeline(_Parameters):
@@ -124,6 +135,10 @@ class OneClassPipeline(_Parameters):
         the same for the same number of rows; a splitter of :mod:`sklearn.model_selection` makes
         its own. *All* steps are fitted anew on the other rows of each fold. The rate is
         the `contamination` of the last step.
+    outlier_share : float in [0, 0.5) or "auto", default=0.0
+        Training rows may be anomalies nobody has labelled, and this is an upper bound of their
+        share; "auto" is 0.1. That share of the normal rows, the furthest from all others where the
+        last step sees them, is left out, and all steps are fitted on the others. See the notes.
     transform_input : list of str, default=None
         Metadata to transform before they are passed on.
     memory : str or object with the joblib.Memory interface, default=None
@@ -143,6 +158,8 @@ class OneClassPipeline(_Parameters):
     calibration_scores_ : ndarray of shape (n_calibration,)
         Scores of the training rows, each by steps fitted without it, ascending. Only with
         `calibration`.
+    left_out_ : ndarray of int
+        Rows of X that `outlier_share` has left out, ascending. Only with `outlier_share`.
     n_features_in_ : int
         Number of features seen during fit, if the first step knows it.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -170,7 +187,19 @@ class OneClassPipeline(_Parameters):
 
     A fold that cannot be trained raises :class:`~sklearn_hrn.exceptions.CalibrationError`. Warnings
     are those of the fit on all rows. :class:`~sklearn_hrn.HRNSearchCV` tries its candidates without
-    calibration, and calibrates its refit.
+    calibration and with all normal rows, and calibrates its refit.
+
+    *Training rows that are not clean.* With `outlier_share` the steps before the last are fitted
+    and map the rows to where the last step sees them. Of h rows to leave out, a row is as far as
+    its h-th neighbour among the rows kept, so that a group of h rows close together is as visible
+    as single ones; the furthest h are left out, and distances are taken anew until the same rows
+    stay. Then the steps before the last are fitted on these, and all of it is done once more. No
+    label is used. What is left out is a share of the rows, not all of them anomalies: a share that
+    is too large costs little, one that is too small leaves a group in place. With `calibration`
+    the rate is meant for normal rows. So of the rows left out those with the highest scores count
+    as normal: as many as the scores of the rows kept lack to an exponential lower tail. Where the
+    share of anomalies is far below the bound, this estimate is rough, and more rows are flagged
+    than wanted, up to the bound; set the bound to what may be there.
 
     Blocks have as many rows as fit, in float64 and at the input of the widest step, into one
     sixteenth of scikit-learn's ``working_memory`` (64 MiB by default; see
@@ -228,6 +257,8 @@ class OneClassPipeline(_Parameters):
             params = _check_method_params(X, params, rows)
             X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
         self._run_on_clone("fit", X, y, params)
+        if rows is not None and self.outlier_share:
+            self.left_out_ = rows[self.left_out_]
         return self
 
     @available_if(_pipeline_has("fit_predict"))
@@ -246,7 +277,7 @@ class OneClassPipeline(_Parameters):
         labels : ndarray of shape (n_samples,)
             Predictions of the last step, one a row of X.
         """
-        if self.calibration is None and normal_rows(X, y) is None:
+        if self.calibration is None and not self.outlier_share and normal_rows(X, y) is None:
             return self._run_on_clone("fit_predict", X, y, params)
         return self.fit(X, y, **params).predict(X)
 
@@ -265,7 +296,7 @@ class OneClassPipeline(_Parameters):
         -------
         Xt : ndarray of shape (n_samples, n_transformed_features)
         """
-        if normal_rows(X, y) is None:
+        if not self.outlier_share and normal_rows(X, y) is None:
             return self._run_on_clone("fit_transform", X, y, params)
         return self.fit(X, y, **params).transform(X)
 
@@ -350,14 +381,47 @@ class OneClassPipeline(_Parameters):
         fitted, before = clone(self), dict(self.steps)
         fitted.steps = [(name, _continued(step, before[name])) for name, step in fitted.steps]
         rate = None if self.calibration is None else fitted._rate()
+        left_out = None
+        if self.outlier_share:
+            X, y = indexable(X, y)
+            kept, left_out = fitted._split(X, y, params)
+            suspects, params = _safe_indexing(X, left_out), _check_method_params(X, params, kept)
+            X, y = (*take(X, y, kept), None)[:2]
         result = getattr(super(OneClassPipeline, fitted), method)(X, y, **params)
         with learning_on_copy(self, continues=True) as learner:
-            for stale in ("calibration_scores_", "_offset"):
+            for stale in ("calibration_scores_", "left_out_", "_offset"):
                 vars(learner).pop(stale, None)
             learner.steps_ = fitted.steps
+            if left_out is not None:
+                learner.left_out_ = left_out
             if self.calibration is not None:
-                learner._calibrate(X, y, params, rate)
+                scores = learner._out_of_fold_scores(X, y, params)
+                if left_out is not None and len(left_out):
+                    scores = np.r_[scores, learner._of_normal(suspects, scores)]
+                learner.calibration_scores_ = np.sort(scores)
+                learner._offset = (
+                    float(scores.min()) if rate is None else nearest_threshold(scores, rate)
+                )
         return result
+
+    def _split(self, X, y, params):
+        """Rows to train on, and rows to leave out as they may be anomalies."""
+        share = 0.1 if self.outlier_share == "auto" else self.outlier_share
+        kept = every = np.arange(_num_samples(X))
+        for _ in range(2):  # the first time the steps have seen all rows
+            front = OneClassPipeline(clone(self).steps[:-1] or [("rows", "passthrough")])
+            arguments = _check_method_params(X, params, kept)
+            arguments = {
+                k: v for k, v in arguments.items() if k.split("__")[0] in front.named_steps
+            }
+            front.fit(*(*take(X, y, kept), None)[:2], **arguments)
+            kept = concentrated_rows(front.transform(X), share)
+        return kept, np.setdiff1d(every, kept)
+
+    def _of_normal(self, suspects, scores):
+        """Scores of those rows left out that are taken to be normal, by what the others lack."""
+        n_normal = min(lacking_tail(scores) * len(scores), _num_samples(suspects))
+        return np.sort(scores_of(self, suspects))[::-1][: round(n_normal)]
 
     def _rate(self):
         """The `contamination` of the last step."""
@@ -374,8 +438,8 @@ class OneClassPipeline(_Parameters):
             )
         return rate
 
-    def _calibrate(self, X, y, params, rate):
-        """Set the threshold by scores of rows that did not train."""
+    def _out_of_fold_scores(self, X, y, params):
+        """Scores of rows by steps that did not train on them."""
         if any(getattr(step, "warm_start", False) for _, step in self.steps):
             raise ValueError(
                 "calibration fits all steps anew in every fold, which a step with "
@@ -385,17 +449,17 @@ class OneClassPipeline(_Parameters):
         folds = make_folds(self.calibration, _num_samples(X))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit on all rows has said what there is to say
-            scores = out_of_fold_scores(
+            return out_of_fold_scores(
                 folds,
                 self._fitted_in_folds(X, y, [train for train, _ in folds], params),
                 lambda fitted, held_out: scores_of(fitted, _safe_indexing(X, held_out)),
             )
-        self.calibration_scores_ = np.sort(scores)
-        self._offset = float(scores.min()) if rate is None else nearest_threshold(scores, rate)
 
     def _fitted_in_folds(self, X, y, folds, params):
         """The pipeline fitted on some rows, for each fold; or why it cannot be."""
-        anew = OneClassPipeline(**{**self._params_as_given(), "calibration": None})
+        anew = OneClassPipeline(
+            **{**self._params_as_given(), "calibration": None, "outlier_share": 0.0}
+        )
         if not params:
             for fold in fit_folds([anew], X, y, folds):
                 yield fold.errors[0] or fold.fitted([anew])[0]

@@ -36,7 +36,7 @@ ARROWS = {
     "image": {"_base", "_sklearn", "_validation"},
     "networks": {"_base", "_sklearn", "_validation", "core"},
     "one_class": {"_base", "_labels", "_sklearn", "_training", "_validation", "core", "exceptions"},
-    "_calibration": {"exceptions"},
+    "_calibration": {"_base", "exceptions"},
     "conformal": {"_base", "_calibration", "_labels", "_sklearn", "exceptions"},
     "pipelines": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn"},
     "continual": {"_base", "_calibration", "_joint_fit", "_sklearn", "_validation", "one_class"},

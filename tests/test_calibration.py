@@ -18,7 +18,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from sklearn_hrn import conformal_p_values
-from sklearn_hrn._calibration import make_folds, nearest_threshold, out_of_fold_scores
+from sklearn_hrn._calibration import (
+    concentrated_rows,
+    lacking_tail,
+    make_folds,
+    nearest_threshold,
+    out_of_fold_scores,
+)
 from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning, ResolutionWarning
 from sklearn_hrn.pipelines import OneClassPipeline
 
@@ -402,3 +408,94 @@ def test_p_values_are_those_of_the_out_of_fold_scores(X, rng):
         pipeline.p_values(fresh),
         conformal_p_values(pipeline.score_samples(fresh), pipeline.calibration_scores_),
     )
+
+
+# --- training rows that are not clean -------------------------------------------------------------
+
+
+def contaminated(rng, share, spread=1.0, n_rows=400):
+    """Normal rows in five columns, and behind them a group of others six deviations away."""
+    n_others = round(share * n_rows)
+    X = rng.normal(size=(n_rows, 5))
+    X[n_rows - n_others :] = spread * X[n_rows - n_others :] + np.array([6.0, 0, 0, 0, 0])
+    return X, np.arange(n_rows) >= n_rows - n_others
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05])
+@pytest.mark.parametrize("spread", [1.0, 0.3])
+def test_a_group_of_anomalies_in_training_is_left_out(rng, share, spread):
+    X, is_other = contaminated(rng, share, spread)
+    pipeline = calibrated(calibration=None).set_params(outlier_share=0.1).fit(X)
+    assert len(pipeline.left_out_) == 40
+    assert is_other[pipeline.left_out_].sum() >= 0.9 * is_other.sum()
+    # every step was fitted on the others
+    kept = np.delete(X, pipeline.left_out_, axis=0)
+    np.testing.assert_array_equal(pipeline["scale"].mean_, kept.mean(axis=0))
+    np.testing.assert_array_equal(pipeline["detector"].rows_, pipeline["scale"].transform(kept))
+
+
+def test_scattered_anomalies_in_training_are_left_out(rng):
+    X = rng.normal(size=(400, 5))
+    X[:20] *= 8
+    pipeline = calibrated(calibration=None).set_params(outlier_share="auto").fit(X)
+    assert np.isin(np.arange(20), pipeline.left_out_).sum() >= 19
+
+
+def test_fewer_neighbours_than_a_group_has_members_would_not_see_it(rng):
+    X, is_other = contaminated(rng, 0.05, 0.3)
+    far = np.sort(-calibrated(calibration=None).fit(X).score_samples(X))  # nearest row: itself
+    assert np.all(far == 0)
+    kept = concentrated_rows(X, 0.05)
+    assert is_other[kept].sum() <= 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05])
+def test_the_rate_asked_for_is_that_of_normal_rows(rng, share):
+    realised, found = [], []
+    for _ in range(20):
+        X, _ = contaminated(rng, share, 0.5)
+        pipeline = calibrated(contamination=0.02).set_params(outlier_share=0.1).fit(X)
+        realised.append(np.mean(pipeline.predict(rng.normal(size=(500, 5))) == -1))
+        others = 0.5 * rng.normal(size=(100, 5)) + np.array([6.0, 0, 0, 0, 0])
+        found.append(np.mean(pipeline.predict(others) == -1))
+    assert np.mean(found) > 0.6  # a tail taken for normal can hold some of the group
+    assert np.mean(realised) < 0.08  # without correction of the threshold about 0.12 and 0.07
+
+
+def test_what_a_sample_lacks_of_an_exponential_tail_is_counted(rng):
+    whole = -rng.exponential(size=200_000)
+    for share in (0.05, 0.1):
+        cut = np.sort(whole)[int(share * len(whole)) :]
+        assert lacking_tail(cut) == pytest.approx(share / (1 - share), rel=0.25)
+    assert lacking_tail(whole) < 0.01
+    assert lacking_tail(np.ones(10)) == 0.0
+
+
+def test_more_rows_than_the_reference_holds_are_concentrated_alike(rng, monkeypatch):
+    X, is_other = contaminated(rng, 0.05, 0.3)
+    monkeypatch.setattr("sklearn_hrn._calibration.MAX_REFERENCE", 100)
+    kept = concentrated_rows(csr_array(X), 0.1)
+    assert len(kept) == 360 and is_other[kept].sum() <= 2
+
+
+def test_numbers_of_rows_left_out_are_those_of_the_rows_given(rng):
+    X, is_other = contaminated(rng, 0.05)
+    y = np.where(np.arange(400) % 4 == 0, -1, 1)
+    pipeline = calibrated(calibration=None).set_params(outlier_share=0.1).fit(X, y)
+    assert np.all(y[pipeline.left_out_] == 1)
+    assert is_other[pipeline.left_out_].sum() >= 0.9 * (is_other & (y == 1)).sum()
+    labels = pipeline.fit_predict(X, y)
+    assert labels.shape == (400,)
+    pipeline.set_params(outlier_share=0.0).fit(X, y)
+    assert not hasattr(pipeline, "left_out_")
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.5, 1, "all"])
+def test_other_shares_are_refused(X, share):
+    with pytest.raises(ValueError, match="'outlier_share' parameter"):
+        calibrated().set_params(outlier_share=share).fit(X)
+
+
+def test_few_rows_lose_none(X):
+    pipeline = calibrated(calibration=None).set_params(outlier_share=0.1).fit(X[:9])
+    assert len(pipeline.left_out_) == 0
