@@ -85,7 +85,7 @@ def wild(rng):
         OneClassPipeline(steps()),
         OneClassPipeline(steps(OneClassSVM())),
         OneClassPipeline(
-            steps(IsolationForest(n_estimators=5, contamination=0.1, random_state=0)), calibration=2
+            steps(IsolationForest(n_estimators=2, contamination=0.1, random_state=0)), calibration=2
         ),
     ],
     ids=["forest", "svm", "calibrated"],
