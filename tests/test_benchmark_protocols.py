@@ -167,6 +167,20 @@ def test_epochs_continue_one_training(sets, monkeypatch):
     assert len(spy.calls) == 3
 
 
+def test_another_seed_is_another_run(sets, monkeypatch):
+    spies = []
+    for seed in (0, 0, 1):
+        settings = {**IMAGES["table, none"][1], "normal": 1, "seed": seed, "dataset": "mnist"}
+        spies.append(scores_of(images, monkeypatch, settings)[0])
+    assert np.array_equal(spies[0].scores, spies[1].scores)
+    assert not np.array_equal(spies[0].scores, spies[2].scores)
+
+
+def test_an_attacked_sign_is_not_compared_with_its_original():
+    # The one attacked sign loses against its own original, and wins against the other sign.
+    assert table6.paired_auc(np.array([1.0, 9.0]), np.array([5.0]), np.array([0])) == 1
+
+
 def test_noise_is_of_training_images_of_other_classes(sets, monkeypatch):
     learned = []
     fit = HRNOneClassClassifier.fit
@@ -373,6 +387,7 @@ def test_classes_come_one_by_one_and_the_map_knows_the_first_alone(sets, monkeyp
         assert np.array_equal(X, expected.transform(own))
     assert np.array_equal(asked[-1], expected.transform(sets[2].astype(np.float32)))
     assert figures["accuracy"] == pytest.approx(100 * (sets[3] == order[0]).mean())
+    assert order != sorted(order)
     table7.measure(**settings, tasks=2)
     assert [label for label, _ in Memory.last.learned] == order[:2]
     assert len(Memory.last.asked[-1]) == np.isin(sets[3], order[:2]).sum()

@@ -237,6 +237,69 @@ def test_an_adbench_file_without_labels_is_named(tmp_path):
         list(datasets.load_adbench(tmp_path))
 
 
+FILES = {
+    "fetch_arrhythmia": "arrhythmia.mat",
+    "fetch_cifar10": "cifar10_jpeg.npz",
+    "fetch_dbpedia14": "dbpedia14/train.csv",
+    "fetch_emnist47": "emnist47.npz",
+    "fetch_fashion_mnist": "fashion_mnist.npz",
+    "fetch_gtsrb32": "gtsrb32.npz",
+    "fetch_kddcup99": "kddcup99.npz",
+    "fetch_mnist": "mnist.npz",
+    "fetch_thyroid": "thyroid.mat",
+}
+IMAGES = io.BytesIO()
+save_images(IMAGES, 4, 4)
+WITHOUT_TEST = io.BytesIO()
+np.savez(WITHOUT_TEST, X_train=np.zeros((2, 4, 4)), y_train=np.zeros(2))
+TOO_FEW = io.BytesIO()
+X, y = np.zeros((3, 4)), np.zeros(2)
+np.savez(TOO_FEW, X_train=X, X_test=X, y_train=y, y_test=y)
+DAMAGES = {
+    "empty": b"",
+    "text": b"a, b, c\n" * 10,
+    "zeros": bytes(1000),
+    "cut off": IMAGES.getvalue()[:-300],
+    "bits turned": IMAGES.getvalue()[:150] + bytes(60) + IMAGES.getvalue()[210:],
+    "parts missing": WITHOUT_TEST.getvalue(),
+    "labels missing": TOO_FEW.getvalue(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_named(tmp_path, name, damage):
+    path = tmp_path / FILES[name]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(DAMAGES[damage])
+    if name == "fetch_dbpedia14":
+        if damage == "empty":
+            pytest.skip("an empty text file has no rows and no damage")
+        path.with_name("test.csv").write_text("1,text\n")
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} could not be read"):
+        getattr(datasets, name)(data_home=tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("of", ["adbench", "features"])
+def test_a_damaged_file_of_rows_is_named(tmp_path, of, damage):
+    (tmp_path / of).mkdir()
+    path = tmp_path / of / "x.npz"
+    path.write_bytes(DAMAGES[damage])
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        if of == "adbench":
+            list(datasets.load_adbench(tmp_path))
+        else:
+            datasets.load_features("x", data_home=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b"])
+def test_features_are_read_from_their_folder_alone(tmp_path, name):
+    (tmp_path / "features").mkdir()
+    with pytest.raises(ValueError, match=r"is not the name of a file: leave out folders"):
+        datasets.load_features(name, data_home=tmp_path)
+
+
 @pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
 def test_a_file_that_is_not_in_the_folder_is_named(tmp_path, fetch):
     with pytest.raises(FileNotFoundError, match=r"\.(npz|mat|csv) was not found in .*data_home"):

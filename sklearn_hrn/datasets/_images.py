@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.datasets import fetch_openml
 from sklearn.utils import Bunch
 
-from ._local import downloaded, local_copy
+from ._local import downloaded, local_copy, reading
 
 
 def fetch_mnist(*, data_home=None):
@@ -73,11 +73,12 @@ def fetch_cifar10(*, data_home=None):
             planes = data[part].reshape(-1, 3, 1024)
             data[part] = np.ascontiguousarray(planes.transpose(0, 2, 1)).reshape(-1, 3072)
         return data
-    with np.load(path) as file:
+    with reading(path), np.load(path) as file:
         parts = {}
         for part in ("train", "test"):
             parts[f"X_{part}"] = _decoded(file[f"jpeg_{part}"], file[f"offset_{part}"])
             parts[f"y_{part}"] = file[f"y_{part}"].astype(np.int64)
+        _check_lengths(parts)
     return Bunch(**parts, image_shape=(32, 32, 3))
 
 
@@ -121,13 +122,22 @@ def fetch_gtsrb32(*, data_home=None):
 
 
 def _from_npz(path):
-    with np.load(path) as file:
+    with reading(path), np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
-    shape = arrays["X_train"].shape[1:]
-    for name, array in arrays.items():
-        is_images = name.startswith("X_")
-        arrays[name] = array.reshape(len(array), -1) if is_images else array.astype(np.int64)
+        shape = arrays["X_train"].shape[1:]
+        for name, array in arrays.items():
+            is_images = name.startswith("X_")
+            arrays[name] = array.reshape(len(array), -1) if is_images else array.astype(np.int64)
+        _check_lengths(arrays)
     return Bunch(**arrays, image_shape=(*shape, 1) if len(shape) == 2 else shape)
+
+
+def _check_lengths(parts):
+    """Every image has a label, and both parts have the same pixels."""
+    for part in ("train", "test"):
+        X, y = parts[f"X_{part}"], parts[f"y_{part}"]
+        if y.shape != (len(X),) or X.shape[1:] != parts["X_train"].shape[1:]:
+            raise ValueError(f"X_{part} has the shape {X.shape} and y_{part} {y.shape}")
 
 
 def _from_openml(file_name, name, n_train, image_shape):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
@@ -114,6 +115,27 @@ def local_copy(name, data_home, *, required_because=None):
             UserWarning,
         )
     return path
+
+
+@contextmanager
+def reading(path):
+    """Whatever goes wrong while a file is read, the error names the file.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or holds something else. A package that is missing stays an
+        ImportError.
+    """
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} could not be read ({type(error).__name__}: {error}): it is damaged, or not "
+            "the file that its name says. Replace it."
+        ) from error
 
 
 def downloaded(name, fetch, *arguments, **options):

@@ -1,6 +1,7 @@
 """Tables: float32 rows with targets of +1 (normal) and -1 (anomaly), and texts with classes."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
@@ -9,7 +10,7 @@ from sklearn.datasets import fetch_openml
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 from sklearn.utils import Bunch
 
-from ._local import VARIABLE, downloaded, local_copy, resolve_data_home
+from ._local import VARIABLE, downloaded, local_copy, reading, resolve_data_home
 
 
 def fetch_kddcup99(*, data_home=None):
@@ -33,9 +34,9 @@ def fetch_kddcup99(*, data_home=None):
     """
     path = local_copy("kddcup99.npz", data_home)
     if path is not None:
-        with np.load(path) as file:
+        with reading(path), np.load(path) as file:
             table = file["kdd"]
-        return _bunch(table[:, :-1], table[:, -1] == 1)
+            return _bunch(table[:, :-1], table[:, -1] == 1)
     raw = downloaded("kddcup99.npz", fetch_raw_kddcup99, percent10=True)
     is_anomaly = raw.target == b"normal."
     words = [1, 2, 3]  # protocol, service, flag
@@ -110,10 +111,10 @@ def fetch_dbpedia14(*, data_home=None):
     for part in ("train", "test"):
         reason = "The subset has no other source."
         path = local_copy(f"dbpedia14/{part}.csv", data_home, required_because=reason)
-        with path.open(encoding="utf-8", newline="") as file:
+        with reading(path), path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file))
-        parts[f"X_{part}"] = np.array([text for _, text in rows], dtype=object)
-        parts[f"y_{part}"] = np.array([label for label, _ in rows], dtype=np.int64)
+            parts[f"X_{part}"] = np.array([text for _, text in rows], dtype=object)
+            parts[f"y_{part}"] = np.array([label for label, _ in rows], dtype=np.int64)
     return Bunch(**parts)
 
 
@@ -134,6 +135,8 @@ def load_features(name, *, data_home=None):
     """
     home = resolve_data_home(data_home)
     names = sorted(path.stem for path in (home / "features").glob("*.npz")) if home else []
+    if Path(name).name != name:
+        raise ValueError(f"name={name!r} is not the name of a file: leave out folders.")
     reason = f"Features at hand: {', '.join(names) or 'none'}."
     X, y = labelled(local_copy(f"features/{name}.npz", data_home, required_because=reason))
     return Bunch(data=X, target=y)
@@ -187,12 +190,13 @@ def adbench_paths(data_home):
 
 def labelled(path):
     """Rows in float32, and +1 (normal) and -1 (anomaly), of a file with labels 0 and 1."""
-    with np.load(path) as file:
-        if not {"X", "y"} <= set(file.files):
-            raise ValueError(
-                f"{path} holds {file.files}: X (rows) and y (1 for anomalies) are needed."
-            )
-        X, y = file["X"], file["y"].ravel()
+    with reading(path), np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    if not {"X", "y"} <= set(arrays):
+        raise ValueError(
+            f"{path} holds {list(arrays)}: X (rows) and y (1 for anomalies) are needed."
+        )
+    X, y = arrays["X"], arrays["y"].ravel()
     if X.ndim != 2 or len(X) != len(y) or not np.isin(y, (0, 1)).all():
         raise ValueError(
             f"{path} has X of shape {X.shape} and {len(y)} labels like {np.unique(y)[:5]}: "
@@ -202,8 +206,9 @@ def labelled(path):
 
 
 def _from_mat(path):
-    table = loadmat(path)
-    return _bunch(table["X"], table["y"].ravel() == 1)
+    with reading(path):
+        table = loadmat(path)
+        return _bunch(table["X"], table["y"].ravel() == 1)
 
 
 def _bunch(X, is_anomaly):
