@@ -22,7 +22,7 @@ from ._progress import Progress
 from ._validation import draw_seeds, resolve_device
 from .core.batches import Rows, epochs_of, updates_of
 from .core.modules import make_module, module_states, trainable
-from .core.training import HISTORY, ExplodedLossError, State, Trainer, TrainingPlan
+from .core.training import HISTORY, OF_MODELS, ExplodedLossError, State, Trainer, TrainingPlan
 from .exceptions import NonFiniteLossWarning, TrainingDivergedError
 
 
@@ -66,6 +66,8 @@ class Task:
         Checked rows. Not copied.
     rows : ndarray of int or None
         Those to train on; None is all.
+    anomalies : ndarray of int or None
+        Those to keep below; None is none.
     start : Learned or None
         Where to continue.
     """
@@ -74,6 +76,7 @@ class Task:
     shared: dict
     X: np.ndarray
     rows: np.ndarray | None = None
+    anomalies: np.ndarray | None = None
     start: Learned | None = None
 
 
@@ -144,7 +147,10 @@ class _Run:
         self.of_task = np.repeat(
             np.arange(len(tasks)), [task.parameters["n_estimators"] for task in tasks]
         )
-        self.rows = Rows.of_models([(tasks[i].X, tasks[i].rows) for i in self.of_task])
+        self.rows = Rows.of_models(
+            [(tasks[i].X, tasks[i].rows) for i in self.of_task],
+            [tasks[i].anomalies for i in self.of_task],
+        )
         if self.rows.counts.min() < 2:
             raise ValueError(
                 f"{self.rows.counts.min()} normal row(s) to train on; at least 2 are needed "
@@ -176,6 +182,7 @@ class _Run:
             layer_sizes=_layer_sizes(shared["hidden_layer_sizes"], self.n_features),
             reg_lambda=self._each("reg_lambda"),
             reg_exponent=self._each("reg_exponent"),
+            anomaly_weight=self._each("anomaly_weight"),
             learning_rate=self._each("learning_rate_init"),
             tol=self._each("tol"),
             seed=seed,
@@ -218,7 +225,7 @@ class _Run:
         takes the state at its own length.
         """
         path, longest = self._paths()
-        rows = Rows(self.rows.arrays, self.rows.subsets, self.rows.subset_of[longest])
+        rows = self.rows.of(longest)
         trainer = Trainer(rows, _of_networks(self.plan, longest), self.start, self.device)
         final = self.n_updates[longest]
         is_short = self.n_updates < final[path]
@@ -239,13 +246,13 @@ class _Run:
         every = np.arange(len(self.of_task))
         if self.start is not None:
             return every, every
-        plan, numbers = self.plan, {}
+        plan, rows, numbers = self.plan, self.rows, {}
         path = np.empty_like(every)
         # A number of updates can end within an epoch, where no other network can go on.
         budgets = self._each("max_updates", object)
         for m in every:
-            settings = plan.reg_lambda[m], plan.reg_exponent[m], plan.learning_rate[m], plan.tol[m]
-            key = (plan.seed[m], self.rows.subset_of[m], *settings, budgets[m])
+            settings = tuple(getattr(plan, name)[m] for name in OF_MODELS)
+            key = (settings, rows.subset_of[m], rows.anomalies_of[m], budgets[m])
             path[m] = numbers.setdefault(key, len(numbers))
         of_paths = (every[path == number] for number in range(len(numbers)))
         return path, np.array([max(same, key=self.n_updates.item) for same in of_paths])
@@ -284,9 +291,9 @@ def _layer_sizes(hidden_layer_sizes, n_features):
 
 def _of_networks(plan, chosen):
     """The plan of some of the networks."""
-    arrays = ("reg_lambda", "reg_exponent", "learning_rate", "tol", "seed")
     modules = None if plan.modules is None else tuple(plan.modules[m] for m in chosen)
-    return replace(plan, modules=modules, **{name: getattr(plan, name)[chosen] for name in arrays})
+    arrays = {name: getattr(plan, name)[chosen] for name in OF_MODELS}
+    return replace(plan, modules=modules, **arrays)
 
 
 def _joined(tasks, n_features):

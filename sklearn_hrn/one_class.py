@@ -21,6 +21,7 @@ N_TRAIN_QUANTILES = 1001
 PER_ESTIMATOR = (
     "reg_lambda",
     "reg_exponent",
+    "anomaly_weight",
     "learning_rate_init",
     "max_iter",
     "max_updates",
@@ -53,6 +54,10 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         Weight :math:`\lambda \ge 0` of the regulariser; 0.1 is the paper's.
     reg_exponent : float, default=12
         Exponent :math:`n \ge 1` of the gradient norm; 12 is the paper's.
+    anomaly_weight : float, default=0.0
+        If above 0, rows with ``y == -1`` are not left out but kept below: this weight times the
+        mean of ``-log sigma(-f)`` over them is added to the objective (of ``(1 + f)^2`` for the
+        square loss). They have no part in the penalty, nor in `offset_`.
     loss : {"nll", "square"}, default="nll"
         ``-log sigma(f)`` or ``(1 - f)^2``, the alternative of the paper's Table 3.
     regularizer : {"h", "l2"} or None, default="h"
@@ -166,6 +171,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "reg_lambda": [Interval(Real, 0, None, closed="left")],
         "reg_exponent": [Interval(Real, 1, None, closed="left")],
+        "anomaly_weight": [Interval(Real, 0, None, closed="left")],
         "loss": [StrOptions({"nll", "square"})],
         "regularizer": [StrOptions({"h", "l2"}), None],
         "activation": [StrOptions(set(SLOPES))],
@@ -191,6 +197,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         *,
         reg_lambda=0.1,
         reg_exponent=12,
+        anomaly_weight=0.0,
         loss="nll",
         regularizer="h",
         activation="leaky_relu",
@@ -212,6 +219,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.reg_lambda = reg_lambda
         self.reg_exponent = reg_exponent
+        self.anomaly_weight = anomaly_weight
         self.loss = loss
         self.regularizer = regularizer
         self.activation = activation
@@ -239,7 +247,8 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features)
             float32, float64 and memory maps of them are read in place; other types become float32.
         y : array-like of shape (n_samples,), default=None
-            Rows with ``y == -1`` are left out; all others are taken to be normal.
+            Rows with ``y == -1`` are left out, or kept below if `anomaly_weight` is above 0; all
+            others are taken to be normal.
 
         Returns
         -------
@@ -253,7 +262,9 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         TrainingDivergedError
             If the loss is not finite however small the step.
         """
-        self.fit_together([self], [X], [normal_rows(X, y)])
+        rows = normal_rows(X, y)
+        left_out = None if rows is None else np.setdiff1d(np.arange(len(y)), rows)
+        self.fit_together([self], [X], [rows], [left_out])
         return self
 
     def fit_predict(self, X, y=None):
@@ -318,7 +329,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         return check_rows(self, X, reset)
 
     @staticmethod
-    def fit_together(estimators, arrays, rows):
+    def fit_together(estimators, arrays, rows, anomalies=None):
         """Fit some estimators in one run, each as it would be fitted alone.
 
         Those whose parameters are equal, but for such as differ from network to network (the
@@ -332,6 +343,8 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
             What each trains on. One array may stand for several: it is not copied.
         rows : list of (ndarray of int or None)
             The rows of its array that each trains on; None is all.
+        anomalies : list of (ndarray of int or None), default=None
+            The rows that each keeps below, if its `anomaly_weight` is above 0; None is none.
 
         Raises
         ------
@@ -357,14 +370,17 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
                 for e in estimators
             ]
             tasks, checked = [], {}
-            for learner, X, chosen in zip(learners, arrays, rows, strict=True):
+            anomalies = [None] * len(learners) if anomalies is None else anomalies
+            given = zip(learners, arrays, rows, anomalies, strict=True)
+            for learner, X, chosen, labelled in given:
                 learner._validate_params()
                 start = learner._learned() if learner._continues() else None
                 # Equal arrays must stay one array, also where the check has converted them.
                 X = checked.setdefault(id(X), learner._validate_rows(X, reset=start is None))
                 shared = learner.get_params(deep=False)
                 own = {name: shared.pop(name) for name in PER_ESTIMATOR}
-                tasks.append(Task(own, shared, X, chosen, start))
+                labelled = labelled if learner.anomaly_weight > 0 else None
+                tasks.append(Task(own, shared, X, chosen, labelled, start))
             for learner, task, learned in zip(learners, tasks, train(tasks), strict=True):
                 learner._keep(learned)
                 learner._set_threshold(learner._score(task.X, task.rows))

@@ -95,6 +95,38 @@ def test_closed_forms_equal_finite_differences(form, sizes, loss, n):
         np.testing.assert_allclose(dW_l[m], expected_l, atol=1e-7 * np.abs(expected_l).max())
 
 
+@pytest.mark.parametrize("loss", ["nll", "square"])
+@pytest.mark.parametrize(("form", "sizes"), FORMS, ids=str)
+def test_labelled_anomalies_are_pushed_down_as_the_objective_says(form, sizes, loss):
+    weights, x, lam, exponent = problem(sizes, 3)
+    omega = torch.linspace(0.2, 2, N_MODELS, dtype=torch.float64)[:, None]
+    n_normal, n_anomalies = 5, 2
+    shape = (N_STREAMS, N_PER_STREAM, n_normal)
+    closed = form(sizes, shape, 0.01, loss, n_anomalies, dtype=torch.float64)
+    f, norm = torch.empty((2, N_MODELS, BATCH_SIZE), dtype=x.dtype)
+    closed.bind(weights, lam, exponent, omega)
+    dW = closed(x, f, norm)
+    for m in range(N_MODELS):
+        mine = [W[m].clone().requires_grad_() for W in weights]
+        rows = x[m // N_PER_STREAM].clone().requires_grad_()
+        out = forward([W[None] for W in mine], rows, 0.01)[0]
+        (G,) = torch.autograd.grad(out.sum(), rows, create_graph=True)
+        value = {"nll": lambda f: -f.sigmoid().log(), "square": lambda f: (1 - f) ** 2}[loss]
+        whole = (value(out[:n_normal]) + lam[m] * G[:n_normal].norm(dim=1) ** 3).mean() + omega[
+            m, 0
+        ] * value(-out[n_normal:]).mean()
+        expected = torch.autograd.grad(whole, mine)
+        torch.testing.assert_close(f[m], out.detach())
+        for dW_l, expected_l in zip(dW, expected, strict=True):
+            torch.testing.assert_close(dW_l[m], expected_l, rtol=1e-9, atol=1e-10)
+
+        autograd = Autograd(Perceptron(sizes, 0.01), loss, n_normal)
+        autograd.bind([W[m : m + 1] for W in weights], lam[m:], exponent[m:], omega[m:])
+        found = autograd(rows.detach()[None], *torch.empty((2, 1, BATCH_SIZE), dtype=x.dtype))
+        for dW_l, expected_l in zip(found, expected, strict=True):
+            torch.testing.assert_close(dW_l[0], expected_l, rtol=1e-9, atol=1e-10)
+
+
 def test_the_input_gradient_is_that_of_the_network():
     weights, x, _, _ = problem((5, 4, 3, 1), 12)
     mine, X, step = [W[0].numpy() for W in weights], x[0].numpy(), 1e-6

@@ -142,6 +142,34 @@ def test_anomalies_are_left_out_bit_for_bit(digits, X):
     assert np.array_equal(labels, hrn().fit(X).predict(everything))
 
 
+@pytest.mark.parametrize("loss", ["nll", "square"])
+def test_a_weight_of_anomalies_keeps_them_below(digits, X, loss):
+    everything, y = digits
+    some = np.r_[np.flatnonzero(y == 1), np.flatnonzero(y == -1)[:60]]
+    calm = {"max_iter": 60, "learning_rate_init": 0.05}
+    without, warned = (
+        hrn(loss=loss, anomaly_weight=weight, **calm).fit(everything[some], y[some])
+        for weight in (0.0, 1.0)
+    )
+    assert_equal_fits(without, hrn(loss=loss, **calm).fit(X))
+    # Even anomalies that were not seen: these are other pictures of the same digits.
+    unseen = everything[np.flatnonzero(y == -1)[60:]]
+    gaps = [np.median(fit.score_samples(X)) - np.median(fit.score_samples(unseen))
+            for fit in (without, warned)]  # fmt: skip
+    assert gaps[1] > 1.2 * gaps[0]
+    assert abs((warned.predict(X) == -1).mean() - 0.01) <= 1 / len(X)
+    assert_equal_fits(warned, hrn(loss=loss, anomaly_weight=1.0, **calm).fit(
+        everything[some], y[some]))  # fmt: skip
+
+
+def test_a_single_anomaly_is_enough_and_none_is_no_error(digits, X):
+    everything, y = digits
+    one = np.r_[np.flatnonzero(y == 1), np.flatnonzero(y == -1)[:1]]
+    fitted = hrn(max_iter=30, anomaly_weight=1.0).fit(everything[one], y[one])
+    assert fitted.decision_function(everything[one[-1:]])[0] < 0
+    assert_equal_fits(hrn(anomaly_weight=1.0).fit(X), hrn().fit(X))
+
+
 def test_zeros_and_ones_are_called_another_convention(digits):
     everything, y = digits
     with pytest.warns(LabelConventionWarning, match=r"\+1 for normal rows"):

@@ -23,6 +23,7 @@ def make_plan(X, n_models=1, n_epochs=3, hidden=(20,), batch_size=50, **settings
     columns = {
         "reg_lambda": 0.1,
         "reg_exponent": 12.0,
+        "anomaly_weight": 0.0,
         "learning_rate": 0.1,
         "tol": 0.0,
         "seed": np.arange(n_models),
@@ -49,10 +50,8 @@ def run(rows, plan, start=None, **options):
 def alone(rows, plan, m):
     """Model m without the others."""
     plan, n_updates = plan
-    names = ("reg_lambda", "reg_exponent", "learning_rate", "tol", "seed")
-    mine = {name: getattr(plan, name)[m : m + 1] for name in names}
-    rows = Rows(rows.arrays, rows.subsets, rows.subset_of[m : m + 1])
-    return run(rows, (dataclasses.replace(plan, **mine), n_updates[m : m + 1]))
+    mine = {name: getattr(plan, name)[m : m + 1] for name in training.OF_MODELS}
+    return run(rows.of([m]), (dataclasses.replace(plan, **mine), n_updates[m : m + 1]))
 
 
 def assert_same(state, m, other, **tolerance):

@@ -116,6 +116,7 @@ def _train(X, hidden, n_epochs):
         reg_lambda=np.array([0.1]),
         reg_exponent=np.array([12.0]),
         learning_rate=np.array([0.1]),
+        anomaly_weight=np.array([0.0]),
         tol=np.array([0.0]),
         seed=np.array([0]),
     )

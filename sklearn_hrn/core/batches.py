@@ -8,7 +8,7 @@ with others and see the same batches.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,28 +27,44 @@ class Rows:
         Any real dtype, or memory maps: rows are gathered block by block and then made float32.
     subsets : tuple of pairs (int, ndarray of int or None)
         An array by its place, and indices of its rows; None stands for all rows.
-    subset_of : ndarray of int (M,)
-        The subset that model m trains on.
+    subset_of, anomalies_of : ndarray of int (M,)
+        The subsets that model m trains on: of normal rows, and of labelled anomalies, which is
+        empty where there are none.
     """
 
     arrays: tuple
     subsets: tuple
     subset_of: np.ndarray
+    anomalies_of: np.ndarray
 
     @classmethod
-    def of_models(cls, pairs):
-        """Rows of models that train on (array, indices or None) each; what is equal is kept once.
+    def of_models(cls, normal, anomalies=None):
+        """Rows of models that train on some rows of an array each; what is equal is kept once.
 
         Parameters
         ----------
-        pairs : list of pairs (ndarray (n, d), ndarray of int or None), length M
+        normal : list of pairs (ndarray (n, d), ndarray of int or None), length M
+            None stands for all rows.
+        anomalies : list of (ndarray of int or None), default=None
+            Of the same arrays; None stands for no rows.
         """
-        arrays = {id(X): X for X, _ in pairs}
+        nothing = np.array([], dtype=np.intp)
+        anomalies = [None] * len(normal) if anomalies is None else anomalies
+        anomalies = [nothing if chosen is None else chosen for chosen in anomalies]
+        of_anomalies = [(X, chosen) for (X, _), chosen in zip(normal, anomalies, strict=True)]
+        arrays = {id(X): X for X, _ in normal}
         place = {key: i for i, key in enumerate(arrays)}
-        subsets = {(id(X), id(chosen)): (place[id(X)], chosen) for X, chosen in pairs}
+        found = [*normal, *of_anomalies]
+        subsets = {(id(X), id(chosen)): (place[id(X)], chosen) for X, chosen in found}
         number = {key: i for i, key in enumerate(subsets)}
-        subset_of = np.array([number[id(X), id(chosen)] for X, chosen in pairs])
-        return cls(tuple(arrays.values()), tuple(subsets.values()), subset_of)
+        subset_of = np.array([number[id(X), id(chosen)] for X, chosen in found])
+        return cls(tuple(arrays.values()), tuple(subsets.values()), *np.split(subset_of, 2))
+
+    def of(self, models):
+        """The rows of some of the models."""
+        return replace(
+            self, subset_of=self.subset_of[models], anomalies_of=self.anomalies_of[models]
+        )
 
     def count(self, subset):
         """Rows in one of the subsets."""
@@ -57,8 +73,13 @@ class Rows:
 
     @property
     def counts(self):
-        """Rows that each model trains on, (M,)."""
+        """Normal rows that each model trains on, (M,)."""
         return np.array([self.count(subset) for subset in self.subset_of])
+
+    @property
+    def anomaly_counts(self):
+        """Anomalies that each model trains on, (M,)."""
+        return np.array([self.count(subset) for subset in self.anomalies_of])
 
     @property
     def n_features(self):

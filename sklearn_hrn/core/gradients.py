@@ -12,6 +12,9 @@ matrix):
     R_0 = X + r o G  R_l = M_l o (R_{l-1} W_l')
     dL/dW_l = (c o V_l)' R_{l-1}                                         dL/dw = c' R_L
 
+Labelled anomalies are further rows with ``c = -omega phi'(-f) / A`` and ``r = 0``, for the term
+``omega mean_i phi(-f_i)`` over A of them.
+
 R carries data term and penalty at once, so they share every product: `AnyDepth`. With one hidden
 layer, R_1 need not be formed: f is homogeneous in each hidden unit, ``w_j dL/dw_j = W_1[j] .
 dL/dW_1[j]``, which leaves three products of size B h d: `DirectForm`. For a narrow layer G need not
@@ -23,7 +26,8 @@ be formed either: with K = W_1 W_1' and T = V_1 K = G W_1',
 costs two products of size B h d and two of size h^2 d: `GramForm`.
 
 All take S streams of batches that feed K models each; model ``s K + k`` is the k-th of stream s,
-and M = S K. The names of the formulas are the names in the code.
+and M = S K. A batch has B normal rows, and A anomalies behind them. The names of the formulas are
+the names in the code.
 """
 
 import torch
@@ -40,7 +44,7 @@ _times_slope = torch.ops.aten.leaky_relu_backward
 VECTOR = 32
 
 
-def closed_form(layer_sizes, shape, slope, loss, *, dtype=torch.float32, device="cpu"):
+def closed_form(layer_sizes, shape, slope, loss, n_anomalies=0, **options):
     """The fastest closed form for a shape.
 
     Parameters
@@ -48,10 +52,14 @@ def closed_form(layer_sizes, shape, slope, loss, *, dtype=torch.float32, device=
     layer_sizes : tuple of int
         (d, h_1, ..., h_L, 1).
     shape : tuple (S, K, B)
-        Streams, models a stream, rows a batch.
+        Streams, models a stream, normal rows a batch.
     slope : float
         Negative slope of the activation.
     loss : {"nll", "square"}
+    n_anomalies : int, default=0
+        A.
+    **options : dict
+        "dtype" and "device" of the tensors.
 
     Returns
     -------
@@ -62,7 +70,7 @@ def closed_form(layer_sizes, shape, slope, loss, *, dtype=torch.float32, device=
     else:
         # Each takes two products of size B h d; the third is B h d against two of size h^2 d.
         form = GramForm if 2 * layer_sizes[1] < shape[2] else DirectForm
-    return form(layer_sizes, shape, slope, loss, dtype=dtype, device=device)
+    return form(layer_sizes, shape, slope, loss, n_anomalies, **options)
 
 
 class AnyDepth:
@@ -71,9 +79,12 @@ class AnyDepth:
     Parameters are those of `closed_form`.
     """
 
-    def __init__(self, layer_sizes, shape, slope, loss, *, dtype=torch.float32, device="cpu"):
+    def __init__(
+        self, layer_sizes, shape, slope, loss, n_anomalies=0, *, dtype=torch.float32, device="cpu"
+    ):
         self.layer_sizes = layer_sizes
-        self.n_streams, self.n_per_stream, self.batch_size = shape
+        self.n_streams, self.n_per_stream, self.n_normal = shape
+        self.n_anomalies, self.batch_size = n_anomalies, self.n_normal + n_anomalies
         self.n_models = self.n_streams * self.n_per_stream
         self.slope = slope
         self.loss_slope = DATA_TERMS[loss][1]
@@ -81,30 +92,33 @@ class AnyDepth:
         whole = -(-self.batch_size // VECTOR) * VECTOR
         self.padded = torch.zeros((2, self.n_models, whole), **self.options)
 
-    def bind(self, weights, reg_lambda, reg_exponent):
+    def bind(self, weights, reg_lambda, reg_exponent, anomaly_weight=None):
         """Use these weights, which the caller changes in place between calls.
 
         Parameters
         ----------
         weights : list of tensors (M, n_out, n_in)
         reg_lambda, reg_exponent : tensors (M, 1)
+        anomaly_weight : tensor (M, 1), default=None
+            omega; needed if there are anomalies.
         """
         self.weights = weights
         self.penalty_slope = h_penalty_slope(reg_lambda, reg_exponent)
+        self.anomaly_weight = anomaly_weight
 
     def __call__(self, x, f, norm):
         """One batch.
 
         Parameters
         ----------
-        x : tensor (S, B, d)
-        f, norm : tensors (M, B)
+        x : tensor (S, B + A, d)
+        f, norm : tensors (M, B + A)
             Written: the outputs, and the norms of their input gradients.
 
         Returns
         -------
         dW : list of tensors shaped as the weights
-            Derivatives of the mean loss, valid until the next call.
+            Derivatives of the loss, valid until the next call.
         """
         *hidden, w = self.weights
         x = self._of_models(x)
@@ -129,9 +143,14 @@ class AnyDepth:
     def _coefficients(self, f, norm):
         """c and r, as columns (M, B, 1)."""
         f, norm = self._padded(f, norm)
+        anomalies = slice(self.n_normal, self.batch_size)
+        f[:, anomalies].neg_()
         slope = self.loss_slope(f)
         r = self.penalty_slope(norm).div_(slope)
-        c = slope.div_(self.batch_size)
+        c = slope.div_(self.n_normal)
+        if self.n_anomalies:
+            c[:, anomalies].mul_(self.anomaly_weight).mul_(-self.n_normal / self.n_anomalies)
+            r[:, anomalies] = 0
         return c[:, : self.batch_size, None], r[:, : self.batch_size, None]
 
     def _padded(self, f, norm):
@@ -156,16 +175,16 @@ class AnyDepth:
 class _OneHiddenLayer(AnyDepth):
     """What direct and Gram form share: buffers made once and written in place."""
 
-    def __init__(self, layer_sizes, shape, slope, loss, **options):
-        super().__init__(layer_sizes, shape, slope, loss, **options)
+    def __init__(self, layer_sizes, shape, slope, loss, n_anomalies=0, **options):
+        super().__init__(layer_sizes, shape, slope, loss, n_anomalies, **options)
         d, h, _ = layer_sizes
         self.Z, self.A, self.V, self.cV = (self._buffer(self.batch_size, h) for _ in range(4))
         self.cV_T = self.cV.mT
         self.dW, self.dw, self.w = self._buffer(h, d), self._buffer(1, h), self._buffer(1, h)
         self.w_rows = self.w.expand(-1, self.batch_size, -1)
 
-    def bind(self, weights, reg_lambda, reg_exponent):
-        super().bind(weights, reg_lambda, reg_exponent)
+    def bind(self, weights, *terms):
+        super().bind(weights, *terms)
         self.W = weights[0]
         self.W_T = self.W.mT
 
@@ -189,8 +208,8 @@ class _OneHiddenLayer(AnyDepth):
 class DirectForm(_OneHiddenLayer):
     """One hidden layer in three products of size B h d."""
 
-    def __init__(self, layer_sizes, shape, slope, loss, **options):
-        super().__init__(layer_sizes, shape, slope, loss, **options)
+    def __init__(self, layer_sizes, shape, slope, loss, n_anomalies=0, **options):
+        super().__init__(layer_sizes, shape, slope, loss, n_anomalies, **options)
         self.G, self.WdW = self._buffer(self.batch_size, layer_sizes[0]), torch.empty_like(self.dW)
 
     def __call__(self, x, f, norm):
@@ -234,17 +253,19 @@ class Autograd:
         Maps (B, d) to (B,) or (B, 1), each row on its own. A method ``gradient_norm(G, exponent)``
         of the module takes the place of `row_norm`.
     loss : {"nll", "square"}
+    n_normal : int, default=None
+        B; None is all rows.
     """
 
-    def __init__(self, module, loss):
-        self.module = module
+    def __init__(self, module, loss, n_normal=None):
+        self.module, self.n_normal = module, n_normal
         self.gradient_norm = getattr(module, "gradient_norm", row_norm)
         self.names = list(trainable(module))
         self.loss_value = DATA_TERMS[loss][0]
 
-    def bind(self, weights, reg_lambda, reg_exponent):
+    def bind(self, weights, reg_lambda, reg_exponent, anomaly_weight=None):
         """As `AnyDepth.bind` with M = S = 1; the weights are the parameters, (1, ...) each."""
-        self.weights = weights
+        self.weights, self.anomaly_weight = weights, anomaly_weight
         self.penalty = reg_lambda[0], reg_exponent[0]
 
     def __call__(self, x, f, norm):
@@ -255,9 +276,13 @@ class Autograd:
         out = torch.func.functional_call(self.module, named, (x,)).reshape(-1)
         (G,) = torch.autograd.grad(out.sum(), x, create_graph=True)
         g = self.gradient_norm(G, self.penalty[1])
-        value = self.loss_value(out) + h_penalty(g, *self.penalty)
+        n_normal = len(out) if self.n_normal is None else self.n_normal
+        normal, anomalies = out[:n_normal], out[n_normal:]
+        value = (self.loss_value(normal) + h_penalty(g[:n_normal], *self.penalty)).mean()
+        if len(anomalies):
+            value = value + self.anomaly_weight[0, 0] * self.loss_value(-anomalies).mean()
         derivatives = torch.autograd.grad(
-            value.mean(), parameters, allow_unused=True, materialize_grads=True
+            value, parameters, allow_unused=True, materialize_grads=True
         )
         f[0], norm[0] = out.detach(), g.detach()
         return [dW[None] for dW in derivatives]

@@ -2,6 +2,8 @@
 
     v <- mu v + dL/dW          W <- W - eta v                    (paper: mu = 0.9, eta = 0.1)
 
+With labelled anomalies, ``omega`` times the mean of ``-log sigma(-f)`` over them is added to Eq. 3.
+
 Every tensor carries the models on its first axis. Models of equal rows and length stand in one
 *group*, whose step is one sequence of batched products; models of equal seed and rows are one
 *stream* of batches. What is computed for a model does not depend on which others train beside it.
@@ -27,6 +29,9 @@ HISTORY = ("loss", "penalty", "gradient_norm", "learning_rate")
 # Updates after which training is looked at, unless an epoch has more. Copying the weights, testing
 # what the last step has left and keeping the outcome takes about as long as one update.
 ROUND = 50
+
+# Added to a seed (below 2^31) for the order of the anomalies, which is not that of the normal rows.
+OTHER_SEED = 2**32
 
 # Halvings of the step after which a model is given up on: 0.1 has become 1e-10.
 MAX_HALVINGS = 30
@@ -58,7 +63,7 @@ class TrainingPlan:
     ----------
     layer_sizes : tuple of int
         (d, h_1, ..., h_L, 1). Of a module, the first alone counts.
-    reg_lambda, reg_exponent, learning_rate, tol : ndarray of float64
+    reg_lambda, reg_exponent, anomaly_weight, learning_rate, tol : ndarray of float64
         A model whose mean loss over a round is less than ``tol * (loss of an untrained network -
         loss)`` below that of the round before stops; tol = 0 never does.
     seed : ndarray of int64
@@ -77,6 +82,7 @@ class TrainingPlan:
     layer_sizes: tuple
     reg_lambda: np.ndarray
     reg_exponent: np.ndarray
+    anomaly_weight: np.ndarray
     learning_rate: np.ndarray
     tol: np.ndarray
     seed: np.ndarray
@@ -87,6 +93,10 @@ class TrainingPlan:
     batch_size: int = 100
     init: float | str = "auto"
     modules: tuple | None = None
+
+
+# What a plan holds of each model.
+OF_MODELS = ("reg_lambda", "reg_exponent", "anomaly_weight", "learning_rate", "tol", "seed")
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,7 @@ class Trainer:
         self.has_stopped = np.zeros(len(plan.seed), dtype=bool)
         self.n_rows = rows.counts
         self.batch_size = np.minimum(plan.batch_size, self.n_rows)
+        self.n_anomalies = np.minimum(plan.batch_size, rows.anomaly_counts)
         self.epochs_a_round = -(-ROUND * self.batch_size // self.n_rows)
         self.sampler = BatchSampler(rows, self.device)
         self.closed_forms = {}
@@ -217,7 +228,6 @@ class Trainer:
         leader = models[0]
         batch_size, first = self.batch_size[leader], self.n_updates[leader]
         last = min(self._end_of_round(leader), n_updates[leader])
-        streams = [(plan.seed[m], self.rows.subset_of[m]) for m in group[:, 0]]
 
         weights, velocities = self._copies(models)
         terms = _Terms(plan, models, self.device)
@@ -227,8 +237,8 @@ class Trainer:
         )
         descent = [(W, v, _beside(step, W)) for W, v in zip(weights, velocities, strict=True)]
         network = self._network(group, batch_size)
-        network.bind(weights, terms.reg_lambda, terms.exponent)
-        shape = (last - first + 1, len(models), batch_size)
+        network.bind(weights, terms.reg_lambda, terms.exponent, terms.anomaly_weight)
+        shape = (last - first + 1, len(models), batch_size + self.n_anomalies[leader])
         f, norm = (torch.empty(shape, device=self.device) for _ in range(2))
 
         def derivatives(x, t):
@@ -238,7 +248,7 @@ class Trainer:
             return dW
 
         with threads(1 if self._is_small(batch_size) else None):
-            for t, x in enumerate(self.sampler.batches(streams, first, last, batch_size)):
+            for t, x in enumerate(self._batches(group, first, last)):
                 if t == 0:
                     first_batch = x.clone()
                 for (W, v, minus_eta), dW in zip(descent, derivatives(x, t), strict=True):
@@ -246,7 +256,7 @@ class Trainer:
                     W.addcmul_(v, minus_eta)
             # What the last step has left behind, or its damage would show a round too late.
             derivatives(first_batch, -1)
-            means = terms.means(f, norm)
+            means = terms.means(f, norm, batch_size)
         limit = np.maximum(means[0, 0], EXPLOSION * DATA_TERMS[plan.loss][2])
         # Not "greater": NaN has not stayed below either.
         kept = np.isfinite(means[:, :-1]).all((0, 1)) & (means[0, -1] <= limit)
@@ -254,6 +264,18 @@ class Trainer:
         self._record(models[kept], means[:, :-1, kept], first)
         self.n_updates[models[kept]] = last
         return (last - first) * len(models) * batch_size, models[~kept]
+
+    def _batches(self, group, first, last):
+        """The normal rows of each update and the anomalies behind them, (S, B + A, d)."""
+        leaders = group[:, 0]
+        streams = [(self.plan.seed[m], self.rows.subset_of[m]) for m in leaders]
+        normal = self.sampler.batches(streams, first, last, self.batch_size[leaders[0]])
+        n_anomalies = self.n_anomalies[leaders[0]]
+        if not n_anomalies:
+            return normal
+        streams = [(self.plan.seed[m] + OTHER_SEED, self.rows.anomalies_of[m]) for m in leaders]
+        anomalies = self.sampler.batches(streams, first, last, n_anomalies)
+        return (torch.cat(pair, 1) for pair in zip(normal, anomalies, strict=True))
 
     def _end_of_round(self, m):
         size = self.n_rows[m], self.batch_size[m]
@@ -294,13 +316,13 @@ class Trainer:
     def _network(self, group, batch_size):
         plan = self.plan
         if plan.modules is not None:
-            return Autograd(plan.modules[group[0, 0]].to(self.device), plan.loss)
-        shape = (*group.shape, int(batch_size))
-        if shape not in self.closed_forms:
-            self.closed_forms[shape] = closed_form(
-                plan.layer_sizes, shape, SLOPES[plan.activation], plan.loss, device=self.device
-            )
-        return self.closed_forms[shape]
+            module = plan.modules[group[0, 0]].to(self.device)
+            return Autograd(module, plan.loss, int(batch_size))
+        shape, n_anomalies = (*group.shape, int(batch_size)), int(self.n_anomalies[group[0, 0]])
+        if (shape, n_anomalies) not in self.closed_forms:
+            what = plan.layer_sizes, shape, SLOPES[plan.activation], plan.loss, n_anomalies
+            self.closed_forms[shape, n_anomalies] = closed_form(*what, device=self.device)
+        return self.closed_forms[shape, n_anomalies]
 
     def _is_small(self, batch_size):
         n_in, n_out = self.plan.layer_sizes[:2]
@@ -324,10 +346,10 @@ class Trainer:
         """Index arrays (S, K): S streams of K models that take the same steps."""
 
         def steps(m):
-            return self.n_rows[m], self.n_updates[m], n_updates[m]
+            return self.n_rows[m], self.n_anomalies[m], self.n_updates[m], n_updates[m]
 
         def stream(m):
-            return self.plan.seed[m], self.rows.subset_of[m]
+            return self.plan.seed[m], self.rows.subset_of[m], self.rows.anomalies_of[m]
 
         for _, equal in groupby(sorted(models, key=lambda m: (steps(m), stream(m), m)), steps):
             equal = list(equal)
@@ -354,6 +376,7 @@ class _Terms:
         self.reg_lambda = self.column(np.where(is_h, lam, 0.0))
         # A power that is multiplied by zero must not overflow.
         self.exponent = self.column(np.where(is_h, plan.reg_exponent[models], 2.0))
+        self.anomaly_weight = self.column(plan.anomaly_weight[models])
         self.decay = self.column(lam) if plan.regularizer == "l2" else None
         self.squared_weights = []
 
@@ -366,13 +389,17 @@ class _Terms:
         for W, dW in zip(weights, derivatives, strict=True):
             dW.addcmul_(W, _beside(self.decay, W), value=2)
 
-    def means(self, f, norm):
-        """Loss, penalty and gradient norm (3, updates, M) of outputs and norms (updates, M, B)."""
+    def means(self, f, norm, n_normal):
+        """Loss, penalty and gradient norm (3, updates, M) of f and norms (updates, M, B + A)."""
 
         def mean(values):
             return values.mean(2, dtype=torch.float64)
 
-        data = mean(DATA_TERMS[self.loss][0](f))
+        value = DATA_TERMS[self.loss][0]
+        data = mean(value(f[:, :, :n_normal]))
+        if f.shape[2] > n_normal:
+            data = data + self.anomaly_weight[:, 0] * mean(value(-f[:, :, n_normal:]))
+        norm = norm[:, :, :n_normal]
         if self.decay is None:
             penalty = mean(h_penalty(norm, self.reg_lambda, self.exponent))
         else:
