@@ -302,7 +302,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         method : {"bh", "by"}, default="bh"
             Procedure of Benjamini and Hochberg, or the more cautious one of Benjamini and
             Yekutieli; see :func:`scipy.stats.false_discovery_control`. p-values that share their
-            calibration rows depend on each other in the way under which "bh" is valid [2]_.
+            calibration rows depend on each other in the way under which "bh" is valid: see the
+            references of the class.
 
         Returns
         -------

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import itertools
 import json
+import operator
 import pkgutil
 import re
 import runpy
@@ -227,6 +228,20 @@ def test_an_example_that_lacks_a_package_is_a_page_that_says_so(tmp_path):
     conf["say_what_is_missing"](None, "auto_examples/plot_quickstart", other)
     assert "no_such_package was not installed" in page[0]
     assert other == ["Its code"] or "plot_quickstart" in conf["NOT_RUN"]
+
+
+def test_the_source_that_a_page_shows_is_there():
+    shown = re.findall(
+        r"^\.\. literalinclude:: (\S+)\n   :pyobject: (\S+)$",
+        (ROOT / "docs" / "mathematics.rst").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert shown
+    for path, name in shown:
+        module = importlib.import_module(
+            path.removeprefix("../").removesuffix(".py").replace("/", ".")
+        )
+        assert operator.attrgetter(name)(module)
 
 
 def test_the_changelog_tells_of_this_version():
