@@ -245,6 +245,17 @@ def test_labels_of_a_table_say_which_rows_train_and_what_the_figure_is(name, tab
     assert auc > 60 or "HRN" in settings["method"]
 
 
+def test_the_papers_split_of_kddcup99_trains_on_the_majority_among_450000(monkeypatch):
+    monkeypatch.setattr(table2, "N_PAPER_TRAIN", 40)
+    y = np.where(np.arange(50) % 5, 1, -1)
+    train, test = table2.paper_split(y, 0)
+    assert len(test) == 10
+    assert (y[train] == 1).all()
+    assert not set(train) & set(test)
+    assert set(train) | set(test) >= set(np.flatnonzero(y == 1))
+    assert not np.array_equal(test, table2.paper_split(y, 1)[1])
+
+
 def test_both_f1_are_of_the_same_threshold(table, monkeypatch):
     spy, figures = scores_of(table2, monkeypatch, TABLES["table2, peer"][1])
     is_anomaly, minus_scores = spy.calls[-1]

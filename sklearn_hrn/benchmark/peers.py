@@ -94,6 +94,9 @@ PEERS = {
     "nearest neighbours": lambda seed: NearestNeighboursDetector(),
     "kernel density": lambda seed: KernelDensityDetector(),
 }
+# Peers whose name ends so see no z-scores, whatever the table gives to the others.
+UNSCALED = ", columns as they are"
+PEERS[f"nearest neighbours{UNSCALED}"] = PEERS["nearest neighbours"]
 PYOD = {
     "PyOD ECOD": "ecod.ECOD",
     "PyOD DeepSVDD": "deep_svdd.DeepSVDD",
@@ -134,12 +137,13 @@ def available(names):
 def make_peer(name, seed, *, scaled=True):
     """An unfitted peer, behind a z-score of the columns if wanted."""
     detector = PEERS[name](seed)
+    scaled = scaled and not name.endswith(UNSCALED)
     return make_pipeline(StandardScaler(), detector) if scaled else detector
 
 
 def training_rows(name, n_rows, seed):
     """Which of the training rows a method is given: all, or a random part that it can bear."""
-    most = MOST_ROWS.get(name, n_rows)
+    most = MOST_ROWS.get(name.removesuffix(UNSCALED), n_rows)
     if n_rows <= most:
         return slice(None)
     return np.sort(check_random_state(seed).choice(n_rows, most, replace=False))
