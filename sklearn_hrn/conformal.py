@@ -21,11 +21,13 @@ from ._calibration import (
     scores_of,
     switched_off,
 )
+from ._joint_fit import fit_folds
 from ._labels import normal_rows
 from ._sklearn import (
     HasMethods,
     Interval,
     RealNotInt,
+    StrOptions,
     _check_method_params,
     _fit_context,
     _num_samples,
@@ -38,11 +40,11 @@ __all__ = ["ConformalOutlierDetector", "conformal_p_values", "false_alarm_thresh
 
 
 class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Give any detector a threshold with a guaranteed false-alarm rate, and p-values.
+    """Give any detector a threshold with a stated false-alarm rate, and p-values.
 
-    `fit` sets a part of the normal rows aside, trains the detector on the others, and reads off the
-    set-aside scores where to put the threshold. No anomalies are needed, and no guess of their
-    share (`contamination`).
+    `fit` trains the detector without some of the normal rows, and reads off the scores of these
+    where to put the threshold. No anomalies are needed, and no guess of their share
+    (`contamination`).
 
     Parameters
     ----------
@@ -53,9 +55,21 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         `calibrate` is called instead of `fit`.
     false_alarm_rate : float, default=0.05
         Largest share of normal rows that may be flagged, between 0 and 1.
+    strategy : {"split", "cross", "bootstrap"}, default="split"
+        - "split" sets rows aside once. Its rate is guaranteed.
+        - "cross" trains `n_models` detectors, each without one fold of the rows, which it scores;
+          a fresh row has the mean of their scores.
+        - "bootstrap" trains `n_models` detectors on rows drawn with replacement; a training row has
+          the mean score of those that did not draw it, a fresh row that of all (jackknife+ after
+          bootstrap).
+
+        The last two waste no row, and take as long as so many fits; see the notes on their rate.
     calibration_size : float or int, default=0.2
-        Share or number of the normal rows that `fit` sets aside for calibration. A frozen
+        Share or number of the normal rows that "split" sets aside for calibration. A frozen
         `estimator` needs no training rows, and is calibrated on all.
+    n_models : int, default=None
+        Detectors of the strategies "cross" and "bootstrap". None means 5 folds or 20 draws; a draw
+        leaves out 37 % of the rows, so that each is left out by 7 of 20 on average.
     random_state : int, RandomState instance or None, default=None
         Which rows are set aside. Unless None, it also seeds the detector, or the steps of it, where
         their own `random_state` is None: an int makes the fit repeatable.
@@ -63,7 +77,9 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     Attributes
     ----------
     estimator_ : estimator
-        The detector whose scores are used.
+        The detector whose scores are used. Only if there is one.
+    estimators_ : list of estimator
+        The detectors whose mean score is used; one with "split".
     calibration_scores_ : ndarray of shape (n_calibration,)
         Scores of the calibration rows, ascending.
     offset_ : float
@@ -89,6 +105,11 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     promise for each kind of row apart, and none at all once the data drift: then `calibrate` on
     recent normal rows. Anomalies among the calibration rows make for fewer alarms.
 
+    *The rate of "cross" and "bootstrap"* is usual and not guaranteed: a training row is scored by a
+    part of the models, a fresh row by all of them. Where every model of a fold is compared on its
+    own (CV+, jackknife+), at most twice the rate is guaranteed [3]_, [4]_; a mean of models is
+    steadier than each, and so realised rates lie close to the wanted one and rather below it.
+
     *The resolution.* The smallest p-value is 1 / (n + 1). A rate below that flags nothing, and
     warns with :class:`~sklearn_hrn.exceptions.ResolutionWarning`: 0.05 takes 19 calibration rows,
     0.001 takes 999. `decision_function` is then infinite; `score_samples` still ranks.
@@ -101,6 +122,12 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
        Springer, 2005.
     .. [2] S. Bates, E. Candès, L. Lei, Y. Romano and M. Sesia, "Testing for outliers with conformal
        p-values", Annals of Statistics 51(1), 149-178, 2023.
+    .. [3] R. F. Barber, E. J. Candès, A. Ramdas and R. J. Tibshirani, "Predictive inference with
+       the jackknife+", Annals of Statistics 49(1), 486-507, 2021.
+    .. [4] B. Kim, C. Xu and R. F. Barber, "Predictive inference is free with the
+       jackknife+-after-bootstrap", NeurIPS, 2020.
+    .. [5] A. Javanmard and A. Montanari, "On online control of false discovery rate",
+       arXiv:1502.06197, 2015.
 
     Examples
     --------
@@ -122,6 +149,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "estimator": [HasMethods(["fit"])],
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
+        "strategy": [StrOptions({"split", "cross", "bootstrap"})],
+        "n_models": [Interval(Integral, 2, None, closed="left"), None],
         "calibration_size": [
             Interval(RealNotInt, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
@@ -130,11 +159,20 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     }
 
     def __init__(
-        self, estimator, *, false_alarm_rate=0.05, calibration_size=0.2, random_state=None
+        self,
+        estimator,
+        *,
+        false_alarm_rate=0.05,
+        strategy="split",
+        calibration_size=0.2,
+        n_models=None,
+        random_state=None,
     ):
         self.estimator = estimator
         self.false_alarm_rate = false_alarm_rate
+        self.strategy = strategy
         self.calibration_size = calibration_size
+        self.n_models = n_models
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -162,14 +200,19 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         rows = np.arange(_num_samples(X)) if rows is None else rows
         if isinstance(self.estimator, FrozenEstimator):
             check_is_fitted(self.estimator)
-            return self._calibrate(self.estimator, _safe_indexing(X, rows))
+            return self._calibrate([self.estimator], _safe_indexing(X, rows))
         rng = check_random_state(self.random_state)
-        training, calibration = self._set_aside(rows, rng)
+        folds = self._folds(len(rows), rng)
         detector = switched_off(clone(self.estimator), "calibration")
         if self.random_state is not None:
             _seed_where_unseeded(detector, rng)
-        detector.fit(_safe_indexing(X, training), **_check_method_params(X, fit_params, training))
-        return self._calibrate(detector, _safe_indexing(X, calibration))
+        models = self._fitted(detector, X, [rows[train] for train, _ in folds], fit_params)
+        # A row that several models left out has their mean score.
+        total, count = np.zeros(len(rows)), np.zeros(len(rows))
+        for model, (_, held_out) in zip(models, folds, strict=True):
+            total[held_out] += scores_of(model, _safe_indexing(X, rows[held_out]))
+            count[held_out] += 1
+        return self._keep(models, total[count > 0] / count[count > 0])
 
     @_fit_context(prefer_skip_nested_validation=False)
     def calibrate(self, X, y=None):
@@ -189,11 +232,12 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         self : object
         """
-        detector = getattr(self, "estimator_", self.estimator)
-        check_is_fitted(detector)
+        models = getattr(self, "estimators_", [self.estimator])
+        for model in models:
+            check_is_fitted(model)
         (X,) = indexable(X)
         rows = normal_rows(X, y)
-        return self._calibrate(detector, X if rows is None else _safe_indexing(X, rows))
+        return self._calibrate(models, X if rows is None else _safe_indexing(X, rows))
 
     def set_false_alarm_rate(self, false_alarm_rate):
         """Move the threshold to another false-alarm rate; nothing is trained.
@@ -225,7 +269,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         scores : ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return scores_of(self.estimator_, X)
+        return _mean_scores(self.estimators_, X)
 
     def decision_function(self, X):
         """``score_samples(X) - offset_``: negative for rows that are flagged.
@@ -289,21 +333,25 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         return conformal_p_values(self.score_samples(X), self.calibration_scores_)
 
     def predict_fdr(self, X, *, fdr=0.1, method="bh"):
-        """Flag rows of a batch with control of the share of false alarms *among the flagged*.
+        """Flag rows with control of the share of false alarms *among the flagged*.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The batch. Which rows are flagged depends on all of them.
+            The batch. Which rows are flagged depends on all of them; with "lond" on those before.
         fdr : float, default=0.1
             Largest false-discovery rate, between 0 and 1: the expected share of normal rows among
             those flagged, over draws of calibration rows and batches. A batch of normal rows only
             has an alarm with at most this probability.
-        method : {"bh", "by"}, default="bh"
-            Procedure of Benjamini and Hochberg, or the more cautious one of Benjamini and
-            Yekutieli; see :func:`scipy.stats.false_discovery_control`. p-values that share their
-            calibration rows depend on each other in the way under which "bh" is valid: see the
-            references of the class.
+        method : {"bh", "by", "lond"}, default="bh"
+            - "bh", "by": of a batch, the procedure of Benjamini and Hochberg, or the more cautious
+              one of Benjamini and Yekutieli; see :func:`scipy.stats.false_discovery_control`.
+              p-values that share their calibration rows depend on each other in the way under which
+              "bh" is valid: see the references of the class, as for "lond".
+            - "lond": online, row after row in the order of X, and final: row t is flagged if its
+              p-value is at most ``fdr * g_t * (1 + number flagged before)``, where ``g_t = 6 / (pi
+              t)^2``. The levels fall, so it takes many calibration rows: the first t rows can
+              be flagged one by one if there are more than 1.65 t^2 / fdr.
 
         Returns
         -------
@@ -318,47 +366,95 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         if not 0 < fdr < 1:
             raise ValueError(f"fdr must lie between 0 and 1, got {fdr!r}.")
+        if method not in ("bh", "by", "lond"):
+            raise ValueError(f"method={method!r} is unknown: allowed are 'bh', 'by' and 'lond'.")
         p_values = self.p_values(X)
         smallest = np.full(len(p_values), 1 / (len(self.calibration_scores_) + 1))
-        if false_discovery_control(smallest, method=method)[0] > fdr:
+        if not _discoveries(smallest, fdr, method).any():
             warn(
                 f"nothing can be flagged at a false-discovery rate of {fdr:g}: with "
                 f"{len(self.calibration_scores_)} calibration rows the smallest p-value is "
                 f"{smallest[0]:.2g}. Calibrate on more normal rows, or raise fdr.",
                 ResolutionWarning,
             )
-        return np.where(false_discovery_control(p_values, method=method) <= fdr, -1, 1)
+        return np.where(_discoveries(p_values, fdr, method), -1, 1)
 
-    def _set_aside(self, rows, rng):
-        """Split row numbers at random into training and calibration rows, each ascending."""
-        size = self.calibration_size
-        n_calibration = size if isinstance(size, Integral) else ceil(size * len(rows))
-        if not 0 < n_calibration < len(rows):
+    def _folds(self, n_rows, rng):
+        """The rows that each model trains on, ascending, and those that it leaves out."""
+        if self.strategy == "split":
+            return [self._set_aside(n_rows, rng)]
+        if self.strategy == "cross":
+            n_folds = min(5, n_rows) if self.n_models is None else self.n_models
+            if not 2 <= n_folds <= n_rows:
+                raise ValueError(
+                    f"strategy='cross' trains n_models={n_folds} detectors, each without one fold "
+                    f"of the rows, but n_samples={n_rows}: give more rows, or fewer models."
+                )
+            parts = np.array_split(rng.permutation(n_rows), n_folds)
+            return [(np.setdiff1d(np.arange(n_rows), part), np.sort(part)) for part in parts]
+        draws = [np.sort(rng.randint(n_rows, size=n_rows)) for _ in range(self.n_models or 20)]
+        folds = [(drawn, np.setdiff1d(np.arange(n_rows), drawn)) for drawn in draws]
+        if not any(len(left_out) for _, left_out in folds):
             raise ValueError(
-                f"calibration_size={size!r} of n_samples={len(rows)} normal rows leaves no row to "
+                f"strategy='bootstrap' needs rows that were not drawn, but of n_samples={n_rows} "
+                f"all were, by each of {len(draws)} models: give more rows."
+            )
+        return [fold for fold in folds if len(fold[1])]
+
+    def _set_aside(self, n_rows, rng):
+        """Training and calibration rows of a split, each ascending."""
+        size = self.calibration_size
+        n_calibration = size if isinstance(size, Integral) else ceil(size * n_rows)
+        if not 0 < n_calibration < n_rows:
+            raise ValueError(
+                f"calibration_size={size!r} of n_samples={n_rows} normal rows leaves no row to "
                 "train on. Give more rows, or a smaller calibration_size."
             )
-        shuffled = rng.permutation(rows)
+        shuffled = rng.permutation(n_rows)
         return np.sort(shuffled[n_calibration:]), np.sort(shuffled[:n_calibration])
 
-    def _calibrate(self, detector, X):
-        with learning_on_copy(self) as learner:
-            learner.estimator_ = detector
-            learner.calibration_scores_ = np.sort(scores_of(detector, X))
-            learner.offset_ = false_alarm_threshold(
-                learner.calibration_scores_, self.false_alarm_rate
+    def _fitted(self, detector, X, folds, fit_params):
+        """The detector fitted on some rows, for each fold."""
+        if not fit_params:
+            models = []
+            for fold in fit_folds([detector], X, None, folds):
+                if fold.errors[0] is not None:
+                    raise fold.errors[0]
+                models.extend(fold.fitted([detector]))
+            return models
+        return [
+            clone(detector).fit(
+                _safe_indexing(X, rows), **_check_method_params(X, fit_params, rows)
             )
+            for rows in folds
+        ]
+
+    def _calibrate(self, models, X):
+        return self._keep(models, _mean_scores(models, X))
+
+    def _keep(self, models, scores):
+        with learning_on_copy(self) as learner:
+            learner.estimators_ = models
+            learner.calibration_scores_ = np.sort(scores)
+            learner.offset_ = false_alarm_threshold(scores, self.false_alarm_rate)
         return self
+
+    @property
+    def estimator_(self):
+        """The detector, if there is one."""
+        if len(vars(self).get("estimators_", ())) != 1:
+            raise AttributeError("estimator_ is there after a fit, and if there is one detector.")
+        return self.estimators_[0]
 
     @property
     def n_features_in_(self):
         """Number of features seen during fit."""
-        return self.estimator_.n_features_in_
+        return self.estimators_[0].n_features_in_
 
     @property
     def feature_names_in_(self):
         """Names of features seen during fit."""
-        return self.estimator_.feature_names_in_
+        return self.estimators_[0].feature_names_in_
 
     def get_metadata_routing(self):
         """Routing of metadata: `fit` passes on what the detector requests.
@@ -378,6 +474,22 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         tags.input_tags = deepcopy(detector_tags.input_tags)
         tags.non_deterministic = detector_tags.non_deterministic
         return tags
+
+
+def _discoveries(p_values, fdr, method):
+    """Which of some p-values, in their order, are discoveries (n_samples,)."""
+    if method != "lond":
+        return false_discovery_control(p_values, method=method) <= fdr
+    levels = 6 * fdr / (np.pi * np.arange(1, len(p_values) + 1)) ** 2
+    is_found, n_found = np.zeros(len(p_values), dtype=bool), 0
+    for t, (p_value, level) in enumerate(zip(p_values, levels, strict=True)):
+        is_found[t] = p_value <= level * (1 + n_found)
+        n_found += is_found[t]
+    return is_found
+
+
+def _mean_scores(models, X):
+    return np.mean([scores_of(model, X) for model in models], axis=0)
 
 
 def _seed_where_unseeded(estimator, rng):

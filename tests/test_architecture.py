@@ -37,7 +37,7 @@ ARROWS = {
     "networks": {"_base", "_sklearn", "_validation", "core"},
     "one_class": {"_base", "_labels", "_sklearn", "_training", "_validation", "core", "exceptions"},
     "_calibration": {"_base", "exceptions"},
-    "conformal": {"_base", "_calibration", "_labels", "_sklearn", "exceptions"},
+    "conformal": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "exceptions"},
     "pipelines": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn"},
     "continual": {"_base", "_calibration", "_joint_fit", "_sklearn", "_validation", "one_class"},
     "model_selection": {"_base", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"},

@@ -17,8 +17,10 @@ from sklearn.neighbors import KernelDensity, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
+from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import check_estimator
 
+from sklearn_hrn import HRNOneClassClassifier
 from sklearn_hrn.conformal import (
     ConformalOutlierDetector,
     conformal_p_values,
@@ -131,6 +133,42 @@ def test_the_false_discovery_rate_is_controlled_over_batches(rng, method):
     standard_error = np.std(share_of_false) / np.sqrt(400)
     assert np.mean(share_of_false) <= 0.2 * 0.8 + 3 * standard_error  # fdr x share of normal rows
     assert np.mean(n_found) > 5  # and it does find anomalies
+
+
+@pytest.mark.parametrize("strategy", ["cross", "bootstrap"])
+@pytest.mark.parametrize("rate", [0.05, 0.25])
+def test_strategies_that_waste_no_row_come_close_to_the_rate(rng, strategy, rate):
+    realised = []
+    for _ in range(100):
+        detector = ConformalOutlierDetector(
+            DistanceToMean(),
+            false_alarm_rate=rate,
+            strategy=strategy,
+            n_models=10,
+            random_state=rng.integers(1000),
+        ).fit(rng.normal(size=(60, 2)))
+        realised.append(np.mean(detector.predict(rng.normal(size=(200, 2))) == -1))
+    assert len(detector.calibration_scores_) >= 59
+    standard_error = np.std(realised) / 10
+    assert 0.5 * rate - 3 * standard_error < np.mean(realised) < rate + 3 * standard_error
+
+
+def test_the_false_discovery_rate_is_controlled_online(rng):
+    share_of_false, n_found = [], []
+    for _ in range(200):
+        detector = ConformalOutlierDetector(FirstColumn(), false_alarm_rate=0.5)
+        detector.estimator.fit(np.zeros((1, 1)))
+        detector.calibrate(rng.normal(size=(3000, 1)))
+        is_normal = rng.permutation(np.arange(100) < 60)
+        stream = rng.normal(size=(100, 1)) - 6 * ~is_normal[:, None]
+        flagged = detector.predict_fdr(stream, fdr=0.2, method="lond") == -1
+        # What has been decided stays so, whatever comes after.
+        half = detector.predict_fdr(stream[:50], fdr=0.2, method="lond") == -1
+        np.testing.assert_array_equal(flagged[:50], half)
+        share_of_false.append((flagged & is_normal).sum() / max(flagged.sum(), 1))
+        n_found.append((flagged & ~is_normal).sum())
+    assert np.mean(share_of_false) <= 0.2 + 3 * np.std(share_of_false) / np.sqrt(200)
+    assert np.mean(n_found) > 10
 
 
 # --- the functions --------------------------------------------------------------------------------
@@ -266,6 +304,70 @@ def test_the_detector_is_trained_on_the_rows_that_are_not_set_aside(X):
     assert first_column.estimator_.mean_[0] == pytest.approx(training.mean(), rel=1e-12)
 
 
+def test_cross_scores_every_row_by_the_detector_that_left_it_out(X):
+    conformal = ConformalOutlierDetector(
+        DistanceToMean(), strategy="cross", n_models=4, random_state=0
+    ).fit(X)
+    assert [model.n_rows_ for model in conformal.estimators_] == [300] * 4
+    assert not hasattr(conformal, "estimator_")
+    assert len(conformal.calibration_scores_) == 400
+    mean = np.mean([model.decision_function(X) for model in conformal.estimators_], axis=0)
+    np.testing.assert_array_equal(conformal.score_samples(X), mean)
+    each = np.sort([model.decision_function(X) for model in conformal.estimators_], axis=0)
+    # no row has the score of all four models, and each has that of one
+    assert np.isin(conformal.calibration_scores_, each).all()
+
+
+def test_bootstrap_scores_every_row_by_the_detectors_that_did_not_draw_it(X):
+    conformal = ConformalOutlierDetector(
+        FirstColumn(), strategy="bootstrap", n_models=30, random_state=0
+    ).fit(X)
+    assert len(conformal.estimators_) == 30
+    np.testing.assert_allclose(conformal.calibration_scores_, np.sort(X[:, 0]), rtol=1e-12)
+    means = [model.mean_[0] for model in conformal.estimators_]
+    assert len(set(means)) == 30
+
+
+def test_folds_of_our_detector_train_together_as_they_would_alone(X):
+    hrn = HRNOneClassClassifier(max_updates=5, batch_size=50, random_state=0)
+    detector = make_pipeline(StandardScaler(), hrn)
+    conformal = ConformalOutlierDetector(detector, strategy="cross", n_models=2, random_state=0)
+    conformal.fit(X)
+    rng = check_random_state(0)
+    parts = np.array_split(rng.permutation(400), 2)
+    for part, model in zip(parts, conformal.estimators_, strict=True):
+        alone = clone(detector).fit(np.delete(X, part, axis=0))
+        # float32 products of another size are summed in another order
+        np.testing.assert_allclose(model.score_samples(X), alone.score_samples(X), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "n_models", "n_rows"), [("cross", 12, 10), ("cross", None, 1), ("bootstrap", 3, 1)]
+)
+def test_too_few_rows_for_the_models_are_refused(X, strategy, n_models, n_rows):
+    conformal = ConformalOutlierDetector(DistanceToMean(), strategy=strategy, n_models=n_models)
+    with pytest.raises(ValueError, match=f"n_samples={n_rows}"):
+        conformal.fit(X[:n_rows])
+
+
+@pytest.mark.parametrize("strategy", ["cross", "bootstrap"])
+def test_all_that_can_be_done_with_a_split_can_be_done_with_the_others(X, strategy):
+    weight = np.linspace(0.1, 1, len(X))
+    conformal = ConformalOutlierDetector(
+        OneClassSVM(gamma=0.1), strategy=strategy, n_models=3, random_state=0
+    )
+    offset = clone(conformal).fit(X).offset_
+    assert clone(conformal).fit(X, sample_weight=weight).offset_ != offset
+    conformal.fit(X)
+    assert conformal.n_features_in_ == 3
+    models = conformal.estimators_
+    assert conformal.calibrate(2 * X).estimators_ is models and conformal.offset_ < offset
+    assert conformal.set_false_alarm_rate(0.2).false_alarm_rate == 0.2
+    with pytest.raises(ValueError, match="infinity"):
+        conformal.fit(np.full((30, 3), np.inf))
+    assert conformal.estimators_ is models
+
+
 def test_a_seed_repeats_the_split_and_global_random_state_is_left_alone(X):
     before = np.random.get_state()[1].copy()  # noqa: NPY002 - what must not move
     offsets = [
@@ -396,6 +498,8 @@ def test_too_few_rows_for_training_and_calibration_are_refused(X, n_rows, size):
         {"calibration_size": 1.0},
         {"calibration_size": -3},
         {"random_state": "seed"},
+        {"strategy": "jackknife"},
+        {"n_models": 1},
         {"estimator": "forest"},
     ],
 )
