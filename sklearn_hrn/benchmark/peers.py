@@ -1,6 +1,5 @@
 """The detectors that ours are compared with: name -> factory; higher score = more normal."""
 
-import warnings
 from functools import partial
 from importlib.util import find_spec
 
@@ -42,49 +41,10 @@ class KernelDensityDetector(KernelDensity):
         super().__init__(bandwidth="silverman")
 
 
-class PyODDetector(OutlierMixin, BaseEstimator):
-    """A detector of PyOD, with its scores turned around.
+def _of_pyod(name, seed):
+    from ..interop import PyODDetector
 
-    Parameters
-    ----------
-    name : str
-        "module.Class" below ``pyod.models``.
-    random_state : int
-        For those that take one, or read the global generators (which are put back).
-    """
-
-    def __init__(self, name, random_state=None):
-        self.name = name
-        self.random_state = random_state
-
-    def fit(self, X, y=None):
-        """Fit on the rows of X (n_samples, n_features)."""
-        from importlib import import_module
-
-        import torch
-
-        module, _, cls = self.name.partition(".")
-        detector = getattr(import_module(f"pyod.models.{module}"), cls)
-        parameters = detector.__init__.__code__.co_varnames
-        arguments = {"random_state": self.random_state, "verbose": 0}
-        arguments = {k: v for k, v in arguments.items() if k in parameters}
-        if "batch_size" in parameters:
-            # PyOD drops a last batch that is not full, and fails where that was the only one.
-            arguments["batch_size"] = min(32, len(X))
-        if "n_features" in parameters:
-            arguments["n_features"] = X.shape[1]
-        before = np.random.get_state()  # noqa: NPY002 - what PyOD draws from
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            np.random.seed(self.random_state)  # noqa: NPY002
-            torch.manual_seed(self.random_state)
-            self.detector_ = detector(**arguments).fit(np.asarray(X, dtype=np.float32))
-        np.random.set_state(before)  # noqa: NPY002
-        return self
-
-    def score_samples(self, X):
-        """Scores (n_samples,) of the rows of X (n_samples, n_features)."""
-        return -self.detector_.decision_function(np.asarray(X, dtype=np.float32))
+    return PyODDetector(name, random_state=seed)
 
 
 PEERS = {
@@ -105,7 +65,7 @@ PYOD = {
     "PyOD VAE": "vae.VAE",
     "PyOD ALAD": "alad.ALAD",
 }
-PEERS |= {name: partial(PyODDetector, path) for name, path in PYOD.items()}
+PEERS |= {name: partial(_of_pyod, path) for name, path in PYOD.items()}
 
 # Training rows a method is given at most: beyond, its time or memory grows with the square.
 MOST_ROWS = {
