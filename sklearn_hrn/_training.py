@@ -176,6 +176,11 @@ class _Run:
             ]
         ).astype(np.int64)
         modules = None
+        if shared["module"] is not None and shared["preconditioning"] != 1:
+            raise ValueError(
+                f"preconditioning={shared['preconditioning']!r} is for perceptrons, whose "
+                "first weights are known: leave it at 1 with a module of your own."
+            )
         if shared["module"] is not None:
             modules = tuple(make_module(shared["module"], self.n_features, int(s)) for s in seed)
         return TrainingPlan(
@@ -189,7 +194,15 @@ class _Run:
             modules=modules,
             **{
                 name: shared[name]
-                for name in ("loss", "regularizer", "activation", "momentum", "batch_size", "init")
+                for name in (
+                    "loss",
+                    "regularizer",
+                    "activation",
+                    "momentum",
+                    "batch_size",
+                    "preconditioning",
+                    "init",
+                )
             },
         )
 

@@ -84,6 +84,12 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         Momentum in [0, 1); 0.9 is that of the authors' code.
     batch_size : int, default=100
         Rows an update, as in the authors' code; all rows if there are fewer.
+    preconditioning : float, default=1.0
+        Largest factor by which a step of the first weights is longer along directions in which the
+        rows vary little than along the one in which they vary most. 1 is the paper's plain descent;
+        10 reaches in a tenth of the updates what it reaches, where rows have many directions, as
+        behind `FourierFeatures` and `LandmarkFeatures`. The objective is the same. Not with
+        `module`.
     max_iter : int, default=100
         Epochs; 100 is the paper's.
     max_updates : int, default=None
@@ -181,6 +187,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "preconditioning": [Interval(Real, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "max_updates": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -207,6 +214,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         learning_rate_init=0.1,
         momentum=0.9,
         batch_size=100,
+        preconditioning=1.0,
         max_iter=100,
         max_updates=None,
         tol=0.0,
@@ -229,6 +237,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         self.learning_rate_init = learning_rate_init
         self.momentum = momentum
         self.batch_size = batch_size
+        self.preconditioning = preconditioning
         self.max_iter = max_iter
         self.max_updates = max_updates
         self.tol = tol

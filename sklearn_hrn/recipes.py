@@ -28,7 +28,8 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
         - "tabular": columns of any kinds and units. ``"scale"`` brings every column halfway to a
           normal distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
           Fourier features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to
-          length one, and ``"hrn"`` trains for 4000 updates, however many rows there are.
+          length one, and ``"hrn"`` trains 300 units for 200 updates, however many rows there are,
+          with steps that are longer where the rows vary little.
         - "embedding": rows that a pre-trained network computed, such as features of images or
           embeddings of sentences. ``"views"`` are two side by side: the ``"direction"`` of a row,
           and the row ``"whitened"``, with little left of the directions in which normal rows
@@ -108,9 +109,12 @@ def _image():
 def _tabular():
     return [
         ("scale", NormalScoreTransformer()),
-        ("lift", FourierFeatures()),
+        ("lift", FourierFeatures(500)),
         ("norm", InstanceL2Normalizer(center=None, copy=False)),
-        ("hrn", HRNOneClassClassifier(max_updates=4000)),
+        (
+            "hrn",
+            HRNOneClassClassifier(hidden_layer_sizes=300, max_updates=200, preconditioning=10.0),
+        ),
     ]
 
 

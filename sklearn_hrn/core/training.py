@@ -3,6 +3,7 @@
     v <- mu v + dL/dW          W <- W - eta v                    (paper: mu = 0.9, eta = 0.1)
 
 With labelled anomalies, ``omega`` times the mean of ``-log sigma(-f)`` over them is added to Eq. 3.
+If asked to, the derivative by the first weights is multiplied by the P of `preconditioning`.
 
 Every tensor carries the models on its first axis. Models of equal rows and length stand in one
 *group*, whose step is one sequence of batched products; models of equal seed and rows are one
@@ -20,6 +21,7 @@ from .gradients import Autograd, closed_form
 from .modules import trainable
 from .objective import DATA_TERMS, h_penalty
 from .perceptrons import initial_weights
+from .preconditioning import Preconditioner
 from .scoring import SLOPES
 from .threads import threads
 
@@ -74,6 +76,9 @@ class TrainingPlan:
     activation : {"leaky_relu", "relu"}
     momentum : float
     batch_size : int
+    preconditioning : float
+        Largest factor by which a step of the first weights is longer along some axes of the rows
+        than along the first; 1 is plain descent.
     init : "auto" or float
     modules : tuple of torch.nn.Module or None
         The freshly made module of each model, in place of a perceptron.
@@ -91,6 +96,7 @@ class TrainingPlan:
     activation: str = "leaky_relu"
     momentum: float = 0.9
     batch_size: int = 100
+    preconditioning: float = 1.0
     init: float | str = "auto"
     modules: tuple | None = None
 
@@ -153,6 +159,7 @@ class Trainer:
         self.n_anomalies = np.minimum(plan.batch_size, rows.anomaly_counts)
         self.epochs_a_round = -(-ROUND * self.batch_size // self.n_rows)
         self.sampler = BatchSampler(rows, self.device)
+        self.preconditioner = Preconditioner(rows, plan.preconditioning, self.device)
         self.closed_forms = {}
 
     def _beginning(self):
@@ -238,6 +245,7 @@ class Trainer:
         descent = [(W, v, _beside(step, W)) for W, v in zip(weights, velocities, strict=True)]
         network = self._network(group, batch_size)
         network.bind(weights, terms.reg_lambda, terms.exponent, terms.anomaly_weight)
+        preconditioned = self.preconditioner.of(models)
         shape = (last - first + 1, len(models), batch_size + self.n_anomalies[leader])
         f, norm = (torch.empty(shape, device=self.device) for _ in range(2))
 
@@ -245,6 +253,7 @@ class Trainer:
             dW = network(x, f[t], norm[t])
             if terms.decay is not None:
                 terms.add_decay(weights, dW)
+            preconditioned(dW[0])
             return dW
 
         with threads(1 if self._is_small(batch_size) else None):
