@@ -6,23 +6,27 @@ import sys
 
 import numpy as np
 import pytest
+from oracles import network
 from scipy.io import savemat
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest
 from sklearn.utils import Bunch
 
-from sklearn_hrn import InstanceL2Normalizer, make_hrn_pipeline
+from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer, make_hrn_pipeline
 from sklearn_hrn.benchmark import __main__ as command
 from sklearn_hrn.benchmark import (
     adbench,
     choice,
+    claims,
     data,
+    figures,
     image_choice,
     images,
     letters,
     peers,
     protocol,
     records,
+    search,
     speed,
     table4,
     table6,
@@ -681,3 +685,116 @@ def test_a_mean_over_classes_waits_for_all_of_them():
     assert ["image", "recipe", "1", "99.50", "99.00"] in [
         line.split() for line in text.splitlines()
     ]
+
+
+# Claims, and the search that the paper describes
+
+
+def a_claim(experiment, **figures):
+    whole = {"auc": 90, "gradient_norm": 1, "median_f": 1, "saturated": 0, "bias": 30}
+    return a_record({"experiment": experiment, "normal": 0, "seed": 0}, {**whole, **figures})
+
+
+def verdict(text, claim):
+    (line,) = (line for line in text.splitlines() if line.startswith(claim))
+    return line.rsplit("  ", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("claim", "made", "expected"),
+    [
+        ("mean norm", [a_claim("H", gradient_norm=0.873)], "reproduced"),
+        ("mean norm", [a_claim("H", gradient_norm=0.9)], "not reproduced"),
+        (
+            "the same under L2",
+            [
+                a_claim("L2, lambda = 0.1", gradient_norm=1.2),
+                a_claim("L2, lambda = 0.001", gradient_norm=9.2),
+            ],
+            "at a lambda of 0.001 alone",
+        ),
+        ("problem I:", [a_claim("NLL alone", saturated=80), a_claim("H")], "holds"),
+        ("problem I:", [a_claim("NLL alone", saturated=8), a_claim("H")], "does not hold"),
+        ("problem II:", [a_claim("NLL alone", bias=40), a_claim("H")], "holds"),
+        ("problem II:", [a_claim("NLL alone", bias=20), a_claim("H")], "does not hold"),
+        (
+            "piecewise linear",
+            [a_claim("H, leaky ReLU", auc=95), a_claim("H, tanh"), a_claim("H, sigmoid")],
+            "holds",
+        ),
+        (
+            "piecewise linear",
+            [a_claim("H, leaky ReLU"), a_claim("H, tanh", auc=95), a_claim("H, sigmoid")],
+            "does not hold",
+        ),
+    ],
+)
+def test_a_claim_gets_its_verdict_by_its_rule(claim, made, expected):
+    assert verdict(claims.render(made), claim) == expected
+
+
+def test_steps_of_the_ablation_are_counted_and_claims_without_runs_left_out():
+    aucs = {"NLL": 60, "NLL + H": 70, "NLL + H + z-score": 95, "HRN": 94}
+    made = [
+        a_record({"dataset": "mnist", "variant": name, "normal": k, "seed": 0}, {"best": auc})
+        for name, auc in aucs.items()
+        for k in range(10)
+    ]
+    text = claims.render([*made, a_claim("H")])
+    assert verdict(text, "NLL, + H") == "2 of 3 steps hold"
+    assert "problem I" not in text
+
+
+def test_the_bias_of_features_is_read_off_the_input_gradients(rng):
+    X = rng.normal(size=(30, 20))
+    model = HRNOneClassClassifier(hidden_layer_sizes=7, max_iter=2, random_state=0).fit(X)
+    weights = [coef[0].astype(float).T for coef in model.coefs_]
+    _, G = network(weights, X, 0.01)
+    squares = np.sort((G**2).mean(axis=0))
+    assert claims.feature_bias(model, X) == pytest.approx(100 * squares[-2:].sum() / squares.sum())
+
+
+def test_a_smooth_perceptron_has_the_shape_of_the_papers():
+    torch = pytest.importorskip("torch")
+    X = torch.ones(3, 784)
+    for name in ("tanh", "sigmoid"):
+        module = claims.MODULES[name](784)
+        assert module(X).shape == (3, 1)
+        assert sum(p.numel() for p in module.parameters()) == 784 * 100 + 100
+    assert module(torch.zeros(1, 784)).item() != 0  # sigma(0) = 1/2: not homogeneous
+
+
+def test_both_curves_of_the_search_are_means_over_the_classes(tmp_path):
+    def aucs(shift):
+        return {
+            search._name({"reg_lambda": v, "reg_exponent": n}): 90 + shift + v - n / 10
+            for grid in search.GRID
+            for v in grid["reg_lambda"]
+            for n in grid["reg_exponent"]
+        }
+
+    made = [
+        a_record({"normal": k, "seed": 0, "epochs": 5}, aucs(shift))
+        for k, shift in ((0, 0), (1, 2))
+    ]
+    text = search.render(made)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["0.5", "1", "90.30"] in rows
+    assert ["20", "1", "89.10"] in rows
+    assert "mean of 2 classes" in text
+    pytest.importorskip("matplotlib", reason="matplotlib is the extra [plot]")
+    search.plot(made, tmp_path / "search.png")
+    assert (tmp_path / "search.png").stat().st_size > 1000
+
+
+def test_documentation_is_written_from_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {"best": lambda load: len(load("search")) / 3})
+    given = {"normal": 0, "seed": 0, "epochs": 5}
+    made = {search._name({"reg_lambda": v, "reg_exponent": 12}): 90 for v in (0.1,)}
+    monkeypatch.setattr(search, "render", lambda records: f"{len(records)} runs")
+    line = json.dumps({"settings": given, "figures": made})
+    (tmp_path / "search.jsonl").write_text(f"{line}\n{line}\n")
+    run = command.main(["docs", "--folder", str(tmp_path)])
+    assert run is None
+    assert (tmp_path / "search.rst").read_text() == "1 runs\n"
+    assert (tmp_path / "figures.rst").read_text() == ".. |best| replace:: 0.33\n"
