@@ -110,6 +110,9 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     own (CV+, jackknife+), at most twice the rate is guaranteed [3]_, [4]_; a mean of models is
     steadier than each, and so realised rates lie close to the wanted one and rather below it.
 
+    *False discoveries* of a batch are controlled by "bh", as p-values that share their calibration
+    rows depend on each other in a harmless way [2]_; of a stream by "lond" [5]_.
+
     *The resolution.* The smallest p-value is 1 / (n + 1). A rate below that flags nothing, and
     warns with :class:`~sklearn_hrn.exceptions.ResolutionWarning`: 0.05 takes 19 calibration rows,
     0.001 takes 999. `decision_function` is then infinite; `score_samples` still ranks.

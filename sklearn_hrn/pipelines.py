@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+from scipy.sparse import issparse, vstack
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -121,6 +122,11 @@ class OneClassPipeline(_Parameters):
     `fit` trains clones of the steps. The estimators given stay as they are; the fitted ones are
     found by name or position (``pipeline["scale"]``), in `named_steps` and in `steps_`. A fit that
     fails leaves the previous one in place. All else is as in :class:`~sklearn.pipeline.Pipeline`.
+
+    Only a last step that asks for the anomalies is shown them: with an `anomaly_weight` above 0, as
+    :class:`~sklearn_hrn.HRNOneClassClassifier` has it, all steps before are fitted on normal rows,
+    and it gets the anomalies as these steps transform them, with y. Calibration, and what
+    `outlier_share` leaves out, are of the normal rows alone.
 
     Parameters
     ----------
@@ -251,12 +257,14 @@ class OneClassPipeline(_Parameters):
         -------
         self : object
         """
-        rows = normal_rows(X, y)
+        rows, anomalies = normal_rows(X, y), None
         if rows is not None:
             X, y = indexable(X, y)
+            if self._asks_for_anomalies() and len(rows) < _num_samples(X):
+                anomalies = _safe_indexing(X, np.setdiff1d(np.arange(_num_samples(X)), rows))
             params = _check_method_params(X, params, rows)
             X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
-        self._run_on_clone("fit", X, y, params)
+        self._run_on_clone("fit", X, y, params, anomalies)
         if rows is not None and self.outlier_share:
             self.left_out_ = rows[self.left_out_]
         return self
@@ -375,7 +383,12 @@ class OneClassPipeline(_Parameters):
             return super().predict(X, **params)
         return self._by_block(super().predict, X)
 
-    def _run_on_clone(self, method, X, y, params):
+    def _asks_for_anomalies(self):
+        with suppress(TypeError, IndexError):  # malformed steps are for fit to name
+            return getattr(vars(self)["steps"][-1][1], "anomaly_weight", 0) > 0
+        return False
+
+    def _run_on_clone(self, method, X, y, params, anomalies=None):
         """Call a fitting method of `Pipeline` on a clone, and take its steps once it is done."""
         self._validate_params()
         fitted, before = clone(self), dict(self.steps)
@@ -387,7 +400,10 @@ class OneClassPipeline(_Parameters):
             kept, left_out = fitted._split(X, y, params)
             suspects, params = _safe_indexing(X, left_out), _check_method_params(X, params, kept)
             X, y = (*take(X, y, kept), None)[:2]
-        result = getattr(super(OneClassPipeline, fitted), method)(X, y, **params)
+        if anomalies is None:
+            result = getattr(super(OneClassPipeline, fitted), method)(X, y, **params)
+        else:
+            result = fitted._fit_beside(X, y, params, anomalies)
         with learning_on_copy(self, continues=True) as learner:
             for stale in ("calibration_scores_", "left_out_", "_offset"):
                 vars(learner).pop(stale, None)
@@ -395,7 +411,7 @@ class OneClassPipeline(_Parameters):
             if left_out is not None:
                 learner.left_out_ = left_out
             if self.calibration is not None:
-                scores = learner._out_of_fold_scores(X, y, params)
+                scores = learner._out_of_fold_scores(X, y, params, anomalies)
                 if left_out is not None and len(left_out):
                     scores = np.r_[scores, learner._of_normal(suspects, scores)]
                 learner.calibration_scores_ = np.sort(scores)
@@ -438,7 +454,23 @@ class OneClassPipeline(_Parameters):
             )
         return rate
 
-    def _out_of_fold_scores(self, X, y, params):
+    def _fit_beside(self, X, y, params, anomalies):
+        """Fit the steps before the last on normal rows, the last on these and the anomalies."""
+        (name, last), front = self.steps[-1], OneClassPipeline(self.steps[:-1], memory=self.memory)
+        if any(key.startswith(f"{name}__") for key in params):
+            raise ValueError(
+                f"{name} is fitted on normal rows and anomalies, so that parameters by row do not "
+                f"fit it: leave out {sorted(params)}, or set anomaly_weight=0."
+            )
+        parts = [X, anomalies]
+        if front.steps:
+            parts = [front.fit_transform(X, y, **params), front.transform(anomalies)]
+        stack = vstack if any(map(issparse, parts)) else np.concatenate
+        labels = np.repeat([1, -1], [_num_samples(part) for part in parts])
+        self.steps = [*front.steps, (name, last.fit(stack(parts), labels))]
+        return self
+
+    def _out_of_fold_scores(self, X, y, params, anomalies):
         """Scores of rows by steps that did not train on them."""
         if any(getattr(step, "warm_start", False) for _, step in self.steps):
             raise ValueError(
@@ -451,23 +483,24 @@ class OneClassPipeline(_Parameters):
             warnings.simplefilter("ignore")  # the fit on all rows has said what there is to say
             return out_of_fold_scores(
                 folds,
-                self._fitted_in_folds(X, y, [train for train, _ in folds], params),
+                self._fitted_in_folds(X, y, [train for train, _ in folds], params, anomalies),
                 lambda fitted, held_out: scores_of(fitted, _safe_indexing(X, held_out)),
             )
 
-    def _fitted_in_folds(self, X, y, folds, params):
+    def _fitted_in_folds(self, X, y, folds, params, anomalies):
         """The pipeline fitted on some rows, for each fold; or why it cannot be."""
         anew = OneClassPipeline(
             **{**self._params_as_given(), "calibration": None, "outlier_share": 0.0}
         )
-        if not params:
+        if not params and anomalies is None:
             for fold in fit_folds([anew], X, y, folds):
                 yield fold.errors[0] or fold.fitted([anew])[0]
             return
         for rows in folds:
             try:
                 arguments = _check_method_params(X, params, rows)
-                fitted = clone(anew).fit(*(*take(X, y, rows), None)[:2], **arguments)
+                fitted = clone(anew)
+                fitted._run_on_clone("fit", *(*take(X, y, rows), None)[:2], arguments, anomalies)
             except Exception as error:
                 fitted = error
             yield fitted

@@ -23,6 +23,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import check_estimator
 
+from sklearn_hrn import HRNOneClassClassifier
 from sklearn_hrn.exceptions import LabelConventionWarning
 from sklearn_hrn.model_selection import InlierKFold
 from sklearn_hrn.pipelines import OneClassPipeline
@@ -482,3 +483,72 @@ def test_it_nests_in_other_pipelines(wild):
     inner = OneClassPipeline(steps(DistanceToMean()))
     outer = make_pipeline(FunctionTransformer(), inner).fit(X, y)
     np.testing.assert_array_equal(outer.predict(X), clone(inner).fit(X, y).predict(X))
+
+
+# --- a last step that asks for the anomalies ------------------------------------------------------
+
+
+class Asking(DistanceToMean):
+    """Keeps what it was fitted on."""
+
+    def __init__(self, anomaly_weight=1.0, contamination=0.1):
+        self.anomaly_weight = anomaly_weight
+        self.contamination = contamination
+
+    def fit(self, X, y=None):
+        X, y = (X, np.ones(X.shape[0])) if y is None else (X, np.asarray(y))
+        self.rows_of_ = {label: int((y == label).sum()) for label in (1, -1)}
+        self.anomalies_ = X[y == -1]
+        return super().fit(X[y == 1])
+
+
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, csr_array])
+def test_a_last_step_that_asks_gets_the_anomalies_as_the_others_transform_them(wild, container):
+    X, y = wild
+    scaler = StandardScaler(with_mean=container is not csr_array)
+    pipeline = OneClassPipeline([("scale", scaler), ("detector", Asking())])
+    pipeline.fit(container(X), y)
+    alone = clone(scaler).fit(container(X[y == 1]))
+    np.testing.assert_array_equal(pipeline["scale"].scale_, alone.scale_)
+    assert pipeline["detector"].rows_of_ == {1: 300, -1: 20}
+    shown, expected = pipeline["detector"].anomalies_, alone.transform(container(X[y == -1]))
+    for a, b in zip(
+        *(np.asarray(getattr(Z, "todense", lambda Z=Z: Z)()) for Z in (shown, expected)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_anomalies_are_in_every_fold_and_calibrate_nothing(wild):
+    X, y = wild
+    pipeline = OneClassPipeline(steps(Asking()), calibration=3).fit(X, y)
+    quiet = OneClassPipeline(steps(Asking(anomaly_weight=0.0)), calibration=3).fit(X, y)
+    assert pipeline["detector"].rows_of_ == {1: 300, -1: 20}
+    assert quiet["detector"].rows_of_ == {1: 300, -1: 0}
+    np.testing.assert_allclose(pipeline.calibration_scores_, quiet.calibration_scores_, rtol=1e-12)
+    pipeline.set_params(outlier_share=0.1).fit(X, y)
+    assert pipeline["detector"].rows_of_ == {1: 270, -1: 20}
+    assert np.all(y[pipeline.left_out_] == 1)
+
+
+def test_without_anomalies_or_without_steps_before_it_asking_changes_nothing(wild):
+    X, y = wild
+    plain = OneClassPipeline(steps(Asking())).fit(X[y == 1])
+    assert plain["detector"].rows_of_ == {1: 300, -1: 0}
+    alone = OneClassPipeline([("detector", Asking())]).fit(X, y)
+    assert alone["detector"].rows_of_ == {1: 300, -1: 20}
+    np.testing.assert_array_equal(alone["detector"].anomalies_, X[y == -1])
+
+
+def test_labelled_anomalies_lower_the_scores_of_their_like(rng):
+    X = np.concatenate([rng.normal(size=(200, 3)), rng.normal(loc=1.5, size=(20, 3))])
+    y = np.repeat([1, -1], [200, 20])
+    fresh = rng.normal(loc=1.5, size=(200, 3))
+
+    def fitted(weight):
+        hrn = HRNOneClassClassifier(anomaly_weight=weight, max_updates=300, random_state=0)
+        lift = RBFSampler(n_components=50, random_state=0)
+        return OneClassPipeline([("lift", lift), ("hrn", hrn)], calibration=2).fit(X, y)
+
+    told, untold = fitted(1.0), fitted(0.0)
+    assert told.p_values(fresh).mean() < untold.p_values(fresh).mean()
