@@ -21,9 +21,13 @@ from ._base import warn
 from ._progress import Progress
 from ._validation import draw_seeds, resolve_device
 from .core.batches import Rows, epochs_of, updates_of
-from .core.modules import make_module, module_states, trainable
+from .core.modules import check_rebuilt, make_module, make_modules, module_states, trainable
+from .core.threads import threads
 from .core.training import HISTORY, OF_MODELS, ExplodedLossError, State, Trainer, TrainingPlan
 from .exceptions import NonFiniteLossWarning, TrainingDivergedError
+
+# Training rows on which a module that is rebuilt is compared with the one that was trained.
+N_COMPARED = 16
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,10 @@ def train(tasks):
         If a loss explodes however small the step.
     """
     learned = [None] * len(tasks)
-    for group in _groups(tasks):
-        for i, outcome in zip(group, _Run([tasks[i] for i in group]).learned(), strict=True):
-            learned[i] = outcome
+    with threads(None):
+        for group in _groups(tasks):
+            for i, outcome in zip(group, _Run([tasks[i] for i in group]).learned(), strict=True):
+                learned[i] = outcome
     return learned
 
 
@@ -182,7 +187,9 @@ class _Run:
                 "first weights are known: leave it at 1 with a module of your own."
             )
         if shared["module"] is not None:
-            modules = tuple(make_module(shared["module"], self.n_features, int(s)) for s in seed)
+            modules = make_modules(
+                shared["module"], self.n_features, seed, _joined_states(self.tasks)
+            )
         return TrainingPlan(
             layer_sizes=_layer_sizes(shared["hidden_layer_sizes"], self.n_features),
             reg_lambda=self._each("reg_lambda"),
@@ -282,6 +289,9 @@ class _Run:
         else:
             modules = [self.plan.modules[m] for m in np.flatnonzero(mine)]
             module_state = module_states(modules, state.weights)
+            task = self.tasks[i]
+            some = task.X[:N_COMPARED] if task.rows is None else task.X[task.rows[:N_COMPARED]]
+            check_rebuilt(self.shared["module"], modules, module_state, some)
         loop = {
             "velocities": state.velocities,
             "n_updates": state.n_updates,
@@ -307,6 +317,14 @@ def _of_networks(plan, chosen):
     modules = None if plan.modules is None else tuple(plan.modules[m] for m in chosen)
     arrays = {name: getattr(plan, name)[chosen] for name in OF_MODELS}
     return replace(plan, modules=modules, **arrays)
+
+
+def _joined_states(tasks):
+    """The states of the modules of tasks that continue; None if they begin."""
+    states = [task.start and task.start.module_state for task in tasks]
+    if None in states:
+        return None
+    return {name: np.concatenate([state[name] for state in states]) for name in states[0]}
 
 
 def _joined(tasks, n_features):

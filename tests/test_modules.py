@@ -1,6 +1,7 @@
 """A user's own torch module in place of the perceptron."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -147,3 +148,106 @@ def test_modules_of_the_wrong_kind_are_refused_with_the_reason(X, case):
     make, error, message = BAD_MODULES[case]
     with pytest.raises(error, match=message):
         detector(make()).fit(X)
+
+
+# What comes back otherwise than it was trained
+
+
+class Tied(nn.Module):
+    def __init__(self, n_features):
+        super().__init__()
+        self.into, self.back = nn.Linear(n_features, 4, False), nn.Linear(n_features, 4, False)
+        self.back.weight = self.into.weight
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.into(x)) + self.back(x))
+
+
+class Unsaved(nn.Module):
+    """A random projection that is no part of the state."""
+
+    def __init__(self, n_features, as_buffer):
+        super().__init__()
+        projection = torch.randn(n_features, 4)
+        if as_buffer:
+            self.register_buffer("projection", projection, persistent=False)
+        else:
+            self.projection = projection
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.head(torch.tanh(x @ self.projection.to(x) / 10))
+
+
+class FunctionalDropout(nn.Module):
+    def __init__(self, n_features):
+        super().__init__()
+        self.head = nn.Linear(n_features, 1)
+
+    def forward(self, x):
+        return self.head(nn.functional.dropout(x, training=self.training))
+
+
+def of_one(module):
+    return lambda n_features: module
+
+
+DIFFERENT = {
+    "tied weights": (lambda: Tied, ValueError, r"tied \(into.weight = back.weight\)"),
+    "an unsaved buffer": (
+        lambda: lambda d: Unsaved(d, as_buffer=True), ValueError, "buffers projection are not part",
+    ),
+    "a random attribute": (
+        lambda: lambda d: Unsaved(d, as_buffer=False), ValueError, "attribute that is drawn",
+    ),
+    "functional dropout": (lambda: FunctionalDropout, ValueError, "draws random numbers"),
+    "one module for all": (lambda: of_one(bias_free(9)), TypeError, "same torch.nn.Module twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("n_estimators", [1, 2])
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_a_module_that_would_score_as_another_is_refused_by_name(X, case, n_estimators):
+    make, error, message = DIFFERENT[case]
+    before = torch.get_rng_state()
+    with pytest.raises(error, match=message):
+        detector(make(), n_estimators=n_estimators).fit(X)
+    if case != "one module for all":  # which is made here
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def normed(n_features):
+    return nn.Sequential(
+        nn.utils.parametrizations.spectral_norm(nn.Linear(n_features, 5)),
+        nn.LeakyReLU(),
+        nn.Linear(5, 1),
+    )
+
+
+def lazy(n_features):
+    return nn.Sequential(nn.LazyLinear(5), nn.Tanh(), nn.LazyLinear(1))
+
+
+@pytest.mark.parametrize("factory", [normed, lazy])
+def test_modules_with_a_memory_are_a_function_of_the_seed_and_continue(X, factory):
+    before = torch.get_rng_state()
+    whole = detector(factory, max_iter=6).fit(X)
+    parts = detector(factory, max_iter=2, warm_start=True).fit(X)
+    parts = pickle.loads(pickle.dumps(parts)).set_params(max_iter=4).fit(X)
+    # Spectral normalisation moves with every call, and the end of each fit is a call more.
+    np.testing.assert_allclose(parts.score_samples(X), whole.score_samples(X), rtol=1e-4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_modules_made_in_several_threads_keep_their_seeds(X):
+    expected = detector(bias_free, max_iter=1).fit(X).score_samples(X)
+    with ThreadPoolExecutor(4) as pool:
+        fits = [pool.submit(detector(bias_free, max_iter=1).fit, X) for _ in range(12)]
+    for fit in fits:
+        np.testing.assert_array_equal(fit.result().score_samples(X), expected)
+
+
+def test_making_a_module_queues_no_seed_for_a_gpu(X, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("seeded"))
+    detector(bias_free, max_iter=1).fit(X).score_samples(X)

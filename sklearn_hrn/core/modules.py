@@ -4,10 +4,16 @@ The input gradient of a row must depend on that row alone, and on nothing random
 ``||grad_x f(x)||`` to be what Eq. 3 says.
 """
 
+import threading
+from contextlib import contextmanager
+from copy import deepcopy
+
 import numpy as np
 import torch
+from torch.func import functional_call
 
 from .scoring import score_in_blocks
+from .threads import threads
 
 # The activations of a module of unknown width are bounded by the rows it sees at once.
 ROWS_AT_ONCE = 1024
@@ -15,6 +21,22 @@ ROWS_AT_ONCE = 1024
 # Torch's base classes of all batch normalisations and of all dropouts.
 _MIXES_ROWS = torch.nn.modules.batchnorm._BatchNorm
 _IS_RANDOM = torch.nn.modules.dropout._DropoutNd
+
+
+# Torch's global generator is one for all threads: who seeds it must be alone until it is restored.
+_GENERATOR = threading.RLock()
+
+
+@contextmanager
+def seeded(seed):
+    """Torch's global generator with a seed of our own inside the block, and as it was behind it.
+
+    A user's threads that draw from it meanwhile get numbers of that seed: torch has no other.
+    """
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which seeds the generators of all GPUs as well.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def make_module(factory, n_features, seed):
@@ -31,18 +53,101 @@ def make_module(factory, n_features, seed):
             "of an ensemble needs a fresh one: give a factory, a function module(n_features) that "
             "returns a new torch.nn.Module."
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         module = factory(n_features)
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(
-            f"module(n_features={n_features}) returned {type(module).__name__}; it must return a "
-            "torch.nn.Module."
-        )
-    _check_kind(module)
-    module = module.to(device="cpu", dtype=torch.float32)
-    _check_output(module, n_features)
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(
+                f"module(n_features={n_features}) returned {type(module).__name__}; it must return "
+                "a torch.nn.Module."
+            )
+        _check_kind(module)
+        module = module.to(device="cpu", dtype=torch.float32)
+        # A lazy module draws its weights here.
+        _check_output(module, n_features)
     return module
+
+
+def make_modules(factory, n_features, seeds, states=None):
+    """A module for each seed, in the state that is given as `module_states` returns it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As by `make_module`, or if the factory hands out one module twice.
+    """
+    modules = [make_module(factory, n_features, int(seed)) for seed in seeds]
+    if len(set(map(id, modules))) < len(modules):
+        raise TypeError(_SAME_MODULE)
+    for m, module in enumerate(modules if states is not None else []):
+        module.load_state_dict(_of_model(states, m))
+    return tuple(modules)
+
+
+def check_rebuilt(factory, modules, states, X):
+    """Refuse modules that, rebuilt from their saved states, are other functions than were trained.
+
+    Parameters
+    ----------
+    factory : callable
+    modules : sequence of torch.nn.Module
+        As they were trained, apart from what training moves.
+    states : dict of str to ndarray
+        As `module_states` returns them.
+    X : ndarray (n_rows, d)
+        Some rows.
+
+    Raises
+    ------
+    TypeError
+        If the factory hands out a module that it has handed out before.
+    ValueError
+        If the outputs differ.
+    """
+    x = torch.from_numpy(X.astype(np.float64))
+    for m, module in enumerate(modules):
+        rebuilt = make_module(factory, X.shape[1], seed=m + 1)
+        if rebuilt is module:
+            raise TypeError(_SAME_MODULE)
+        state = _of_model(states, m)
+        trained = deepcopy(module).cpu().double().eval()
+        weights = {name: state[name].double() for name in trainable(module)}
+        with torch.no_grad():
+            before = functional_call(trained, weights, (x,)).reshape(-1)
+            after = _restored(rebuilt, state)(x).reshape(-1)
+        if not torch.allclose(before, after, rtol=1e-6, atol=1e-9):
+            raise ValueError(
+                "module does not come back as it was trained: rebuilt from its parameters and "
+                f"buffers, it differs by {(before - after).abs().max():.3g} on a training row. "
+                f"{_why_different(module)}"
+            )
+
+
+_SAME_MODULE = (
+    "module(n_features) returned the same torch.nn.Module twice, but every fit and every network "
+    "of an ensemble needs one of its own: make it inside the function."
+)
+
+
+def _why_different(module):
+    """What a module has that its saved state lacks, by name."""
+    of_tensor = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        of_tensor.setdefault(id(parameter), []).append(name)
+    tied = [" = ".join(names) for names in of_tensor.values() if len(names) > 1]
+    if tied:
+        return (
+            f"Its parameters are tied ({', '.join(tied)}), which only a user's own loop can train."
+        )
+    unsaved = [name for name, _ in module.named_buffers() if name not in module.state_dict()]
+    if unsaved:
+        return (
+            f"Its buffers {', '.join(unsaved)} are not part of its state: register them with "
+            "persistent=True."
+        )
+    return (
+        "Something that is neither differs from one call of the function to the next, such as an "
+        "attribute that is drawn at random: register it as a buffer, or draw it from a fixed seed."
+    )
 
 
 def trainable(module):
@@ -62,39 +167,45 @@ def module_states(modules, weights):
 
 def score_with_modules(factory, states, X, subset=None):
     """Mean output over the modules of `states`, in float64, (n_rows,)."""
-    modules = _all_restored(factory, states, X.shape[1])
 
     def outputs(block):
         with torch.no_grad():
             return sum(module(torch.from_numpy(block)).reshape(-1) for module in modules).numpy()
 
-    return score_in_blocks(outputs, X, subset, ROWS_AT_ONCE) / len(modules)
+    with threads(None):
+        modules = _all_restored(factory, states, X.shape[1])
+        return score_in_blocks(outputs, X, subset, ROWS_AT_ONCE) / len(modules)
 
 
 def input_gradients(factory, states, X):
     """Gradients in X of the mean output over the modules of `states`, in float64, (n_rows, d)."""
-    modules = _all_restored(factory, states, X.shape[1])
     gradients = np.empty(X.shape)
-    for start in range(0, len(X), ROWS_AT_ONCE):
-        block = slice(start, start + ROWS_AT_ONCE)
-        rows = torch.from_numpy(np.array(X[block], dtype=np.float64)).requires_grad_()
-        gradients[block] = sum(_gradient(module(rows), rows) for module in modules).numpy()
+    with threads(None):
+        modules = _all_restored(factory, states, X.shape[1])
+        for start in range(0, len(X), ROWS_AT_ONCE):
+            block = slice(start, start + ROWS_AT_ONCE)
+            rows = torch.from_numpy(np.array(X[block], dtype=np.float64)).requires_grad_()
+            gradients[block] = sum(_gradient(module(rows), rows) for module in modules).numpy()
     return gradients / len(modules)
 
 
 def _all_restored(factory, states, n_features):
     n_modules = len(next(iter(states.values())))
     return [
-        _restored(factory, n_features, {name: array[m] for name, array in states.items()})
+        _restored(make_module(factory, n_features, seed=0), _of_model(states, m))
         for m in range(n_modules)
     ]
 
 
-def _restored(factory, n_features, state):
-    """The module of a saved state, in double precision and ready to score."""
-    module = make_module(factory, n_features, seed=0).double()
-    # Arrays are copied: torch refuses to share memory that is read-only, as in a memory map.
-    module.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in state.items()})
+def _of_model(states, m):
+    """The saved state of one module as tensors: copies, as torch shares no read-only memory."""
+    return {name: torch.from_numpy(np.array(array[m])) for name, array in states.items()}
+
+
+def _restored(module, state):
+    """A fresh module in a saved state, in double precision and ready to score."""
+    module = module.double()
+    module.load_state_dict(state)
     return module.eval()
 
 
@@ -120,7 +231,7 @@ def _check_kind(module):
 
 
 def _check_output(module, n_features):
-    x = torch.zeros(2, n_features, requires_grad=True)
+    x = torch.linspace(-1, 1, 2 * n_features).view(2, -1).requires_grad_()
     try:
         output = module(x)
     except Exception as error:
@@ -138,7 +249,23 @@ def _check_output(module, n_features):
             "module's output does not depend differentiably on its input, so ||grad_x f(x)|| does "
             "not exist. Do not detach the input or convert it to another type."
         )
+    if _is_random(module, x):
+        raise ValueError(
+            "module's output differs from call to call on the same rows: it draws random numbers, "
+            "as torch.nn.functional.dropout does. The penalised gradient would not be that of the "
+            "network that scores: remove it."
+        )
 
 
 def _gradient(output, x):
     return torch.autograd.grad(output.sum(), x, allow_unused=True)[0]
+
+
+def _is_random(module, x):
+    """Whether the output depends on the generator; copies answer, as some modules count calls."""
+    outputs = []
+    for seed in range(4):
+        torch.default_generator.manual_seed(seed)
+        with torch.no_grad():
+            outputs.append(deepcopy(module)(x))
+    return any(not torch.equal(outputs[0], other) for other in outputs[1:])
