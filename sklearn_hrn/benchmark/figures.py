@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .images import means_over
+from .peers import UNSCALED
 from .published import MEANS
 from .table4 import COLUMNS
 
@@ -151,6 +152,10 @@ FIGURES = {
         for dataset, name, method, figure in (
             ("KDDCUP99", "scaled", SCALED, "normal_f1"),
             ("Arrhythmia", "scaled", SCALED, "anomaly_f1"),
+            ("Arrhythmia", "knn", KNN, "anomaly_f1"),
+            ("Arrhythmia", "knn raw", f"{KNN}{UNSCALED}", "anomaly_f1"),
+            ("Thyroid", "knn", KNN, "anomaly_f1"),
+            ("Thyroid", "knn raw", f"{KNN}{UNSCALED}", "anomaly_f1"),
             ("KDDCUP99", "tabular", "HRN tabular", "anomaly_f1"),
             ("Thyroid", "normal", "HRN as published", "normal_f1"),
             ("Thyroid", "auc", "HRN as published", "auc"),
