@@ -108,7 +108,9 @@ def fit_folds(candidates, X, y, folds, fit_params=None):
             transformed = chosen = None
             error = failure
         fold.seconds = time.perf_counter() - start
-        fold.models = [clone(last_step(candidate)) for candidate in candidates]
+        fold.models = [
+            switched_off(clone(last_step(candidate)), "calibration") for candidate in candidates
+        ]
         fold.errors = [error] * len(candidates)
         waiting.append((fold, transformed, chosen))
         if sum(getattr(Z, "nbytes", 0) for _, Z, rows in waiting if rows is None) > WAITING_BYTES:

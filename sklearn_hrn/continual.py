@@ -43,7 +43,9 @@ class HRNContinualClassifier(ClassifierMixin, BaseEstimator):
         What every head is a clone of, with a `random_state`, `contamination` and `warm_start` of
         its own; None is ``HRNOneClassClassifier(max_iter=200)``. The step of a head whose rows have
         a mean squared length above one is divided by it, as the curvature of its loss grows with
-        that: rows of any length can be learned, though those of length one are learned best.
+        that: rows of any length can be learned, though those of length one are learned best. With
+        ``calibration="cross"`` heads place their thresholds by rows that did not train; such a
+        head learns its class once and cannot be continued.
     reject_label : label, default=None
         What `predict` answers for a row that no head accepts: a value of the kind of the labels,
         which is not one of them. None always answers the best class.

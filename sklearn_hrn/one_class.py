@@ -1,6 +1,7 @@
 """The one-class classifier."""
 
 from contextlib import ExitStack
+from copy import copy
 from numbers import Integral, Real
 
 import numpy as np
@@ -8,8 +9,9 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import learning_on_copy, warn
+from ._calibration import make_folds, nearest_threshold
 from ._labels import normal_rows
-from ._sklearn import Interval, StrOptions, _fit_context
+from ._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from ._validation import check_rows
 from .core.scoring import SLOPES, score_rows
 from .exceptions import ConstantScoresWarning
@@ -28,6 +30,7 @@ PER_ESTIMATOR = (
     "tol",
     "n_estimators",
     "contamination",
+    "calibration",
     "warm_start",
     "random_state",
     "verbose",
@@ -102,6 +105,12 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
     contamination : float in (0, 0.5] or None, default=0.01
         Share of the training rows below `offset_`; None puts `offset_` at the lowest training
         score. It moves the threshold and nothing else.
+    calibration : {"cross"}, int, splitter or None, default=None
+        Where `offset_` comes from: None takes scores of the training rows, which are higher than
+        those of fresh rows. Else folds of the rows, as of `OneClassPipeline`, are scored by
+        networks that were trained, together with the final ones, on the others, so that about
+        `contamination` of fresh normal rows is flagged. Steps before the classifier have seen all
+        rows; calibrate the pipeline where there are any.
     warm_start : bool, default=False
         Continue from the last fit: 40 epochs and then 60 are, bit for bit, 100 on the same rows.
     device : str, default="auto"
@@ -117,6 +126,9 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
     ----------
     offset_ : float
         ``decision_function = score_samples - offset_``.
+    calibration_scores_ : ndarray of shape (n_calibration,)
+        Scores of training rows by networks that were not trained on them, ascending. Only with
+        `calibration`.
     coefs_ : list of ndarray of shape (n_estimators, n_in, n_out), float32
         Weights, layer by layer. Not with `module`.
     module_state_ : dict of str to ndarray of shape (n_estimators, ...)
@@ -192,6 +204,12 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         "max_updates": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "contamination": [Interval(Real, 0, 0.5, closed="right"), None],
+        "calibration": [
+            StrOptions({"cross"}),
+            Interval(Integral, 2, None, closed="left"),
+            HasMethods(["split"]),
+            None,
+        ],
         "warm_start": ["boolean"],
         "device": [str],
         "random_state": ["random_state"],
@@ -219,6 +237,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         max_updates=None,
         tol=0.0,
         contamination=0.01,
+        calibration=None,
         warm_start=False,
         device="auto",
         random_state=None,
@@ -242,6 +261,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         self.max_updates = max_updates
         self.tol = tol
         self.contamination = contamination
+        self.calibration = calibration
         self.warm_start = warm_start
         self.device = device
         self.random_state = random_state
@@ -378,7 +398,7 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
                 stack.enter_context(learning_on_copy(e, continues=e._continues()))
                 for e in estimators
             ]
-            tasks, checked = [], {}
+            tasks, folds, checked = [], [], {}
             anomalies = [None] * len(learners) if anomalies is None else anomalies
             given = zip(learners, arrays, rows, anomalies, strict=True)
             for learner, X, chosen, labelled in given:
@@ -390,9 +410,15 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
                 own = {name: shared.pop(name) for name in PER_ESTIMATOR}
                 labelled = labelled if learner.anomaly_weight > 0 else None
                 tasks.append(Task(own, shared, X, chosen, labelled, start))
-            for learner, task, learned in zip(learners, tasks, train(tasks), strict=True):
+                folds.append(learner._folds(np.arange(len(X)) if chosen is None else chosen))
+                tasks += [Task(own, shared, X, fit_on, labelled, None) for fit_on, _ in folds[-1]]
+            trained = zip(tasks, train(tasks), strict=True)
+            for learner, held_out in zip(learners, folds, strict=True):
+                task, learned = next(trained)
                 learner._keep(learned)
                 learner._set_threshold(learner._score(task.X, task.rows))
+                if held_out:
+                    learner._calibrate([(*next(trained), rows) for _, rows in held_out])
 
     def _learned(self):
         """What `_keep` was given."""
@@ -429,6 +455,30 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
             self.offset_ = float(scores.min() - 4 * np.finfo(float).eps * size)
         else:
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
+
+    def _folds(self, rows):
+        """The rows that train and the rows that are scored, by fold of the calibration."""
+        if self.calibration is None:
+            return []
+        if self._continues():
+            raise ValueError(
+                "calibration trains anew in every fold, which a fit that continues does not: set "
+                "warm_start=False, or calibration=None."
+            )
+        folds = make_folds(self.calibration, len(rows))
+        return [(rows[fit_on], rows[held_out]) for fit_on, held_out in folds]
+
+    def _calibrate(self, folds):
+        """Move `offset_` to where the scores of rows that did not train place it."""
+        scores = []
+        for task, learned, rows in folds:
+            model = copy(self)
+            model._keep(learned)
+            scores.append(model._score(task.X, rows))
+        scores = np.sort(np.concatenate(scores))
+        rate = self.contamination
+        self.calibration_scores_ = scores
+        self.offset_ = float(scores[0]) if rate is None else nearest_threshold(scores, rate)
 
     def _score(self, X, subset=None):
         """Scores of checked rows, or of a subset of them."""

@@ -361,3 +361,20 @@ def test_a_single_class_is_always_the_answer(few):
     assert set(fitted.predict(X)) == {2}
     assert fitted.decision_function(X).shape == (len(X), 1)
     assert (fitted.predict_proba(X) == 1).all()
+
+
+def test_heads_that_are_calibrated_accept_fresh_rows_of_their_class(rng):
+    def head(calibration):
+        estimator = HRNOneClassClassifier(max_updates=100, calibration=calibration)
+        return HRNContinualClassifier(
+            estimator, false_alarm_rate=0.1, reject_label=-1, random_state=0
+        )
+
+    X, y = rng.normal(size=(120, 40)), np.repeat([0, 1], 60)
+    fresh = rng.normal(size=(200, 40))
+    rejected = {c: (head(c).fit(X, y).predict(fresh) == -1).mean() for c in (None, 3)}
+    assert rejected[3] < rejected[None]
+    fitted = head(3).fit(X, y)
+    assert len(fitted.heads_[0].calibration_scores_) == 60
+    with pytest.raises(ValueError, match="calibration=None"):
+        fitted.partial_fit(X, y)

@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from sklearn_hrn import HRNOneClassClassifier, InlierKFold, InstanceL2Normalizer
+from sklearn_hrn._calibration import make_folds
 from sklearn_hrn.exceptions import (
     ConstantScoresWarning,
     LabelConventionWarning,
@@ -517,3 +518,40 @@ def test_the_score_grows_as_the_row_grows(rows, exponent):
 @given(ROWS)
 def test_float32_and_float64_of_the_same_values_score_alike(rows):
     assert np.array_equal(FITTED.score_samples(rows), FITTED.score_samples(rows.astype(float)))
+
+
+# --- a threshold from rows that did not train -----------------------------------------------------
+
+
+def test_calibration_places_the_threshold_by_networks_that_did_not_see_the_row(rng):
+    X = rng.normal(size=(60, 20))
+    calibrated = hrn(calibration=3, contamination=0.1, max_updates=50, n_estimators=2).fit(X)
+    plain = hrn(contamination=0.1, max_updates=50, n_estimators=2).fit(X)
+    # float32 products of another number of models are summed in another order
+    np.testing.assert_allclose(calibrated.score_samples(X), plain.score_samples(X), rtol=1e-5)
+    expected = []
+    for train, held_out in make_folds(3, 60):
+        expected.append(clone(plain).fit(X[train]).score_samples(X[held_out]))
+    expected = np.sort(np.concatenate(expected))
+    np.testing.assert_allclose(calibrated.calibration_scores_, expected, rtol=1e-4, atol=1e-6)
+    assert calibrated.offset_ == calibrated.calibration_scores_[6 - 1]  # floor(0.1 * 61)
+    assert calibrated.offset_ < plain.offset_
+
+
+def test_calibration_leaves_anomalies_out_and_nothing_behind(rng):
+    X = rng.normal(size=(60, 5))
+    y = np.where(np.arange(60) < 10, -1, 1)
+    fitted = hrn(calibration="cross", contamination=None, max_updates=20).fit(X, y)
+    assert len(fitted.calibration_scores_) == 50
+    assert fitted.offset_ == fitted.calibration_scores_[0]
+    fitted.set_params(calibration=None).fit(X, y)
+    assert not hasattr(fitted, "calibration_scores_")
+
+
+def test_a_fit_that_continues_cannot_be_calibrated(rng):
+    fitted = hrn(calibration=2, contamination=0.1, max_updates=20, warm_start=True)
+    fitted.fit(rng.normal(size=(60, 5)))
+    offset = fitted.offset_
+    with pytest.raises(ValueError, match="warm_start=False"):
+        fitted.fit(rng.normal(size=(60, 5)))
+    assert fitted.offset_ == offset
