@@ -30,6 +30,7 @@ from ._calibration import (
 )
 from ._joint_fit import fit_folds, take
 from ._labels import normal_rows
+from ._medoids import medoids
 from ._sklearn import (
     HasMethods,
     Interval,
@@ -45,6 +46,9 @@ __all__ = ["OneClassPipeline"]
 _BLOCKS_IN_WORKING_MEMORY = 16
 # Fewer rows a call than this, and the fixed cost of a call outweighs its work.
 _MIN_BLOCK_ROWS = 256
+# Training rows, drawn at random, from which the typical ones are taken where there are more: with
+# more of them each of fifty groups still has forty.
+_MAX_TYPICAL_FROM = 2000
 
 
 def _pipeline_has(method):
@@ -78,6 +82,13 @@ def _continued(step, before):
     return step
 
 
+def _drawn_rows(X):
+    """A copy of some rows, the same of the same rows."""
+    (X,) = indexable(X)
+    rows = np.random.default_rng(0).permutation(_num_samples(X))[:_MAX_TYPICAL_FROM]
+    return _safe_indexing(X, np.sort(rows))
+
+
 class _Parameters(Pipeline):
     """The parameters of a `OneClassPipeline` and nothing fitted."""
 
@@ -90,6 +101,7 @@ class _Parameters(Pipeline):
             None,
         ],
         "outlier_share": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
+        "reference_rows": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -98,6 +110,7 @@ class _Parameters(Pipeline):
         *,
         calibration=None,
         outlier_share=0.0,
+        reference_rows=50,
         transform_input=None,
         memory=None,
         verbose=False,
@@ -105,6 +118,7 @@ class _Parameters(Pipeline):
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
         self.calibration = calibration
         self.outlier_share = outlier_share
+        self.reference_rows = reference_rows
 
 
 class OneClassPipeline(_Parameters):
@@ -145,6 +159,11 @@ class OneClassPipeline(_Parameters):
         Training rows may be anomalies nobody has labelled, and this is an upper bound of their
         share; "auto" is 0.1. That share of the normal rows, the furthest from all others where the
         last step sees them, is left out, and all steps are fitted on the others. See the notes.
+    reference_rows : int, default=50
+        Typical training rows that the fitted pipeline keeps where its last step is a detector, to
+        say against which normal row a row is strange
+        (:func:`~sklearn_hrn.inspection.feature_attribution`). They are real rows of the training
+        set, also in every pickle: 0 keeps none.
     transform_input : list of str, default=None
         Metadata to transform before they are passed on.
     memory : str or object with the joblib.Memory interface, default=None
@@ -166,6 +185,9 @@ class OneClassPipeline(_Parameters):
         `calibration`.
     left_out_ : ndarray of int
         Rows of X that `outlier_share` has left out, ascending. Only with `outlier_share`.
+    reference_rows_ : {array, data frame} of shape (n_rows, n_features)
+        Training rows in the middle of groups of like rows, as like as the last step sees them; at
+        most `reference_rows`. Only if that is above 0 and the last step a detector.
     n_features_in_ : int
         Number of features seen during fit, if the first step knows it.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -400,16 +422,20 @@ class OneClassPipeline(_Parameters):
             kept, left_out = fitted._split(X, y, params)
             suspects, params = _safe_indexing(X, left_out), _check_method_params(X, params, kept)
             X, y = (*take(X, y, kept), None)[:2]
+        # Before the fit, as a first step that works in place leaves other rows.
+        drawn = _drawn_rows(X) if self.reference_rows and hasattr(fitted, "score_samples") else None
         if anomalies is None:
             result = getattr(super(OneClassPipeline, fitted), method)(X, y, **params)
         else:
             result = fitted._fit_beside(X, y, params, anomalies)
         with learning_on_copy(self, continues=True) as learner:
-            for stale in ("calibration_scores_", "left_out_", "_offset"):
+            for stale in ("calibration_scores_", "left_out_", "reference_rows_", "_offset"):
                 vars(learner).pop(stale, None)
             learner.steps_ = fitted.steps
             if left_out is not None:
                 learner.left_out_ = left_out
+            if drawn is not None:
+                learner.reference_rows_ = fitted._typical_rows(drawn)
             if self.calibration is not None:
                 scores = learner._out_of_fold_scores(X, y, params, anomalies)
                 if left_out is not None and len(left_out):
@@ -438,6 +464,14 @@ class OneClassPipeline(_Parameters):
         """Scores of those rows left out that are taken to be normal, by what the others lack."""
         n_normal = min(lacking_tail(scores) * len(scores), _num_samples(suspects))
         return np.sort(scores_of(self, suspects))[::-1][: round(n_normal)]
+
+    def _typical_rows(self, X):
+        """Rows that stand for all of X, as the last step sees them."""
+        Z = _safe_indexing(X, np.arange(_num_samples(X)))
+        for _, step in self.steps[:-1]:
+            if step not in (None, "passthrough"):
+                Z = step.transform(Z)
+        return _safe_indexing(X, medoids(Z, self.reference_rows))
 
     def _rate(self):
         """The `contamination` of the last step."""
@@ -489,9 +523,8 @@ class OneClassPipeline(_Parameters):
 
     def _fitted_in_folds(self, X, y, folds, params, anomalies):
         """The pipeline fitted on some rows, for each fold; or why it cannot be."""
-        anew = OneClassPipeline(
-            **{**self._params_as_given(), "calibration": None, "outlier_share": 0.0}
-        )
+        for_scores = {"calibration": None, "outlier_share": 0.0, "reference_rows": 0}
+        anew = OneClassPipeline(**self._params_as_given() | for_scores)
         if not params and anomalies is None:
             for fold in fit_folds([anew], X, y, folds):
                 yield fold.errors[0] or fold.fitted([anew])[0]

@@ -27,6 +27,7 @@ ARROWS = {
     "_progress": set(),
     "datasets": {"exceptions"},
     "_validation": set(),
+    "_medoids": set(),
     "_labels": {"_sklearn", "exceptions"},
     "_base": {"_labels", "_sklearn", "exceptions"},
     "_training": {"_base", "_progress", "_validation", "core", "exceptions"},
@@ -47,7 +48,7 @@ ARROWS = {
     },
     "_calibration": {"_base", "exceptions"},
     "conformal": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "exceptions"},
-    "pipelines": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn"},
+    "pipelines": {"_base", "_calibration", "_joint_fit", "_labels", "_medoids", "_sklearn"},
     "continual": {"_base", "_calibration", "_joint_fit", "_sklearn", "_validation", "one_class"},
     "model_selection": {"_base", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"},
     "interop": {

@@ -32,6 +32,7 @@ from sklearn_hrn import (
     InstanceStandardizer,
     LandmarkFeatures,
     NormalScoreTransformer,
+    OneClassPipeline,
     PatchDictionary,
     RidgeWhitener,
     RotationWhitening,
@@ -148,7 +149,8 @@ RECIPES = {
 
 def recipe(name, **parameters):
     pipeline = make_hrn_pipeline(name.split(",")[0], random_state=0)
-    return pipeline.set_params(**SMALL, **RECIPES[name], **parameters)
+    pipeline.set_params(**SMALL, **RECIPES[name], **parameters)
+    return pipeline if name == "paper" else pipeline.set_params(calibration=None)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -332,6 +334,30 @@ def test_the_nearest_of_several_references_is_taken():
     # In units of the columns the first reference is nearer, in plain numbers the second.
     reference = np.array([[0.0, 1000.0], [3.0, 900.0]])
     assert_array_equal(nearest_normal(detector, [[0.0, 500.0]], reference=reference), reference[:1])
+
+
+def test_a_one_class_pipeline_keeps_typical_rows_to_compare_with(rng):
+    table = mixed_table(rng)
+    y = np.where(np.arange(len(table)) < 10, -1, 1)
+    plain = mixed_detector(HRNOneClassClassifier(max_iter=2, random_state=0))
+    pipeline = OneClassPipeline(plain.steps, reference_rows=7).fit(table, y)
+    kept = pipeline.reference_rows_
+    assert 1 < len(kept) <= 7 and kept.index.min() >= 10
+    pd.testing.assert_frame_equal(kept, table.loc[kept.index])
+    found = feature_attribution(pipeline, table[:5])
+    assert_array_equal(found, feature_attribution(pipeline, table[:5], reference=kept))
+    assert nearest_normal(pipeline, table[:5]).index.isin(kept.index).all()
+    pipeline.set_params(reference_rows=0).fit(table)
+    assert not hasattr(pipeline, "reference_rows_")
+
+
+def test_a_first_step_that_works_in_place_leaves_the_kept_rows_as_they_were(rng):
+    X = rng.normal(size=(80, 3))
+    hrn = HRNOneClassClassifier(max_iter=2, random_state=0)
+    steps = [("norm", InstanceL2Normalizer(copy=False)), ("hrn", hrn)]
+    pipeline = OneClassPipeline(steps, reference_rows=5)
+    kept = pipeline.fit(X.copy()).reference_rows_
+    assert all((row == X).all(axis=1).any() for row in kept)
 
 
 def test_words_and_gaps_have_a_distance(rng):
