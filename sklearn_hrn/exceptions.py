@@ -29,11 +29,14 @@ _INNER_FILES = (
 
 
 class NonFiniteLossWarning(RuntimeWarning):
-    """A training loss became infinite or NaN; the epoch was repeated with half the step."""
+    """A training loss exploded; the epoch was repeated with half the step.
+
+    It became infinite or NaN, or more than 100 times that of an untrained network.
+    """
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss stayed non-finite however small the step was made."""
+    """The loss exploded however small the step was made."""
 
 
 class ConstantScoresWarning(RuntimeWarning):

@@ -158,7 +158,8 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
 
     Notes
     -----
-    A loss that becomes infinite or NaN takes that network back to the start of the epoch, which it
+    A loss that becomes infinite or NaN, or more than 100 times that of an untrained network, takes
+    the network back to the start of the epoch, which it
     repeats with half the step (`NonFiniteLossWarning`); after 30 halvings `TrainingDivergedError`
     is raised. A failed refit leaves the previous fit as it was.
 

@@ -5,10 +5,12 @@ import inspect
 import itertools
 import json
 import operator
+import os
 import pkgutil
 import re
 import runpy
 import subprocess
+import sys
 import textwrap
 import tomllib
 from pathlib import Path
@@ -268,6 +270,24 @@ def test_the_conda_recipe_needs_what_the_package_needs():
     assert needed.pop("python") == project["requires-python"]
     needed["torch"] = needed.pop("pytorch")
     assert needed == versions(project["dependencies"])
+
+
+@pytest.mark.slow
+def test_the_areas_in_the_readme_are_what_the_main_example_prints():
+    pytest.importorskip("matplotlib", reason="matplotlib is the extra [plot]")
+    run = subprocess.run(
+        [sys.executable, ROOT / "examples" / "plot_quickstart.py"],
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    printed = dict(re.findall(r"^(\w+) +(0\.\d{4})", run.stdout, re.MULTILINE))
+    told = dict(re.findall(r"^(\w+) .* (0\.\d{3})$", README, re.MULTILINE))
+    assert len(printed) == 4
+    assert {k: float(v) for k, v in told.items()} == pytest.approx(
+        {k: float(v) for k, v in printed.items()}, abs=0.0015
+    )
 
 
 RESULTS = sorted((ROOT / "docs" / "results").glob("*.jsonl"))
