@@ -23,11 +23,23 @@ exclude_patterns = ["_build", "results/*.rst"]
 templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-hrn"
+html_static_path = ["_static"]
+html_css_files = ["phone.css"]
 html_theme_options = {
     "github_url": "https://github.com/sklearn-hrn/sklearn-hrn",
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,
 }
+# Pages without pages below them have nothing to show at the side.
+ALONE = (
+    "mathematics",
+    "reproduction",
+    "performance",
+    "troubleshooting",
+    "changelog",
+    "contributing",
+)
+html_sidebars = {page: [] for page in ALONE}
 
 # A name in single backticks is a link where it names something of ours, and code where it does not.
 default_role = "obj"
@@ -40,8 +52,8 @@ autosummary_generate = True
 # The template of a class lists its methods.
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"  # but for these:
 numpydoc_xref_aliases = {name: f"sklearn_hrn.{name}" for name in sklearn_hrn.__all__}
-numpydoc_xref_aliases["bool"] = "bool"  # numpydoc's own link is to a label of Python's pages
 
 # `sphinx-build -t online` adds links into other projects; without it the build needs no network.
 if tags.has("online"):  # noqa: F821 - Sphinx puts `tags` here
@@ -51,6 +63,10 @@ if tags.has("online"):  # noqa: F821 - Sphinx puts `tags` here
         "python": ("https://docs.python.org/3/", None),
         "sklearn": ("https://scikit-learn.org/stable/", None),
     }
+else:
+    from numpydoc.xref import DEFAULT_LINKS
+
+    DEFAULT_LINKS.clear()  # numpydoc's own, into Python's and NumPy's pages
 
 
 def missing_packages(example):
