@@ -183,8 +183,8 @@ class _OneHiddenLayer(AnyDepth):
         self.dW, self.dw, self.w = self._buffer(h, d), self._buffer(1, h), self._buffer(1, h)
         self.w_rows = self.w.expand(-1, self.batch_size, -1)
 
-    def bind(self, weights, *terms):
-        super().bind(weights, *terms)
+    def bind(self, weights, reg_lambda, reg_exponent, anomaly_weight=None):
+        super().bind(weights, reg_lambda, reg_exponent, anomaly_weight)
         self.W = weights[0]
         self.W_T = self.W.mT
 
