@@ -20,6 +20,7 @@ from .preprocessing import (
     InstanceStandardizer,
     NormalScoreTransformer,
     RidgeWhitener,
+    TableEncoder,
 )
 from .recipes import make_hrn_pipeline
 
@@ -42,6 +43,7 @@ __all__ = [
     "PatchDictionary",
     "RidgeWhitener",
     "RotationWhitening",
+    "TableEncoder",
     "TorchFeatures",
     "conformal_p_values",
     "false_alarm_threshold",

@@ -138,7 +138,7 @@ def to_inlier_labels(y, *, normal):
     """
     y = column_or_1d(y)
     labels = distinct_labels(y)
-    missing = [label for label in labels if _is_missing(label)]
+    missing = [label for label in labels if is_missing(label)]
     if missing:
         raise ValueError(
             f"y holds missing values ({missing[0]!r}), which are neither normal nor anomalous; "
@@ -167,7 +167,7 @@ def _is_plus_or_minus_one(label):
     return isinstance(label, Number) and not isinstance(label, bool) and label in (1, -1)
 
 
-def _is_missing(label):
+def is_missing(label):
     # `pandas.NA` has no truth value; it is known by name so that pandas need not be there.
     return label is None or type(label).__name__ in ("NAType", "NaTType") or label != label
 

@@ -7,7 +7,7 @@ from .image import PatchDictionary, RotationWhitening
 from .kernel_approximation import FourierFeatures, LandmarkFeatures
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
-from .preprocessing import InstanceL2Normalizer, NormalScoreTransformer, RidgeWhitener
+from .preprocessing import InstanceL2Normalizer, NormalScoreTransformer, RidgeWhitener, TableEncoder
 
 __all__ = ["make_hrn_pipeline"]
 
@@ -25,8 +25,10 @@ def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=Non
           images turned where these look much alike (`RotationWhitening`), and which training rows
           have nearly the same words (`LandmarkFeatures`) where they do not; ``"hrn"`` trains for
           2000 updates.
-        - "tabular": columns of any kinds and units. ``"scale"`` brings every column halfway to a
-          normal distribution (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
+        - "tabular": columns of any kinds and units, in arrays or data frames. ``"columns"`` makes
+          numbers of text, categories, dates and gaps (`TableEncoder`), ``"scale"`` brings every
+          column halfway to a normal distribution, such that no single value can move it
+          (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
           Fourier features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to
           length one, and ``"hrn"`` trains 300 units for 200 updates, however many rows there are,
           with steps that are longer where the rows vary little.
@@ -108,6 +110,7 @@ def _image():
 
 def _tabular():
     return [
+        ("columns", TableEncoder()),
         ("scale", NormalScoreTransformer()),
         ("lift", FourierFeatures(500)),
         ("norm", InstanceL2Normalizer(center=None, copy=False)),

@@ -15,6 +15,7 @@ from ..preprocessing import (
     InstanceStandardizer,
     NormalScoreTransformer,
     RidgeWhitener,
+    TableEncoder,
 )
 from ..preprocessing._instance import ROUNDINGS
 
@@ -389,6 +390,13 @@ def _imputed(imputer, X):
     return _op("Where", _op("IsNaN", X), imputer.statistics_, X)
 
 
+def _numbers(encoder, X):
+    """Columns of numbers without gaps, which pass as they are."""
+    if encoder.gaps_.any() or set(encoder.kinds_) != {"number"}:
+        raise RuntimeError("TableEncoder of anything but numbers without gaps.")
+    return X
+
+
 NODES = {
     FourierFeatures: _fourier,
     HRNOneClassClassifier: _mean_output,
@@ -399,4 +407,5 @@ NODES = {
     PatchDictionary: _visual_words,
     RidgeWhitener: _ridge,
     SimpleImputer: _imputed,
+    TableEncoder: _numbers,
 }

@@ -2,6 +2,7 @@
 
 from ._instance import InstanceL2Normalizer, InstanceStandardizer
 from ._normal_scores import NormalScoreTransformer
+from ._tables import TableEncoder
 from ._whitening import RidgeWhitener
 
 __all__ = [
@@ -9,4 +10,5 @@ __all__ = [
     "InstanceStandardizer",
     "NormalScoreTransformer",
     "RidgeWhitener",
+    "TableEncoder",
 ]

@@ -1,0 +1,326 @@
+"""Data frames as they come: columns of any type as numbers."""
+
+from collections import Counter
+from collections.abc import Hashable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._base import NormalRowsEstimator
+from .._labels import is_missing
+from .._sklearn import _check_feature_names_in
+
+# The most frequent categories, which get a column of their own.
+OWN_COLUMNS = 10
+
+# How far above the largest number a gap lies if training had none, in ranges of the column.
+RANGES = 10
+
+# Kind of a column -> what it holds, in messages.
+KINDS = {"number": "numbers", "date": "dates", "category": "text or categories"}
+
+
+class TableEncoder(TransformerMixin, NormalRowsEstimator):
+    """Columns of numbers, booleans, text, categories and dates, with gaps or not, as numbers.
+
+    Takes frames of pandas, polars and PyArrow, arrays and lists. What a column holds is found in
+    `fit`:
+
+    - *Numbers* and booleans stay as they are. *Dates* become days since 1970, durations days.
+    - *Categories* are text, categorical types, and mixtures. The ten most frequent ones get a
+      column of 0 and 1 each, and all together a column of *surprise*, minus the logarithm of the
+      share of training rows that have the category. One seen once says no more than one never
+      seen, where there are such: identifiers, all of them different, become a column that is
+      constant, and do not drown the rest.
+    - *Gaps* among numbers and dates become the median and a column of 0 and 1 that tells where.
+      Among categories they are one more.
+
+    What never occurred in training is strange, and not zero. A new category, where every other
+    occurs at least twice, has twice the surprise that a single row can have, and so has a first
+    gap among categories; a first gap among numbers lies ten ranges above the largest.
+
+    Rows of numbers without gaps pass as they are, bit for bit, sparse ones, too.
+
+    Attributes
+    ----------
+    kinds_ : list of {"number", "date", "category"}
+        What each column holds.
+    gaps_ : ndarray of shape (`n_features_in_`,), bool
+        Columns of numbers or dates that had gaps.
+    fill_ : ndarray of shape (`n_features_in_`,)
+        What a gap among numbers and dates becomes.
+    categories_ : list of list
+        For each column the categories that have a column of their own.
+    surprise_ : list of dict
+        For each column the surprise of its categories; None stands for a gap.
+    unseen_ : ndarray of shape (`n_features_in_`,)
+        Surprise of a category that `fit` has not seen.
+    n_features_in_ : int
+        Columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    NormalScoreTransformer : The step behind it in ``make_hrn_pipeline("tabular")``.
+    sklearn.compose.ColumnTransformer : Columns treated one by one, as you say.
+
+    Notes
+    -----
+    A date later than all of training is far outside, as a number would be. Where time moves on,
+    give the detector what repeats, such as the hour or the weekday.
+
+    Examples
+    --------
+    >>> from sklearn_hrn import TableEncoder
+    >>> X = [[1.5, "red"], [2.0, "red"], [None, "blue"], [3.0, "blue"]]
+    >>> encoder = TableEncoder().fit(X)
+    >>> encoder.kinds_
+    ['number', 'category']
+    >>> encoder.get_feature_names_out()
+    array(['x0', 'x0_missing', 'x1_blue', 'x1_red', 'x1_surprise'],
+          dtype=object)
+    >>> encoder.transform([[None, "green"]]).round(2)
+    array([[2.  , 1.  , 0.  , 0.  , 3.22]])
+    """
+
+    _parameter_constraints: dict = {}  # noqa: RUF012 - scikit-learn's way of declaring parameters
+
+    def transform(self, X):
+        """All columns as numbers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Xt : {ndarray, sparse matrix} of shape (n_samples, n_features_out)
+            X itself if it is an array of numbers that needs nothing, else float64.
+
+        Raises
+        ------
+        TypeError
+            For a column of another kind than in `fit`; it is named.
+        ValueError
+            For an infinite value.
+        """
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        if X.ndim == 2 and not self.gaps_.any() and not _has_gaps(X):
+            return X
+        parts = [part for j, column in enumerate(_columns(X)) for part in self._encode(j, column)]
+        return np.column_stack(parts).astype(np.float64, copy=False)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns that come out: ``name``, ``name_missing``, ``name_category``.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Checked against the names seen in `fit`, if there were any.
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        check_is_fitted(self)
+        names = []
+        for j, name in enumerate(_check_feature_names_in(self, input_features)):
+            if self.kinds_[j] == "category":
+                own = [f"{name}_{category}" for category in self.categories_[j]]
+                added = [*own, f"{name}_surprise"]
+            else:
+                added = [name] + [f"{name}_missing"] * bool(self.gaps_[j])
+            for new in added:
+                while new in names:
+                    new += "_"
+                names.append(new)
+        return np.array(names, dtype=object)
+
+    def _validate(self, X, reset):
+        """Rows of numbers as they are, others as a record array with a field for each column."""
+        names = getattr(X, "column_names", getattr(X, "columns", None))
+        if names is None:
+            if isinstance(X, list | tuple) and np.asarray(X).dtype.kind in "US":
+                # Else NumPy would make text of the numbers beside text.
+                X = np.array(X, dtype=object)
+            X = validate_data(
+                self,
+                X,
+                accept_sparse="csr",
+                dtype=None,
+                ensure_all_finite="allow-nan",
+                reset=reset,
+            )
+            is_numeric = sparse.issparse(X) or X.dtype.kind in "biuf"
+            if is_numeric and (reset or set(self.kinds_) == {"number"}):
+                self.kinds_ = ["number"] * X.shape[1]
+                return X
+            columns = _columns(X)
+        else:
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"X has more than one column {twice[0]!r}: rename them.")
+            validate_data(self, X, skip_check_array=True, reset=reset)
+            if not min(X.shape):
+                raise ValueError(f"X has the shape {X.shape}: give at least a row and a column.")
+            columns = [X[name] for name in names]
+        wanted = [None] * len(columns) if reset else self.kinds_
+        read = [_read(c, self._name(j), wanted[j]) for j, c in enumerate(columns)]
+        if reset:
+            self.kinds_ = [kind for kind, _ in read]
+        fields = [(f"{j}", values.dtype) for j, (_, values) in enumerate(read)]
+        records = np.empty(len(read[0][1]), dtype=fields)
+        for j, (_, values) in enumerate(read):
+            records[f"{j}"] = values
+        return records
+
+    def _name(self, j):
+        names = getattr(self, "feature_names_in_", None)
+        return f"column {j}" if names is None else f"column {names[j]!r}"
+
+    def _learn(self, X):
+        n_columns = self.n_features_in_
+        self.gaps_ = np.zeros(n_columns, dtype=bool)
+        self.fill_, self.unseen_ = np.zeros(n_columns), np.zeros(n_columns)
+        self.categories_ = [[] for _ in range(n_columns)]
+        self.surprise_ = [{} for _ in range(n_columns)]
+        # Sparse rows have no gaps, and what a first one is to become is not worth a pass.
+        for j, column in enumerate(() if sparse.issparse(X) else _columns(X)):
+            if self.kinds_[j] == "category":
+                self._learn_categories(j, column.tolist())
+            else:
+                self._learn_gaps(j, column)
+
+    def _learn_categories(self, j, values):
+        counts = Counter(values)
+        never = 2 * np.log(len(values) + 1)
+        surprise = {value: np.log(len(values) / count) for value, count in counts.items()}
+        # Where some occur once, a new one is no surprise either.
+        self.unseen_[j] = np.log(len(values)) if 1 in counts.values() else never
+        self.surprise_[j] = {None: never, **surprise}
+        frequent = [value for value, count in counts.items() if count > 1 and value is not None]
+        frequent.sort(key=lambda value: (-counts[value], str(value)))
+        self.categories_[j] = frequent[:OWN_COLUMNS]
+
+    def _learn_gaps(self, j, values):
+        known = values[~np.isnan(values)]
+        self.gaps_[j] = len(known) < len(values)
+        if not self.gaps_[j]:
+            top, bottom = float(known.max()), float(known.min())
+            self.fill_[j] = top + RANGES * ((top - bottom) or max(1.0, abs(top)))
+        elif len(known):
+            self.fill_[j] = np.median(known)
+
+    def _encode(self, j, values):
+        """What a column becomes: some arrays (n_samples,)."""
+        if self.kinds_[j] != "category":
+            gaps = np.isnan(values)
+            return [np.where(gaps, self.fill_[j], values), *[gaps] * int(self.gaps_[j])]
+        code = {category: i for i, category in enumerate(self.categories_[j])}
+        codes = np.array([code.get(value, -1) for value in values.tolist()])
+        known = self.surprise_[j]
+        surprise = np.array([known.get(value, self.unseen_[j]) for value in values.tolist()])
+        return [*(codes == i for i in range(len(code))), surprise]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _columns(X):
+    """The columns of a record array, or of a matrix."""
+    if X.dtype.names is not None:
+        return [X[name] for name in X.dtype.names]
+    return list((X.toarray() if sparse.issparse(X) else X).T)
+
+
+def _has_gaps(X):
+    return np.isnan(X.data if sparse.issparse(X) else X).any()
+
+
+def _read(column, name, wanted=None):
+    """Kind of a column, and its values.
+
+    Parameters
+    ----------
+    column : ndarray, or a column of a frame, of shape (n_samples,)
+    name : str
+        For messages.
+    wanted : str, default=None
+        The kind it had in `fit`.
+
+    Returns
+    -------
+    kind : {"number", "date", "category"}
+    values : ndarray of shape (n_samples,)
+        float64 with NaN for gaps; of categories objects, with None for gaps.
+    """
+    dtype = str(getattr(column, "dtype", getattr(column, "type", None))).lower()
+    is_category = dtype.startswith(("categor", "enum", "dictionary"))
+    values = column if isinstance(column, np.ndarray) else column.to_numpy()
+    if not is_category and wanted != "category" and values.dtype.kind in "biufmM":
+        kind, values = _from_array(values)
+    else:
+        kind, values = _from_objects(values, name, dtype, is_category or wanted == "category")
+    if kind is None:
+        kind = wanted or "number"
+    if wanted not in (None, kind):
+        raise TypeError(
+            f"{name} held {KINDS[wanted]} in fit, but now holds {KINDS[kind]} ({dtype}): convert "
+            "it to the type it had."
+        )
+    if kind != "category" and np.isinf(values).any():
+        raise ValueError(f"{name} holds infinity: put a gap (NaN) or a large number in its place.")
+    return kind, values
+
+
+def _from_array(values):
+    if values.dtype.kind in "biuf":
+        return "number", values.astype(np.float64)
+    since = values - np.datetime64(0, "D") if values.dtype.kind == "M" else values
+    return "date", since / np.timedelta64(1, "D")
+
+
+def _from_objects(values, name, dtype, is_category):
+    if values.dtype.kind in "mM":
+        values = values.astype(f"{values.dtype.kind}8[us]")
+    values = values.tolist()
+    for value in values:
+        if not isinstance(value, Hashable) or isinstance(value, complex):
+            raise TypeError(
+                f"{name} ({dtype}) holds a {type(value).__name__}, which is neither a number, a "
+                "date nor a category: make columns of its parts, or leave it out."
+            )
+    values = [None if is_missing(value) else value for value in values]
+    types = {type(value) for value in values if value is not None}
+    if not types and not is_category:
+        return None, np.full(len(values), np.nan)
+    if not is_category and all(issubclass(t, (Real, Decimal, np.bool_)) for t in types):
+        return "number", _floats(values, float)
+    if not is_category and all(issubclass(t, (date, timedelta)) for t in types):
+        return "date", _floats(values, _days)
+    return "category", np.fromiter(values, dtype=object, count=len(values))
+
+
+def _floats(values, convert):
+    return np.array([np.nan if value is None else convert(value) for value in values])
+
+
+def _days(value):
+    if isinstance(value, timedelta):
+        return value / timedelta(days=1)
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return (zoned - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)

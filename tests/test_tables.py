@@ -1,0 +1,162 @@
+"""Data frames of any library as numbers."""
+
+import datetime
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from sklearn_hrn import TableEncoder, make_hrn_pipeline
+
+ROWS = {
+    "amount": [1.5, 2.0, None, 4.0],
+    "count": [1, 2, 3, 4],
+    "flag": [True, False, True, True],
+    "colour": ["red", "blue", None, "red"],
+    "day": [datetime.datetime(2020, 1, 1 + i) for i in (0, 1, 2, 3)],
+    "key": ["a", "b", "c", "d"],
+}
+LIBRARIES = {
+    "pandas": lambda rows: pytest.importorskip("pandas").DataFrame(rows),
+    "pandas, nullable": lambda rows: pytest.importorskip("pandas").DataFrame(rows).convert_dtypes(),
+    "pandas, Arrow": lambda rows: (
+        pytest.importorskip("pyarrow")
+        and pytest.importorskip("pandas").DataFrame(rows).convert_dtypes(dtype_backend="pyarrow")
+    ),
+    "polars": lambda rows: pytest.importorskip("polars").DataFrame(rows),
+    "PyArrow": lambda rows: pytest.importorskip("pyarrow").table(rows),
+}
+NAMES = ["amount", "amount_missing", "count", "flag", "colour_red", "colour_surprise", "day"]
+EXPECTED = np.array(
+    [
+        [1.5, 0, 1, 1, 1, np.log(2), 18262, np.log(4)],
+        [2, 0, 2, 0, 0, np.log(4), 18263, np.log(4)],
+        [2, 1, 3, 1, 0, np.log(4), 18264, np.log(4)],
+        [4, 0, 4, 1, 1, np.log(2), 18265, np.log(4)],
+    ]
+)
+
+
+@pytest.fixture(params=sorted(LIBRARIES))
+def frame(request):
+    return LIBRARIES[request.param](ROWS)
+
+
+def test_frames_of_every_library_give_the_same_numbers(frame):
+    encoder = TableEncoder().fit(frame)
+    assert encoder.kinds_ == ["number", "number", "number", "category", "date", "category"]
+    np.testing.assert_allclose(encoder.transform(frame), EXPECTED)
+    assert list(encoder.get_feature_names_out()) == [*NAMES, "key_surprise"]
+
+
+def test_the_tabular_recipe_takes_frames_of_every_library(frame):
+    def scores(X, y=None):
+        recipe = make_hrn_pipeline("tabular", random_state=0).set_params(hrn__max_updates=3)
+        return recipe.fit(X, y).score_samples(X)
+
+    rows = list(map(list, zip(*ROWS.values(), strict=True)))
+    assert np.array_equal(scores(frame), scores(rows))
+    y = [1, 1, 1, -1]
+    assert np.array_equal(scores(frame, y), scores(rows, y))
+    assert not np.array_equal(scores(frame, y), scores(frame))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, bool])
+def test_numbers_without_gaps_pass_bit_for_bit(dtype):
+    X = np.random.default_rng(0).normal(size=(5, 3)).astype(dtype)
+    assert TableEncoder().fit(X).transform(X) is X
+    held = sparse.csr_array(X.astype(float))
+    assert abs(TableEncoder().fit_transform(held) - held).nnz == 0
+
+
+def test_what_training_never_held_is_far_from_all_it_held():
+    X = [[1.0, "a"], [2.0, "b"], [3.0, "a"], [4.0, "b"]]
+    encoder = TableEncoder().fit(X)
+    known = encoder.transform(X)
+    unknown = encoder.transform([[None, "a"], [2.0, "c"], [2.0, None]])
+    assert unknown[0, 0] == 4 + 10 * 3
+    assert (unknown[1:, -1] == 2 * np.log(5)).all()
+    assert known[:, -1].max() == np.log(2)
+
+
+def test_a_new_identifier_says_no_more_than_a_known_one():
+    keys = [[f"key {i}", i % 5] for i in range(50)]
+    encoder = TableEncoder().fit(keys)
+    known, new = encoder.transform(keys), encoder.transform([["another key", 3]])
+    assert known.shape == (50, 2)
+    assert (known[:, 0] == new[0, 0]).all()
+
+
+def test_anomalies_teach_no_category(frame):
+    encoder = TableEncoder().fit(frame, [1, -1, 1, -1])
+    assert "blue" not in encoder.surprise_[3]
+    assert encoder.categories_[3] == []
+    assert encoder.fill_[0] == 1.5
+
+
+def test_only_the_most_frequent_categories_have_a_column_of_their_own():
+    values = [[f"c{i:02}"] for i in range(30) for _ in range(31 - i)]
+    names = TableEncoder().fit(values).get_feature_names_out()
+    assert list(names) == [f"x0_c{i:02}" for i in range(10)] + ["x0_surprise"]
+
+
+def test_names_differ_whatever_the_categories_are_called():
+    X = [["surprise"], ["surprise"], ["a"], ["a"]]
+    names = TableEncoder().fit(X).get_feature_names_out()
+    assert list(names) == ["x0_a", "x0_surprise", "x0_surprise_"]
+
+
+def test_names_reach_the_output_frame():
+    frame = LIBRARIES["pandas"](ROWS)
+    out = TableEncoder().set_output(transform="pandas").fit_transform(frame)
+    assert list(out.columns) == [*NAMES, "key_surprise"]
+
+
+def test_categories_of_numbers_and_a_column_of_gaps():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": pandas.Categorical([1, 2, 1]), "b": [None, None, None]})
+    encoder = TableEncoder().fit(frame)
+    assert encoder.kinds_ == ["category", "number"]
+    later = pandas.DataFrame({"a": [1, 2, 1], "b": [None, None, None]})
+    np.testing.assert_array_equal(encoder.transform(later), encoder.transform(frame))
+
+
+def test_numbers_and_dates_among_objects():
+    X = np.array(
+        [
+            [Decimal("1.5"), datetime.date(1970, 1, 2), datetime.timedelta(hours=12)],
+            [np.float32(2), datetime.datetime(1970, 1, 3, tzinfo=datetime.UTC), None],
+        ],
+        dtype=object,
+    )
+    encoder = TableEncoder().fit(X)
+    assert encoder.kinds_ == ["number", "date", "date"]
+    np.testing.assert_allclose(encoder.transform(X), [[1.5, 1, 0.5, 0], [2, 2, 0.5, 1]])
+
+
+@pytest.mark.parametrize(
+    ("column", "error", "message"),
+    [
+        ([[1], [2]], TypeError, r"'b' .*holds a list.*leave it out"),
+        ([1.0, np.inf], ValueError, "'b' holds infinity: put a gap"),
+        ([1j, 2j], TypeError, r"'b' \(complex128\) holds a complex"),
+    ],
+)
+def test_a_column_that_cannot_be_taken_is_named(column, error, message):
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(error, match=message):
+        TableEncoder().fit(pandas.DataFrame({"a": [1, 2], "b": column}))
+
+
+def test_a_column_that_changes_its_kind_is_named():
+    pandas = pytest.importorskip("pandas")
+    encoder = TableEncoder().fit(pandas.DataFrame({"a": [1, 2]}))
+    with pytest.raises(TypeError, match="column 'a' held numbers in fit, but now holds text"):
+        encoder.transform(pandas.DataFrame({"a": ["x", "y"]}))
+
+
+def test_names_that_occur_twice_are_refused():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="more than one column 'a'"):
+        TableEncoder().fit(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
