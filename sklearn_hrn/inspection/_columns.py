@@ -11,6 +11,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, OneHotEncoder
 
+from ..preprocessing import TableEncoder
+
 
 def fitted_steps(pipeline):
     """The steps of a pipeline that do something."""
@@ -61,6 +63,11 @@ def _(step: OneHotEncoder, n_columns):
     if step.drop_idx_ is not None:
         counts = np.array(counts) - [dropped is not None for dropped in step.drop_idx_]
     return np.repeat(np.arange(n_columns), counts)
+
+
+@sources.register
+def _(step: TableEncoder, n_columns):
+    return np.repeat(np.arange(n_columns), step.columns_out_)
 
 
 @sources.register

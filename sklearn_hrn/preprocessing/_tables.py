@@ -60,6 +60,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         For each column the surprise of its categories; None stands for a gap.
     unseen_ : ndarray of shape (`n_features_in_`,)
         Surprise of a category that `fit` has not seen.
+    columns_out_ : ndarray of shape (`n_features_in_`,), int
+        How many columns each one becomes.
     n_features_in_ : int
         Columns seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -197,6 +199,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 self._learn_categories(j, column.tolist())
             else:
                 self._learn_gaps(j, column)
+        more = [len(own) for own in self.categories_]
+        self.columns_out_ = 1 + self.gaps_ + np.array(more, dtype=int)
 
     def _learn_categories(self, j, values):
         counts = Counter(values)
