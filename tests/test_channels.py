@@ -8,6 +8,7 @@ import torch
 from sklearn.base import clone
 
 from sklearn_hrn import ChannelNetwork, HRNOneClassClassifier, InstanceL2Normalizer
+from sklearn_hrn.core.channels import ChannelForm, ChannelModule
 from sklearn_hrn.core.gradients import Autograd
 
 N_PIXELS, N_CHANNELS = 16, 3
@@ -49,25 +50,47 @@ def penalties(G, exponent):
     return {"row": G.norm(dim=1).pow(exponent).mean(), "pixel": pixels.pow(exponent).mean()}
 
 
-@pytest.mark.parametrize("exponent", [1.5, 12.0])
+@pytest.mark.parametrize("form", [Autograd, ChannelForm])
+@pytest.mark.parametrize("exponent", [1.5, 2.0, 12.0])
 @pytest.mark.parametrize("penalty", ["row", "pixel"])
-def test_the_derivatives_are_those_of_the_objective_as_it_is_written(X, penalty, exponent):
+@pytest.mark.parametrize(("loss", "n_normal"), [("nll", 60), ("nll", 45), ("square", 45)])
+def test_the_derivatives_are_those_of_the_objective_as_it_is_written(
+    X, form, penalty, exponent, loss, n_normal
+):
     # Weights of a size at which the 12th power of a norm counts.
     module = made(penalty=penalty, init=1.0 if penalty == "row" else 2.0)
     x = torch.from_numpy(X).requires_grad_()
-    f = module(x)
+    f = module(x)[:, 0]
     (G,) = torch.autograd.grad(f.sum(), x, create_graph=True)
-    loss = torch.nn.functional.softplus(-f).mean() + 0.1 * penalties(G, exponent)[penalty]
-    expected = torch.autograd.grad(loss, list(module.parameters()))
+    value = {"nll": lambda f: torch.nn.functional.softplus(-f), "square": lambda f: (1 - f) ** 2}
+    normal, anomalies = value[loss](f[:n_normal]), value[loss](-f[n_normal:])
+    whole = normal.mean() + 0.1 * penalties(G[:n_normal], exponent)[penalty]
+    whole = whole + 0.7 * anomalies.sum() / max(1, len(anomalies))
+    expected = torch.autograd.grad(whole, list(module.parameters()))
 
-    form = Autograd(module, "nll")
+    closed = form(module, loss, n_normal)
     weights = [p.detach()[None] for p in module.parameters()]
-    lam, n = (torch.tensor([[value]], dtype=torch.float64) for value in (0.1, exponent))
-    form.bind(weights, lam, n)
+    lam, n, omega = (torch.tensor([[v]], dtype=torch.float64) for v in (0.1, exponent, 0.7))
+    closed.bind(weights, lam, n, omega)
     out, norm = (torch.empty(1, len(X), dtype=torch.float64) for _ in range(2))
-    for got, wanted in zip(form(x.detach()[None], out, norm), expected, strict=True):
-        torch.testing.assert_close(got[0], wanted, rtol=1e-9, atol=0)
-    torch.testing.assert_close(norm[0].pow(exponent).mean(), penalties(G, exponent)[penalty])
+    for got, wanted in zip(closed(x.detach()[None], out, norm), expected, strict=True):
+        torch.testing.assert_close(got[0], wanted, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(out[0], f.detach())
+    mean = norm[0, :n_normal].pow(exponent).mean()
+    torch.testing.assert_close(mean, penalties(G[:n_normal], exponent)[penalty])
+
+
+@pytest.mark.parametrize("penalty", ["row", "pixel"])
+def test_it_trains_by_its_closed_form(X, penalty, monkeypatch):
+    size = {"module": network(penalty=penalty), "max_iter": 5, "batch_size": 20, "random_state": 0}
+    closed = HRNOneClassClassifier(**size).fit(X).module_state_
+    monkeypatch.setattr(ChannelForm, "__call__", lambda *arguments: pytest.fail("called"))
+    with pytest.raises(BaseException, match="called"):
+        HRNOneClassClassifier(**size).fit(X)
+    monkeypatch.delattr(ChannelModule, "closed_form")
+    by_autograd = HRNOneClassClassifier(**size).fit(X).module_state_
+    for name, weight in closed.items():
+        np.testing.assert_allclose(weight, by_autograd[name], atol=1e-5)  # float32
 
 
 def test_a_faint_gradient_keeps_its_pixel_norm():

@@ -2,12 +2,18 @@
 
     f(x) = w . a(V [a(W_1 x_1), ..., a(W_C x_C)]),      x_c the pixels of channel c
 
-bias-free, with a the leaky ReLU of slope 0.01.
+bias-free, with a the leaky ReLU of slope 0.01. It is piecewise linear, so that the derivatives of
+its loss have the closed form of `gradients`, with a first layer that is three side by side.
 """
 
 import torch
 from torch import nn
 from torch.nn.functional import leaky_relu
+
+from .objective import DATA_TERMS, h_penalty_slope
+
+_times_slope = torch.ops.aten.leaky_relu_backward
+SLOPE = 0.01
 
 
 class ChannelModule(nn.Module):
@@ -38,6 +44,24 @@ class ChannelModule(nn.Module):
         branches = leaky_relu(channels @ self.branches).transpose(0, 1).flatten(1)
         return leaky_relu(branches @ self.joined) @ self.output
 
+    def closed_form(self, loss, n_normal=None):
+        """What takes the place of `gradients.Autograd` for this module."""
+        return ChannelForm(self, loss, n_normal)
+
+    def gradient_norm(self, gradient, exponent):
+        """``||gradient||_2``, a number a row; `exponent` plays no part.
+
+        Parameters
+        ----------
+        gradient : tensor (B, n_pixels * n_channels)
+        """
+        tiny = torch.finfo(gradient.dtype).tiny
+        return gradient.square().sum(1).clamp(min=tiny).sqrt()
+
+    def penalty_slopes(self, gradient, norm, reg_lambda, reg_exponent):
+        """The factors that make of a gradient (B, P, C) the derivative of its penalty by it."""
+        return h_penalty_slope(reg_lambda, reg_exponent)(norm)[:, None, None]
+
 
 class ChannelModuleByPixel(ChannelModule):
     """The same network, penalised pixel by pixel as in the authors' code for CIFAR-10."""
@@ -57,3 +81,72 @@ class ChannelModuleByPixel(ChannelModule):
         largest = squares.detach().amax(1, keepdim=True)
         mean = (squares / largest).pow(exponent / 2).mean(1)
         return largest[:, 0].sqrt() * mean.pow(1 / exponent)
+
+    def penalty_slopes(self, gradient, norm, reg_lambda, reg_exponent):
+        """As `ChannelModule.penalty_slopes`."""
+        pixels = gradient.square().sum(2, keepdim=True).sqrt()
+        return h_penalty_slope(reg_lambda, reg_exponent)(pixels) / gradient.shape[1]
+
+
+class ChannelForm:
+    """The derivatives of the loss without double backward, in the letters of `gradients`.
+
+    Parameters
+    ----------
+    module : ChannelModule
+    loss : {"nll", "square"}
+    n_normal : int, default=None
+        B; None is all rows.
+    """
+
+    def __init__(self, module, loss, n_normal=None):
+        self.module, self.n_normal = module, n_normal
+        self.loss_slope = DATA_TERMS[loss][1]
+
+    def bind(self, weights, reg_lambda, reg_exponent, anomaly_weight=None):
+        """As `gradients.Autograd.bind`."""
+        self.weights, self.anomaly_weight = weights, anomaly_weight
+        self.penalty = reg_lambda[0], reg_exponent[0]
+
+    def __call__(self, x, f, norm):
+        """As `gradients.AnyDepth.__call__`."""
+        W, joined, output = (weight[0] for weight in self.weights)  # (C, P, b), (C b, h), (h, 1)
+        x = x[0].unflatten(1, (-1, len(W)))  # (B, P, C)
+        n_rows = len(x)
+        Z_1 = _of_channels(x) @ W  # (C, B, b)
+        Z_2 = _joined(_times_slope(Z_1, Z_1, SLOPE, False)) @ joined
+        torch.mm(_times_slope(Z_2, Z_2, SLOPE, False), output, out=f[0, :, None])
+        V_2 = _times_slope(output.T.expand(n_rows, -1), Z_2, SLOPE, False)
+        back = (V_2 @ joined.T).unflatten(1, (len(W), -1)).transpose(0, 1)
+        V_1 = _times_slope(back, Z_1, SLOPE, False)
+        G = (V_1 @ W.mT).permute(1, 2, 0)  # (B, P, C)
+        norm[0] = self.module.gradient_norm(G.flatten(1), self.penalty[1])
+        c, r = self._coefficients(f[0], G, norm[0])
+        R_0 = _of_channels(torch.addcmul(x, G, r))
+        R_1 = _times_slope(R_0 @ W, Z_1, SLOPE, False)
+        R_2 = _times_slope(_joined(R_1) @ joined, Z_2, SLOPE, False)
+        dW = R_0.mT @ (c * V_1), _joined(R_1).T @ (c * V_2), R_2.T @ c
+        return [derivative[None] for derivative in dW]
+
+    def _coefficients(self, f, G, norm):
+        """c as a column (B, 1), and r (B, 1 or P, 1)."""
+        n_normal = len(f) if self.n_normal is None else self.n_normal
+        sign = torch.ones_like(f)
+        sign[n_normal:] = -1
+        slope = self.loss_slope(sign * f)
+        r = self.module.penalty_slopes(G, norm, *self.penalty) / slope[:, None, None]
+        c = slope / n_normal
+        if n_normal < len(f):
+            r[n_normal:] = 0
+            c[n_normal:] *= -self.anomaly_weight[0] * n_normal / (len(f) - n_normal)
+        return c[:, None], r
+
+
+def _of_channels(x):
+    """Rows (B, P, C) as (C, B, P)."""
+    return x.permute(2, 0, 1).contiguous()
+
+
+def _joined(branches):
+    """What comes out of the branches (C, B, b), side by side: (B, C b)."""
+    return branches.transpose(0, 1).flatten(1)

@@ -11,6 +11,7 @@ Every tensor carries the models on its first axis. Models of equal rows and leng
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -326,7 +327,8 @@ class Trainer:
         plan = self.plan
         if plan.modules is not None:
             module = plan.modules[group[0, 0]].to(self.device)
-            return Autograd(module, plan.loss, int(batch_size))
+            form = getattr(module, "closed_form", partial(Autograd, module))
+            return form(plan.loss, int(batch_size))
         shape, n_anomalies = (*group.shape, int(batch_size)), int(self.n_anomalies[group[0, 0]])
         if (shape, n_anomalies) not in self.closed_forms:
             what = plan.layer_sizes, shape, SLOPES[plan.activation], plan.loss, n_anomalies
