@@ -195,8 +195,8 @@ class OneClassPipeline(_Parameters):
 
     See Also
     --------
-    sklearn_hrn.model_selection.InlierKFold : Folds that train on normal rows only.
-    sklearn_hrn.ConformalOutlierDetector : A rate that is guaranteed, and not only usual.
+    InlierKFold : Folds that train on normal rows only.
+    ConformalOutlierDetector : A rate that is guaranteed, and not only usual.
 
     Notes
     -----

@@ -122,6 +122,15 @@ def test_a_public_docstring_has_examples(name):
 
 
 @pytest.mark.parametrize("name", PUBLIC)
+def test_what_a_docstring_sends_to_has_a_page(name):
+    lines = sections(PUBLIC[name]).get("See Also", [])
+    named = [
+        other for line in lines if line[:1].strip() for other in line.split(" :")[0].split(", ")
+    ]
+    assert not [other for other in named if other not in PUBLIC and other[:8] != "sklearn."]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
 def test_a_docstring_begins_with_one_line_that_ends_in_a_full_stop(name):
     first, *rest = inspect.getdoc(PUBLIC[name]).splitlines()
     assert first.endswith(".")

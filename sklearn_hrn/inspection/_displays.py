@@ -162,7 +162,7 @@ class FalseAlarmDisplay:
 
     See Also
     --------
-    sklearn_hrn.ConformalOutlierDetector : Makes p-values.
+    ConformalOutlierDetector : Makes p-values.
 
     Examples
     --------

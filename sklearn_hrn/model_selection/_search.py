@@ -126,7 +126,7 @@ class HRNSearchCV(GridSearchCV):
     See Also
     --------
     sklearn.model_selection.GridSearchCV : One fit after the other, of any estimator.
-    sklearn_hrn.model_selection.InlierKFold : The folds.
+    InlierKFold : The folds.
 
     Notes
     -----

@@ -32,7 +32,7 @@ class InlierKFold(KFold):
     See Also
     --------
     InlierShuffleSplit : Random splits of chosen size.
-    sklearn_hrn.pipelines.OneClassPipeline : Leaves anomalies out of the refit of a search as well.
+    OneClassPipeline : Leaves anomalies out of the refit of a search as well.
 
     Notes
     -----
