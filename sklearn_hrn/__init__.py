@@ -3,6 +3,7 @@
 from ._calibration import conformal_p_values, false_alarm_threshold
 from .conformal import ConformalOutlierDetector
 from .continual import HRNContinualClassifier
+from .grouped import HRNGroupedDetector
 from .image import PatchDictionary, RotationWhitening
 from .kernel_approximation import FourierFeatures, LandmarkFeatures
 from .model_selection import (
@@ -31,6 +32,7 @@ __all__ = [
     "ConformalOutlierDetector",
     "FourierFeatures",
     "HRNContinualClassifier",
+    "HRNGroupedDetector",
     "HRNOneClassClassifier",
     "HRNSearchCV",
     "InlierKFold",

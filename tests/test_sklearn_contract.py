@@ -30,6 +30,7 @@ class AbsoluteValues(torch.nn.Module):
 # Arguments of the estimators that cannot be made without any; all others are checked as they come.
 REQUIRED_ARGUMENTS = {
     "ConformalOutlierDetector": lambda: {"estimator": seeded()},
+    "HRNGroupedDetector": lambda: {"estimator": seeded()},
     "OneClassPipeline": lambda: {
         "steps": [("norm", sklearn_hrn.InstanceL2Normalizer()), ("hrn", seeded())]
     },

@@ -1,0 +1,262 @@
+"""One detector for each machine, customer or sensor."""
+
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from ._base import learning_on_copy
+from ._joint_fit import fit_folds, last_step
+from ._labels import normal_rows
+from ._sklearn import HasMethods, StrOptions, _fit_context, _num_samples, _safe_indexing
+
+__all__ = ["HRNGroupedDetector"]
+
+
+class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+    """A detector for each group of rows, trained together, each as it would be trained alone.
+
+    What is normal for one machine, customer or sensor may be strange for another. Every group gets
+    a clone of the detector, fitted on its rows alone, with a threshold of its own; rows are scored
+    by the detector of their group.
+
+    Parameters
+    ----------
+    estimator : HRNOneClassClassifier or pipeline that ends in one
+        Pipelines with `calibration` or `outlier_share`, and all other detectors, are taken too, and
+        fitted one after the other.
+    group_column : int, str or None, default=None
+        The column of X that says which group a row is of, by position or, of a DataFrame, by name.
+        The detectors do not see it. None takes `groups` from the arguments of the methods; without
+        these, all rows are one group.
+    unknown : {"pooled", "error"}, default="pooled"
+        What rows of a group that `fit` has not seen get: the answer of one more detector, which is
+        fitted on rows drawn from all groups, as many as the largest group has; or an error.
+    random_state : int, RandomState instance or None, default=None
+        Of the rows drawn. The detectors have seeds of their own.
+
+    Attributes
+    ----------
+    detectors_ : dict
+        The fitted detector of each group.
+    pooled_ : estimator or None
+        The detector of unknown groups, if there is to be one.
+    offset_ : float
+        The threshold. Only where there is one group; else it is ``detectors_[group].offset_``.
+    n_features_in_ : int
+        Columns of X seen in `fit`, if the detector knows its own.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    HRNContinualClassifier : Which of the groups is a row of?
+
+    Notes
+    -----
+    Scores of different groups lie on scales of their own. `decision_function`, the score less the
+    threshold of the group, has at least its zero in common.
+
+    Examples
+    --------
+    Pump 1 runs at half the pressure and twice the temperature of pump 0:
+
+    >>> import numpy as np
+    >>> from sklearn_hrn import HRNGroupedDetector, make_hrn_pipeline
+    >>> rng = np.random.default_rng(0)
+    >>> pump = np.repeat([0, 1], 100)
+    >>> X = rng.normal([2.0, 1.0], 0.1, size=(200, 2))
+    >>> X[pump == 1] = X[pump == 1, ::-1]
+    >>> recipe = make_hrn_pipeline("tabular", random_state=0).set_params(hrn__max_updates=500)
+    >>> detector = HRNGroupedDetector(recipe).fit(X, groups=pump)
+    >>> detector.predict([[2.0, 1.0], [2.0, 1.0]], groups=[0, 1])
+    array([ 1, -1])
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimator": [HasMethods(["fit"])],
+        "group_column": [int, str, None],
+        "unknown": [StrOptions({"pooled", "error"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, estimator, *, group_column=None, unknown="pooled", random_state=None):
+        self.estimator = estimator
+        self.group_column = group_column
+        self.unknown = unknown
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, *, groups=None):
+        """Fit a detector for each group, on its normal rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            Rows with ``y == -1`` are left out; None means that all rows are normal.
+        groups : array-like of shape (n_samples,), default=None
+            Which group a row is of: numbers or text. Where there is no `group_column`.
+
+        Returns
+        -------
+        self : HRNGroupedDetector
+
+        Raises
+        ------
+        ValueError
+            If a group is missing for a row, or if the detector of a group cannot be fitted, such as
+            for a group of one row; the message ends with its name. Nothing is changed then.
+        """
+        with learning_on_copy(self) as learner:
+            learner._learn(X, y, groups)
+        return self
+
+    def _learn(self, X, y, groups):
+        X, groups = self._without_groups(X, groups, reset=True)
+        rows = normal_rows(X, y)
+        rows = np.arange(_num_samples(X)) if rows is None else rows
+        names, parts = _parts(groups[rows])
+        parts = [rows[part] for part in parts]
+        if self.unknown == "pooled" and len(parts) > 1:
+            n_drawn = max(map(len, parts))
+            drawn = check_random_state(self.random_state).permutation(rows)[:n_drawn]
+            names, parts = [*names, "unknown"], [*parts, np.sort(drawn)]
+        fit = _fit_together if _can_be_joined(self.estimator) else _fit_alone
+        found = []
+        for name, (detector, error) in zip(names, fit(self.estimator, X, parts), strict=True):
+            if error is not None:
+                error.add_note(f"The detector of group {name!r} could not be fitted.")
+                raise error
+            found.append(detector)
+        n_groups = len(found) - (self.unknown == "pooled" and len(found) > 1)
+        self.detectors_ = dict(zip(names[:n_groups], found[:n_groups], strict=True))
+        self.pooled_ = found[-1] if self.unknown == "pooled" else None
+
+    def score_samples(self, X, groups=None):
+        """Scores by the detector of the group of each row: the higher, the more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        groups : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+
+        Raises
+        ------
+        ValueError
+            If there are rows of unknown groups and ``unknown="error"``.
+        """
+        return self._by_group("score_samples", X, groups)
+
+    def decision_function(self, X, groups=None):
+        """Score less the threshold of the group: negative for anomalies.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        groups : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,), float64
+        """
+        return self._by_group("decision_function", X, groups)
+
+    def predict(self, X, groups=None):
+        """+1 where the decision function is at least 0, else -1.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        groups : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int
+        """
+        return np.where(self.decision_function(X, groups) >= 0, 1, -1)
+
+    @property
+    def offset_(self):
+        """The threshold, where there is one group."""
+        if len(self.detectors_) > 1:
+            raise AttributeError(
+                f"there are {len(self.detectors_)} groups, each with a threshold of its own: "
+                "detectors_[group].offset_."
+            )
+        return next(iter(self.detectors_.values())).offset_
+
+    def _by_group(self, method, X, groups):
+        check_is_fitted(self)
+        X, groups = self._without_groups(X, groups, reset=False)
+        names, parts = _parts(groups)
+        unknown = [name for name in names if name not in self.detectors_]
+        if unknown and self.pooled_ is None:
+            raise ValueError(
+                f"{len(unknown)} group(s) were not there in fit, such as {unknown[0]!r}: leave the "
+                'rows out, or fit with unknown="pooled".'
+            )
+        answers = np.empty(len(groups))
+        for name, part in zip(names, parts, strict=True):
+            detector = self.detectors_.get(name, self.pooled_)
+            answers[part] = getattr(detector, method)(_safe_indexing(X, part))
+        return answers
+
+    def _without_groups(self, X, groups, reset):
+        """X as the detectors see it, and the group of each row."""
+        if not hasattr(X, "columns"):  # what the values must be is for the detectors to say
+            X = check_array(X, accept_sparse="csr", dtype=None, ensure_all_finite=False)
+        validate_data(self, X, skip_check_array=True, reset=reset)
+        column = self.group_column
+        if column is not None and groups is not None:
+            raise ValueError(f"groups are given twice: as an argument, and as column {column!r}.")
+        if column is not None and hasattr(X, "columns"):
+            name = X.columns[column] if isinstance(column, int) else column
+            X, groups = X.drop(columns=name), X[name]
+        elif column is not None:
+            X, groups = np.delete(X, column, axis=1), X[:, column]
+        elif groups is None:
+            groups = np.zeros(_num_samples(X), dtype=int)
+        groups = column_or_1d(groups)
+        if len(groups) != _num_samples(X):
+            raise ValueError(f"groups has {len(groups)} entries, but X has {_num_samples(X)} rows.")
+        return X, groups
+
+
+def _parts(groups):
+    """The names of the groups, and the rows of each."""
+    if any(name is None or name != name for name in groups.tolist()):
+        raise ValueError("groups has missing values: every row needs a group, or to be left out.")
+    names, of_row = np.unique(groups, return_inverse=True)
+    order = np.argsort(of_row, kind="stable")
+    return names.tolist(), np.split(order, np.cumsum(np.bincount(of_row))[:-1])
+
+
+def _can_be_joined(estimator):
+    is_plain = getattr(estimator, "calibration", None) is None
+    is_plain &= not getattr(estimator, "outlier_share", 0)
+    return is_plain and hasattr(last_step(estimator), "fit_together")
+
+
+def _fit_together(estimator, X, parts):
+    for fold in fit_folds([estimator], X, None, parts):
+        for _, step in fold.front_steps:
+            vars(step).pop("transform", None)  # what a search remembers of the rows it scores
+        yield None if fold.errors[0] else fold.fitted([estimator])[0], fold.errors[0]
+
+
+def _fit_alone(estimator, X, parts):
+    for part in parts:
+        try:
+            yield clone(estimator).fit(_safe_indexing(X, part)), None
+        except Exception as error:
+            yield None, error

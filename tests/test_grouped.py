@@ -1,0 +1,133 @@
+"""A detector for each group."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.ensemble import IsolationForest
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_hrn import (
+    HRNGroupedDetector,
+    HRNOneClassClassifier,
+    InstanceL2Normalizer,
+    OneClassPipeline,
+)
+
+
+def pipeline(**parameters):
+    hrn = HRNOneClassClassifier(8, init=0.1, max_updates=20, contamination=0.1, random_state=0)
+    steps = [("scale", StandardScaler()), ("norm", InstanceL2Normalizer(append=1.0)), ("hrn", hrn)]
+    return OneClassPipeline(steps, **parameters)
+
+
+@pytest.fixture
+def pumps(rng):
+    """Rows (90, 4), around another point for each of three pumps of unequal share."""
+    pump = rng.choice(["a", "b", "c"], size=90, p=[0.5, 0.3, 0.2])
+    centre = {"a": 0.0, "b": 5.0, "c": -3.0}
+    return rng.normal(size=(90, 4)) + [[centre[p]] for p in pump], pump
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        pipeline(),
+        pipeline(calibration=2),
+        HRNOneClassClassifier(8, init=0.1, max_updates=20, random_state=0),
+        IsolationForest(n_estimators=5, random_state=0),
+    ],
+    ids=["pipeline", "calibrated", "classifier", "forest"],
+)
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ResolutionWarning")
+def test_each_group_is_fitted_as_it_would_be_alone(estimator, pumps):
+    X, pump = pumps
+    grouped = HRNGroupedDetector(estimator).fit(X, groups=pump)
+    scores, decision = grouped.score_samples(X, pump), grouped.decision_function(X, pump)
+    for name in "abc":
+        mine = pump == name
+        alone = clone(estimator).fit(X[mine])
+        assert np.allclose(scores[mine], alone.score_samples(X[mine]), rtol=0, atol=1e-6)
+        assert grouped.detectors_[name].offset_ == pytest.approx(alone.offset_, abs=1e-6)
+        assert np.allclose(decision[mine], alone.decision_function(X[mine]), rtol=0, atol=1e-6)
+    assert np.array_equal(grouped.predict(X, pump), np.where(decision >= 0, 1, -1))
+
+
+def test_the_group_is_an_argument_or_a_column_by_number_or_name(pumps):
+    pd = pytest.importorskip("pandas")
+    X, pump = pumps
+    number = np.unique(pump, return_inverse=True)[1]
+    expected = HRNGroupedDetector(pipeline(), random_state=0).fit(X, groups=number)
+    expected = expected.score_samples(X, number)
+    array = np.c_[X[:, :2], number, X[:, 2:]]
+    table = pd.DataFrame(X, columns=list("wxyz")).assign(pump=number)
+    for data, column in ((array, 2), (table, "pump"), (table, -1)):
+        detector = HRNGroupedDetector(pipeline(), group_column=column).fit(data)
+        # Sums of a frame's columns run in another order.
+        assert np.allclose(detector.score_samples(data), expected, rtol=0, atol=1e-5)
+    assert list(detector.feature_names_in_) == [*"wxyz", "pump"]
+    with pytest.raises(ValueError, match="given twice"):
+        detector.predict(data, number)
+
+
+def test_rows_of_an_unknown_group_get_the_answer_of_all_groups_together(pumps):
+    X, pump = pumps
+    detector = HRNGroupedDetector(pipeline(), random_state=0).fit(X, groups=pump)
+    scores = detector.score_samples(X[:5], ["new"] * 5)
+    assert np.array_equal(scores, detector.pooled_.score_samples(X[:5]))
+    strict = HRNGroupedDetector(pipeline(), unknown="error").fit(X, groups=pump)
+    assert strict.pooled_ is None
+    with pytest.raises(ValueError, match="such as 'new'"):
+        strict.predict(X[:5], ["new"] * 5)
+
+
+def test_anomalies_teach_no_detector(pumps):
+    X, pump = pumps
+    y = np.where(X[:, 0] > np.median(X[:, 0]), -1, 1)
+    y[:10] = 1
+    with_them = HRNGroupedDetector(pipeline(), random_state=0).fit(X, y, groups=pump)
+    without = HRNGroupedDetector(pipeline(), random_state=0).fit(X[y == 1], groups=pump[y == 1])
+    for groups in (pump, ["new"] * 90):
+        expected = without.score_samples(X, groups)
+        assert np.array_equal(with_them.score_samples(X, groups), expected)
+
+
+def test_a_group_that_cannot_be_fitted_is_named_and_nothing_is_changed(pumps):
+    X, pump = pumps
+    detector = HRNGroupedDetector(pipeline(), random_state=0).fit(X, groups=pump)
+    before = detector.score_samples(X, pump)
+    alone = np.where(np.arange(len(pump)) == 0, "d", pump)
+    with pytest.raises(ValueError, match=r"row|sample") as error:
+        detector.fit(X, groups=alone)
+    assert "group 'd'" in "".join(error.value.__notes__)
+    assert np.array_equal(detector.score_samples(X, pump), before)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_row_without_a_group_is_an_error(missing, pumps):
+    X, pump = pumps
+    groups = pump.astype(object)
+    groups[3] = missing
+    with pytest.raises(ValueError, match="missing"):
+        HRNGroupedDetector(pipeline()).fit(X, groups=groups)
+    with pytest.raises(ValueError, match="89 entries, but X has 90"):
+        HRNGroupedDetector(pipeline()).fit(X, groups=pump[1:])
+
+
+def test_the_threshold_is_one_number_only_of_one_group(pumps):
+    X, pump = pumps
+    alone = HRNGroupedDetector(pipeline()).fit(X)
+    assert alone.offset_ == alone.detectors_[0].offset_
+    with pytest.raises(AttributeError, match="3 groups"):
+        _ = HRNGroupedDetector(pipeline()).fit(X, groups=pump).offset_
+
+
+def test_what_is_kept_is_small_and_comes_back_from_a_pickle(pumps):
+    X, pump = pumps
+    detector = HRNGroupedDetector(pipeline(), random_state=0).fit(X, groups=pump)
+    scores = detector.score_samples(X, pump)
+    again = pickle.loads(pickle.dumps(detector))
+    assert np.array_equal(again.score_samples(X, pump), scores)
+    for fitted in detector.detectors_.values():
+        assert "transform" not in vars(fitted["scale"])
