@@ -44,6 +44,15 @@ _times_slope = torch.ops.aten.leaky_relu_backward
 VECTOR = 32
 
 
+def padded(n_rows):
+    """Rows in whole vectors, so that it is the same code that takes the exponential of each.
+
+    torch computes what is left over at the end of a tensor by scalar functions that round
+    differently, and where the end lies depends on how many models there are.
+    """
+    return -(-n_rows // VECTOR) * VECTOR
+
+
 def closed_form(layer_sizes, shape, slope, loss, n_anomalies=0, **options):
     """The fastest closed form for a shape.
 
@@ -89,8 +98,8 @@ class AnyDepth:
         self.slope = slope
         self.loss_slope = DATA_TERMS[loss][1]
         self.options = {"dtype": dtype, "device": device}
-        whole = -(-self.batch_size // VECTOR) * VECTOR
-        self.padded = torch.zeros((2, self.n_models, whole), **self.options)
+        self.rows = slice(0, self.batch_size)
+        self.anomalies = slice(self.n_normal, self.batch_size)
 
     def bind(self, weights, reg_lambda, reg_exponent, anomaly_weight=None):
         """Use these weights, which the caller changes in place between calls.
@@ -112,8 +121,9 @@ class AnyDepth:
         Parameters
         ----------
         x : tensor (S, B + A, d)
-        f, norm : tensors (M, B + A)
-            Written: the outputs, and the norms of their input gradients.
+        f, norm : tensors (M, B + A), or (M, `padded` (B + A))
+            Written: the outputs, and the norms of their input gradients. What is behind them must
+            be zeros, and stays.
 
         Returns
         -------
@@ -126,12 +136,12 @@ class AnyDepth:
         for W in hidden:
             Z.append(A @ W.mT)
             A = _times_slope(Z[-1], Z[-1], self.slope, False)
-        torch.sum(A * w, -1, out=f)
+        torch.sum(A * w, -1, out=f[:, self.rows])
         G = w.expand(-1, self.batch_size, -1)
         for W, Z_l in zip(reversed(hidden), reversed(Z), strict=True):
             V.insert(0, _times_slope(G, Z_l, self.slope, False))
             G = V[0] @ W
-        torch.linalg.vector_norm(G, dim=-1, out=norm)
+        torch.linalg.vector_norm(G, dim=-1, out=norm[:, self.rows])
         c, r = self._coefficients(f, norm)
         R = torch.addcmul(x, G, r)
         dW = []
@@ -141,26 +151,20 @@ class AnyDepth:
         return [*dW, c.mT @ R]
 
     def _coefficients(self, f, norm):
-        """c and r, as columns (M, B, 1)."""
-        f, norm = self._padded(f, norm)
-        anomalies = slice(self.n_normal, self.batch_size)
-        f[:, anomalies].neg_()
+        """c and r, as columns (M, B + A, 1)."""
+        if f.shape[1] != padded(self.batch_size):
+            missing = (0, padded(self.batch_size) - f.shape[1])
+            f, norm = (torch.nn.functional.pad(rows, missing) for rows in (f, norm))
+        if self.n_anomalies:
+            f = f.clone()
+            f[:, self.anomalies].neg_()
         slope = self.loss_slope(f)
         r = self.penalty_slope(norm).div_(slope)
         c = slope.div_(self.n_normal)
         if self.n_anomalies:
-            c[:, anomalies].mul_(self.anomaly_weight).mul_(-self.n_normal / self.n_anomalies)
-            r[:, anomalies] = 0
-        return c[:, : self.batch_size, None], r[:, : self.batch_size, None]
-
-    def _padded(self, f, norm):
-        """Rows of whole vectors, so that it is the same code that takes the exponential of each.
-
-        torch computes what is left over at the end of a tensor by scalar functions that round
-        differently, and where the end lies depends on how many models there are.
-        """
-        self.padded[:, :, : self.batch_size] = torch.stack([f, norm])
-        return self.padded
+            c[:, self.anomalies].mul_(self.anomaly_weight).mul_(-self.n_normal / self.n_anomalies)
+            r[:, self.anomalies] = 0
+        return c[:, self.rows, None], r[:, self.rows, None]
 
     def _of_models(self, x):
         """(S, B, d) as (M, B, d): a view where one stream feeds all models or each its own."""
@@ -182,6 +186,7 @@ class _OneHiddenLayer(AnyDepth):
         self.cV_T = self.cV.mT
         self.dW, self.dw, self.w = self._buffer(h, d), self._buffer(1, h), self._buffer(1, h)
         self.w_rows = self.w.expand(-1, self.batch_size, -1)
+        self.w_row, self.dw_row = self.w.squeeze(1), self.dw.squeeze(1)
 
     def bind(self, weights, reg_lambda, reg_exponent, anomaly_weight=None):
         super().bind(weights, reg_lambda, reg_exponent, anomaly_weight)
@@ -201,7 +206,7 @@ class _OneHiddenLayer(AnyDepth):
             self.Z.unflatten(0, (self.n_streams, -1)).copy_(wide)
         _times_slope.grad_input(self.Z, self.Z, self.slope, False, grad_input=self.A)
         # Not a product with a column: its rounding would depend on how many models there are.
-        torch.sum(torch.mul(self.A, self.w, out=self.cV), -1, out=f)
+        torch.sum(torch.mul(self.A, self.w, out=self.cV), -1, out=f[:, self.rows])
         _times_slope.grad_input(self.w_rows, self.Z, self.slope, False, grad_input=self.V)
 
 
@@ -217,13 +222,13 @@ class DirectForm(_OneHiddenLayer):
         x_of_models = self._of_models(x)
         self._forward(x, x_of_models, f)
         torch.bmm(self.V, self.W, out=self.G)
-        torch.linalg.vector_norm(self.G, dim=-1, out=norm)
+        torch.linalg.vector_norm(self.G, dim=-1, out=norm[:, self.rows])
         c, r = self._coefficients(f, norm)
         torch.mul(self.V, c, out=self.cV)
         R = torch.addcmul(x_of_models, self.G, r, out=self.G)
         torch.bmm(self.cV_T, R, out=self.dW)
         torch.mul(self.W, self.dW, out=self.WdW)
-        torch.sum(self.WdW, -1, out=self.dw.squeeze(1)).div_(self.w.squeeze(1))
+        torch.sum(self.WdW, -1, out=self.dw_row).div_(self.w_row)
         return [self.dW, self.dw]
 
 
@@ -235,7 +240,7 @@ class GramForm(_OneHiddenLayer):
         x_of_models = self._of_models(x)
         self._forward(x, x_of_models, f)
         T = self.V @ (self.W @ self.W_T)
-        torch.sum(T * self.V, -1, out=norm).clamp_(min=0).sqrt_()
+        torch.sum(T * self.V, -1, out=norm[:, self.rows]).clamp_(min=0).sqrt_()
         c, r = self._coefficients(f, norm)
         torch.mul(self.V, c, out=self.cV)
         torch.bmm(self.cV_T, x_of_models, out=self.dW)

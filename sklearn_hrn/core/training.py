@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from .batches import BatchSampler, epochs_of, updates_of
-from .gradients import Autograd, closed_form
+from .gradients import Autograd, closed_form, padded
 from .modules import trainable
 from .objective import DATA_TERMS, h_penalty
 from .perceptrons import initial_weights
@@ -247,8 +247,9 @@ class Trainer:
         network = self._network(group, batch_size)
         network.bind(weights, terms.reg_lambda, terms.exponent, terms.anomaly_weight)
         preconditioned = self.preconditioner.of(models)
-        shape = (last - first + 1, len(models), batch_size + self.n_anomalies[leader])
-        f, norm = (torch.empty(shape, device=self.device) for _ in range(2))
+        n_rows = batch_size + self.n_anomalies[leader]
+        shape = (last - first + 1, len(models), padded(n_rows) if plan.modules is None else n_rows)
+        f, norm = torch.zeros((2, *shape), device=self.device)
 
         def derivatives(x, t):
             dW = network(x, f[t], norm[t])
@@ -266,7 +267,7 @@ class Trainer:
                     W.addcmul_(v, minus_eta)
             # What the last step has left behind, or its damage would show a round too late.
             derivatives(first_batch, -1)
-            means = terms.means(f, norm, batch_size)
+            means = terms.means(f[:, :, :n_rows], norm[:, :, :n_rows], batch_size)
         limit = np.maximum(means[0, 0], EXPLOSION * DATA_TERMS[plan.loss][2])
         # Not "greater": NaN has not stayed below either.
         kept = np.isfinite(means[:, :-1]).all((0, 1)) & (means[0, -1] <= limit)
