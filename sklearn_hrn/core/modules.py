@@ -170,7 +170,8 @@ def score_with_modules(factory, states, X, subset=None):
 
     def outputs(block):
         with torch.no_grad():
-            return sum(module(torch.from_numpy(block)).reshape(-1) for module in modules).numpy()
+            rows = torch.from_numpy(block.copy())  # which X may not be: a module may write
+            return sum(module(rows).reshape(-1) for module in modules).numpy()
 
     with threads(None):
         modules = _all_restored(factory, states, X.shape[1])
