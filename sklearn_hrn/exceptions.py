@@ -15,9 +15,11 @@ import sklearn
 __all__ = [
     "CalibrationError",
     "ConstantScoresWarning",
+    "DominantColumnWarning",
     "LabelConventionWarning",
     "NonFiniteLossWarning",
     "ResolutionWarning",
+    "RowLengthWarning",
     "TrainingDivergedError",
 ]
 
@@ -41,6 +43,14 @@ class TrainingDivergedError(RuntimeError):
 
 class ConstantScoresWarning(RuntimeWarning):
     """All training rows score the same, so the fitted model tells nothing apart."""
+
+
+class RowLengthWarning(UserWarning):
+    """Training rows differ in length, and score by it: the longer, the more normal."""
+
+
+class DominantColumnWarning(UserWarning):
+    """One column makes up so much of the rows that normalising each leaves little of the others."""
 
 
 class LabelConventionWarning(UserWarning):

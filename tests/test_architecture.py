@@ -32,7 +32,7 @@ ARROWS = {
     "_base": {"_labels", "_sklearn", "exceptions"},
     "_training": {"_base", "_progress", "_validation", "core", "exceptions"},
     "_joint_fit": {"_calibration", "_sklearn"},
-    "preprocessing": {"_base", "_labels", "_sklearn"},
+    "preprocessing": {"_base", "_labels", "_sklearn", "exceptions"},
     "kernel_approximation": {"_base", "_sklearn"},
     "image": {"_base", "_sklearn", "_validation"},
     "networks": {"_base", "_sklearn", "_validation", "core"},

@@ -2,6 +2,7 @@
 
 import pickle
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_hrn import InstanceL2Normalizer, InstanceStandardizer, _base
+from sklearn_hrn.exceptions import DominantColumnWarning
 
 VARIANTS = [
     InstanceL2Normalizer(),
@@ -380,3 +382,26 @@ def test_bad_parameters_are_named(parameters):
 def test_values_that_are_no_numbers_are_refused(value):
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         InstanceL2Normalizer().fit([[1.0, value]])
+
+
+@pytest.mark.parametrize("center", ["after", "before"])
+def test_a_column_that_drowns_the_others_is_named(center):
+    X = np.random.default_rng(0).normal(size=(50, 30))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        InstanceL2Normalizer(center=center).fit(X)
+    X[:, 7] *= 100
+    with pytest.warns(DominantColumnWarning, match=r"column 7 makes up 9\d% .*make_hrn_pipeline"):
+        InstanceL2Normalizer(center=center).fit(X)
+
+
+def test_few_columns_may_differ_where_rows_are_not_centred():
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        InstanceL2Normalizer(center=None).fit(X)
+        InstanceL2Normalizer(center=None).fit(sparse.csr_array(X))
+        InstanceL2Normalizer(append=1.0).fit(1000 * X)
+    for wide in (X * [1, 1000], sparse.csr_array(X * [1, 1000])):
+        with pytest.warns(DominantColumnWarning, match="column 1 makes up"):
+            InstanceL2Normalizer(center=None).fit(wide)

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from oracles import network
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from sklearn_hrn import HRNOneClassClassifier, InlierKFold, InstanceL2Normalizer
 from sklearn_hrn._calibration import make_folds
@@ -26,6 +27,7 @@ from sklearn_hrn.exceptions import (
     ConstantScoresWarning,
     LabelConventionWarning,
     NonFiniteLossWarning,
+    RowLengthWarning,
     TrainingDivergedError,
 )
 
@@ -555,3 +557,21 @@ def test_a_fit_that_continues_cannot_be_calibrated(rng):
     with pytest.raises(ValueError, match="warm_start=False"):
         fitted.fit(rng.normal(size=(60, 5)))
     assert fitted.offset_ == offset
+
+
+@pytest.mark.parametrize(
+    "scaler", [StandardScaler(), MinMaxScaler(), RobustScaler(), "passthrough"]
+)
+def test_a_table_without_the_recipe_is_told_that_length_is_the_score(scaler):
+    X, is_benign = load_breast_cancer(return_X_y=True)
+    detector = make_pipeline(scaler, HRNOneClassClassifier(max_iter=20, random_state=0))
+    with pytest.warns(RowLengthWarning, match=r"rank correlation (0\.9|1\.0).*make_hrn_pipeline"):
+        detector.fit(X[is_benign == 1])
+
+
+def test_rows_of_one_length_are_not_told_so():
+    X, digit = load_digits(return_X_y=True)
+    rows = InstanceL2Normalizer().fit_transform(X[digit == 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        HRNOneClassClassifier(max_iter=20, random_state=0).fit(rows)
