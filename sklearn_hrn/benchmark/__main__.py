@@ -23,6 +23,7 @@ TABLES = {
     "decisions": ("decisions", "false alarms of calibrated recipes on fresh rows"),
     "choice": ("choice", "choosing parameters without labels, on ADBench files"),
     "search": ("search", "the paper's search for lambda and n, on held-out rows of MNIST"),
+    "attribution": ("attribution", "which columns made a row strange, where that is known"),
     "claims": ("claims", "the paper's claims, each with a verdict"),
 }
 # Runs that a table shows of others: the method as published is the last step of the ablations, and
