@@ -1,20 +1,22 @@
 """
-==============================
-Where does this picture differ
-==============================
+===============================
+Where does this picture differ?
+===============================
 
 A detector that learned threes is shown pictures of threes into which a piece of another digit was
-pasted. It says which ones to look at, with a known rate of false alarms, and where to look:
-:func:`~sklearn_hrn.inspection.feature_attribution` of the image recipe has the shape of the picture.
+pasted. It says which ones to look at, with a known rate of false alarms, and where to look: for the
+image recipe, the numbers of :func:`~sklearn_hrn.inspection.feature_attribution` have the shape of
+the picture.
 
 The digits come with scikit-learn: nothing is downloaded.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
 from sklearn_hrn import make_hrn_pipeline
-from sklearn_hrn.inspection import feature_attribution
+from sklearn_hrn.inspection import AttributionDisplay, feature_attribution
 
 X, digit = load_digits(return_X_y=True)
 threes, others = X[digit == 3], X[digit != 3]
@@ -42,7 +44,8 @@ faulty = faulty.reshape(len(fresh), 64)
 # The pictures are small, and so are the patches that the recipe learns its words from.
 
 detector = make_hrn_pipeline("image", random_state=0)
-detector.set_params(words__transformer__patch_size=3, hrn__contamination=0.1).fit(train)
+detector.set_params(words__transformer__patch_size=3, hrn__contamination=0.1, calibration=3)
+detector.fit(train)
 alarms, found = (detector.predict(rows) == -1 for rows in (fresh, faulty))
 print(f"asked for 10 % false alarms: {alarms.mean():.0%} of {len(fresh)} fresh threes")
 print(f"found: {found.mean():.0%} of the same pictures with a fault")
@@ -59,17 +62,10 @@ strange = np.maximum(-heat, 0)
 share = (strange * fault[found]).sum(axis=(1, 2)) / strange.sum(axis=(1, 2))
 print(f"share of the red inside the frame: {share.mean():.0%}, of the area {9 / 64:.0%}")
 
-try:
-    import matplotlib.pyplot as plt
-except ImportError:
-    print('No figure: matplotlib is missing. Install the extra "plot": pip install ".[plot]"')
-else:
-    from sklearn_hrn.inspection import AttributionDisplay
-
-    figure, axes = plt.subplots(1, 4, figsize=(11, 2.8), layout="constrained")
-    display = AttributionDisplay(heat, X=faulty[found])
-    for row, ax in enumerate(axes):
-        display.plot(ax, row=row)
-        y, x = np.argwhere(fault[found][row])[0] - 0.5
-        ax.add_patch(plt.Rectangle((x, y), 3, 3, fill=False, linewidth=2))
-    plt.show()
+figure, axes = plt.subplots(1, 4, figsize=(11, 2.8), layout="constrained")
+display = AttributionDisplay(heat, X=faulty[found])
+for row, ax in enumerate(axes):
+    display.plot(ax, row=row)
+    y, x = np.argwhere(fault[found][row])[0] - 0.5
+    ax.add_patch(plt.Rectangle((x, y), 3, 3, fill=False, linewidth=2))
+plt.show()
