@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.metrics import euclidean_distances
 from sklearn.model_selection import KFold
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._base import row_blocks
 from .exceptions import CalibrationError, ResolutionWarning, warn
@@ -210,6 +210,47 @@ def out_of_fold_scores(folds, fitted, score):
                 f"be trained and scored: {error} Give more rows, other folds, or calibration=None."
             ) from error
     return np.concatenate(scores)
+
+
+def after_verdicts(calibration_scores, offset, scores, verdicts, n_screened):
+    """Calibration scores with those of rows that were screened, and looked at where flagged.
+
+    Flagged rows were chosen for their low scores: alone they would say nothing of a rate. The rows
+    that passed belong to them. Their scores are above the threshold, and are taken to be spread
+    there as those of the calibration rows are.
+
+    Parameters
+    ----------
+    calibration_scores : ndarray of shape (n_calibration,)
+    offset : float
+    scores : ndarray of shape (n_seen,)
+        Of every row that was flagged, and of anomalies that were missed.
+    verdicts : array-like of shape (n_seen,)
+        +1 for a false alarm, -1 for an anomaly.
+    n_screened : int
+        Rows screened, those flagged and those missed among them.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_calibration + number of screened rows that are normal,)
+        Ascending.
+    """
+    verdicts = column_or_1d(verdicts)
+    check_consistent_length(scores, verdicts)
+    if not np.isin(verdicts, (-1, 1)).all():
+        raise ValueError("verdicts must be +1 for false alarms and -1 for anomalies.")
+    is_flagged = scores < offset
+    if (verdicts[~is_flagged] == 1).any():
+        raise ValueError(
+            f"{(verdicts[~is_flagged] == 1).sum()} of the normal rows were not flagged: give the "
+            "rows that were flagged, and anomalies that were missed; n_screened counts the others."
+        )
+    n_passed = n_screened - len(scores)
+    if n_passed < 0:
+        raise ValueError(f"n_screened={n_screened} is less than the {len(scores)} rows given.")
+    above = calibration_scores[calibration_scores >= offset]
+    passed = np.quantile(above, (np.arange(n_passed) + 0.5) / max(n_passed, 1))
+    return np.sort(np.r_[calibration_scores, scores[is_flagged & (verdicts == 1)], passed])
 
 
 # Rows that stand for all when the rows near to each are counted: enough for shares of a hundredth.

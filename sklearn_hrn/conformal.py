@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import learning_on_copy
 from ._calibration import (
+    after_verdicts,
     conformal_p_values,
     decisions,
     false_alarm_threshold,
@@ -259,6 +260,30 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
             learner.offset_ = false_alarm_threshold(self.calibration_scores_, false_alarm_rate)
             learner.set_params(false_alarm_rate=false_alarm_rate)
         return self
+
+    def feedback(self, X, y, *, n_screened):
+        """Move the threshold by verdicts on rows that were flagged; nothing is trained.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            All rows that were flagged since the last feedback, and anomalies that were missed.
+        y : array-like of shape (n_samples,)
+            +1 for false alarms, -1 for anomalies.
+        n_screened : int
+            Rows that were screened since then, those of X among them. The others count as normal:
+            flagged rows were chosen for their low scores, and say nothing of a rate without those
+            that passed.
+
+        Returns
+        -------
+        self : object
+        """
+        check_is_fitted(self)
+        known, seen = self.calibration_scores_, self.score_samples(X)
+        return self._keep(
+            self.estimators_, after_verdicts(known, self.offset_, seen, y, n_screened)
+        )
 
     def score_samples(self, X):
         """Scores of the detector, higher = more normal.

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import learning_on_copy
 from ._calibration import (
+    after_verdicts,
     concentrated_rows,
     conformal_p_values,
     decisions,
@@ -64,7 +65,7 @@ def _pipeline_has(method):
 def _is_calibrated(self):
     if vars(self).get("calibration") is None:
         raise AttributeError(
-            "p_values needs scores of rows that did not train: make the pipeline with "
+            "p-values and feedback need scores of rows that did not train: make the pipeline with "
             "calibration='cross'."
         )
     return True
@@ -363,6 +364,32 @@ class OneClassPipeline(_Parameters):
         check_is_fitted(self)
         return conformal_p_values(self._scores(X), self.calibration_scores_)
 
+    @available_if(_is_calibrated)
+    def feedback(self, X, y, *, n_screened):
+        """Move the threshold by verdicts on rows that were flagged; nothing is trained.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            All rows that were flagged since the last feedback, and anomalies that were missed.
+        y : array-like of shape (n_samples,)
+            +1 for false alarms, -1 for anomalies.
+        n_screened : int
+            Rows that were screened since then, those of X among them. The others count as normal:
+            flagged rows were chosen for their low scores, and say nothing of a rate without those
+            that passed.
+
+        Returns
+        -------
+        self : object
+        """
+        check_is_fitted(self)
+        known, seen = self.calibration_scores_, self._scores(X)
+        self._place_threshold(
+            after_verdicts(known, self.offset_, seen, y, n_screened), self._rate()
+        )
+        return self
+
     @available_if(_pipeline_has("decision_function"))
     def decision_function(self, X, **params):
         """Scores less the threshold, in blocks of rows; negative = anomaly.
@@ -440,11 +467,12 @@ class OneClassPipeline(_Parameters):
                 scores = learner._out_of_fold_scores(X, y, params, anomalies)
                 if left_out is not None and len(left_out):
                     scores = np.r_[scores, learner._of_normal(suspects, scores)]
-                learner.calibration_scores_ = np.sort(scores)
-                learner._offset = (
-                    float(scores.min()) if rate is None else nearest_threshold(scores, rate)
-                )
+                learner._place_threshold(np.sort(scores), rate)
         return result
+
+    def _place_threshold(self, scores, rate):
+        offset = float(scores[0]) if rate is None else nearest_threshold(scores, rate)
+        self.calibration_scores_, self._offset = scores, offset
 
     def _split(self, X, y, params):
         """Rows to train on, and rows to leave out as they may be anomalies."""
