@@ -275,7 +275,14 @@ def test_rules_of_choice_see_training_rows_alone(table, monkeypatch):
     monkeypatch.setattr(choice, "RULES", {"rule": lambda fitted, X: seen.append(X) or len(X)})
     settings = {"dataset": "x", "split": 0, "max_train": None, "width": 1, "updates": 1}
     train, test = protocol.one_class_split(table[1], 0)
+    learned, fit = [], HRNOneClassClassifier.fit
+    monkeypatch.setattr(
+        HRNOneClassClassifier, "fit", lambda self, X: learned.append(X) or fit(self, X)
+    )
     before, _ = scores_of(choice, monkeypatch, settings)
+    assert [len(X) for X in learned] == [13, 13, 14, 20]
+    for fitted, rows in zip(learned, seen, strict=False):
+        assert not set(map(bytes, fitted)) & set(map(bytes, rows))
     held_out = np.concatenate(seen)
     assert np.array_equal(np.unique(held_out, axis=0), np.unique(table[0][train], axis=0))
     table[0] = altered(table[0], test[0])

@@ -92,7 +92,11 @@ def render(records):
         header = [with_marks(f"{name}, at {other}", records), "seeds"]
         header.append(f"AUC on held-out rows, mean of {len(classes)} classes")
         tables.append(rst_table(header, rows))
-    text = f"{', '.join(map(str, epochs))} epochs.\n"
+    text = f"Digits {', '.join(map(str, sorted(classes)))}; {', '.join(map(str, epochs))} epochs.\n"
+    missing = " ".join(str(k) for k in range(10) if k not in classes)
+    if missing:
+        command = f"python -m sklearn_hrn.benchmark search --epochs {epochs[0]} --classes {missing}"
+        text += f"\nNot run: ``{command}``\n"
     return "\n".join([*(f"{table}\n" for table in tables), text])
 
 
