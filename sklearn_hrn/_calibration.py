@@ -16,6 +16,7 @@ from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
+from scipy.stats import betabinom
 from sklearn.metrics import euclidean_distances
 from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_consistent_length, column_or_1d
@@ -382,3 +383,87 @@ def check_scores(scores, name):
             f"{np.isnan(scores).sum()} NaN among {len(scores)}."
         )
     return scores
+
+
+# Scores of a stream that are remembered: 20 of them lie below a threshold for 1 %.
+RESERVOIR_SIZE = 2000
+
+# Alarms over those that are due up to which there is no talk of drift: training moves the scores,
+# and the threshold follows it by estimates.
+TOLERATED_ALARMS = 1.25
+
+# Chunks between two false signals of drift, on average and at least.
+CHUNKS_BETWEEN_SIGNALS = 1000
+
+
+def decaying_reservoir(reservoir, scores, rng):
+    """A sample of the scores seen, in which older ones are rarer.
+
+    New scores take the places of old ones drawn at random, so that the share of a chunk that is
+    still there shrinks by the same factor with every later chunk of its size.
+
+    Parameters
+    ----------
+    reservoir, scores : ndarray
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    reservoir : ndarray
+        At most `RESERVOIR_SIZE` scores, ascending.
+    """
+    scores = rng.permutation(scores)[:RESERVOIR_SIZE]
+    n_staying = min(len(reservoir), RESERVOIR_SIZE - len(scores))
+    return np.sort(np.r_[rng.permutation(reservoir)[:n_staying], scores])
+
+
+def carried_over(scores, before, after):
+    """Scores by a model as they would be by what it has become.
+
+    Parameters
+    ----------
+    scores : ndarray
+        By the model before.
+    before, after : ndarray of shape (n_samples,)
+        Scores of the same rows by both. The line that takes the quartiles of one to those of the
+        other takes `scores` along.
+
+    Returns
+    -------
+    scores : ndarray
+    """
+    low, middle, high = np.quantile(before, [0.25, 0.5, 0.75])
+    low_after, middle_after, high_after = np.quantile(after, [0.25, 0.5, 0.75])
+    slope = (high_after - low_after) / (high - low) if high > low else 1.0
+    return middle_after + slope * (scores - middle)
+
+
+def drift_evidence(evidence, scores, reservoir, rate):
+    """The Shiryaev-Roberts statistic of the hypothesis that chunks have few more alarms than due.
+
+    Of m scores that are exchangeable with the n of the reservoir, the number below the r-th lowest
+    of these is beta-binomial, with parameters m, r and n + 1 - r; a quarter more is tolerated. The
+    p-value p of that number is bet against: the statistic becomes
+    ``(1 + evidence) / (2 sqrt(p))``. As long as there is no drift a bet is fair or better for the
+    house, and the statistic exceeds c once in c chunks at most, on average.
+
+    Parameters
+    ----------
+    evidence : float
+        Of the chunks before; 0 at the beginning.
+    scores : ndarray
+        Of a chunk.
+    reservoir : ndarray
+        Ascending.
+    rate : float or None
+        r is ``rate (n + 1)``, rounded down, and at least 1; None is 0.
+
+    Returns
+    -------
+    evidence : float
+    """
+    rank = max(1, int((rate or 0) * (len(reservoir) + 1)))
+    n_below = np.sum(scores < reservoir[rank - 1])
+    due = TOLERATED_ALARMS * rank
+    p = betabinom.sf(n_below - 1, len(scores), due, len(reservoir) + 1 - due)
+    return float((1 + evidence) / (2 * np.sqrt(max(p, np.finfo(float).tiny))))

@@ -16,6 +16,7 @@ __all__ = [
     "CalibrationError",
     "ConstantScoresWarning",
     "DominantColumnWarning",
+    "DriftWarning",
     "LabelConventionWarning",
     "NonFiniteLossWarning",
     "ResolutionWarning",
@@ -51,6 +52,10 @@ class RowLengthWarning(UserWarning):
 
 class DominantColumnWarning(UserWarning):
     """One column makes up so much of the rows that normalising each leaves little of the others."""
+
+
+class DriftWarning(UserWarning):
+    """More rows of a stream fall below the threshold than its rate says, chunk after chunk."""
 
 
 class LabelConventionWarning(UserWarning):

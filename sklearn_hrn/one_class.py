@@ -11,12 +11,20 @@ from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import learning_on_copy, warn
-from ._calibration import make_folds, nearest_threshold
+from ._calibration import (
+    CHUNKS_BETWEEN_SIGNALS,
+    RESERVOIR_SIZE,
+    carried_over,
+    decaying_reservoir,
+    drift_evidence,
+    make_folds,
+    nearest_threshold,
+)
 from ._labels import normal_rows
 from ._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from ._validation import check_rows
 from .core.scoring import SLOPES, score_rows
-from .exceptions import ConstantScoresWarning, RowLengthWarning
+from .exceptions import ConstantScoresWarning, DriftWarning, RowLengthWarning
 
 N_TRAIN_QUANTILES = 1001
 
@@ -143,7 +151,10 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         ``decision_function = score_samples - offset_``.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Scores of training rows by networks that were not trained on them, ascending. Only with
-        `calibration`.
+        `calibration`, or after `partial_fit`: then of the last 2000 rows, old ones being rarer.
+    drift_evidence_ : float
+        How much speaks against a stream that keeps its rate of alarms (a Shiryaev-Roberts
+        statistic, one step a chunk); `DriftWarning` comes at 1000. Only after `partial_fit`.
     coefs_ : list of ndarray of shape (n_estimators, n_in, n_out), float32
         Weights, layer by layer. Not with `module`.
     module_state_ : dict of str to ndarray of shape (n_estimators, ...)
@@ -315,6 +326,38 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         self.fit_together([self], [X], [rows], [left_out])
         return self
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Train for one epoch on the next rows of a stream; the step and its momentum go on.
+
+        Rows are scored before they are trained on. A reservoir of such scores, in which old ones
+        become rarer, places the threshold for `contamination`: fresh rows are flagged at about
+        that rate, also where what is normal changes slowly. As training moves the network, the
+        scores are moved along, by the line that takes the quartiles of the chunk's scores from
+        before to after. Of the first rows the scores are out-of-fold. A stream may go on from a
+        `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            A chunk of two rows and more, of hundreds better.
+        y : array-like of shape (n_samples,), default=None
+            Rows with ``y == -1`` are left out; all others are taken to be normal.
+
+        Returns
+        -------
+        self : HRNOneClassClassifier
+
+        Warns
+        -----
+        DriftWarning
+            When a quarter more rows than `contamination` says, or above, fall below the threshold
+            chunk after chunk. Only once there were 2000 rows.
+        """
+        with learning_on_copy(self, continues=True) as learner:
+            learner._learn_chunk(X, y)
+        return self
+
     def fit_predict(self, X, y=None):
         """Fit on the rows without ``y == -1``, and label all of them.
 
@@ -439,7 +482,52 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
                 learner._set_threshold(scores)
                 learner._check_lengths(task.X, task.rows, scores)
                 if held_out:
-                    learner._calibrate([(*next(trained), rows) for _, rows in held_out])
+                    in_folds = [(*next(trained), rows) for _, rows in held_out]
+                    learner._set_calibrated(learner._held_out_scores(in_folds))
+
+    def _learn_chunk(self, X, y):
+        from ._training import Task, train
+
+        begins = not hasattr(self, "history_")
+        X = self._validate_rows(X, reset=begins)
+        rows = normal_rows(X, y)
+        X = X if rows is None else X[rows]
+        scores = None if begins else self._score(X)
+        shared = self.get_params(deep=False)
+        own = {name: shared.pop(name) for name in PER_ESTIMATOR}
+        # An epoch, counted in updates: the chunk before may have had another number of rows.
+        own |= {"tol": 0.0, "max_updates": -(-len(X) // min(self.batch_size, len(X)))}
+        folds = make_folds("cross", len(X)) if begins else []
+        tasks = [Task(own, shared, X, start=None if begins else self._learned())]
+        tasks += [Task(own, shared, X, fit_on) for fit_on, _ in folds]
+        learned, *in_folds = train(tasks)
+        self._keep(learned)
+        after = self._score(X)
+        self._set_threshold(after)
+        if begins:
+            held_out = (rows for _, rows in folds)
+            scores = self._held_out_scores(zip(tasks[1:], in_folds, held_out, strict=True))
+        self._follow(scores, after)
+
+    def _follow(self, scores, after):
+        """Move the threshold by the scores of a chunk, before and after it was trained on."""
+        reservoir = getattr(self, "calibration_scores_", np.empty(0))
+        evidence = getattr(self, "drift_evidence_", 0.0)
+        if len(reservoir) == RESERVOIR_SIZE:  # before, much is new to the network
+            evidence = drift_evidence(evidence, scores, reservoir, self.contamination)
+        if evidence > CHUNKS_BETWEEN_SIGNALS:
+            warn(
+                f"the stream has drifted: chunk after chunk more rows than "
+                f"contamination={self.contamination} fall below the threshold (evidence "
+                f"{evidence:.3g}). It follows, but the steps before the network do not, and "
+                "detections may suffer: look at recent rows, and fit anew if they are normal.",
+                DriftWarning,
+            )
+            evidence = 0.0
+        self.drift_evidence_ = evidence
+        rng = np.random.default_rng([int(self._loop["seed"][0]), self.n_updates_])
+        reservoir = decaying_reservoir(reservoir, scores, rng)
+        self._set_calibrated(carried_over(reservoir, scores, after))
 
     def _learned(self):
         """What `_keep` was given."""
@@ -508,16 +596,19 @@ class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
         folds = make_folds(self.calibration, len(rows))
         return [(rows[fit_on], rows[held_out]) for fit_on, held_out in folds]
 
-    def _calibrate(self, folds):
-        """Move `offset_` to where the scores of rows that did not train place it."""
+    def _held_out_scores(self, folds):
+        """Scores of rows by networks that did not train on them."""
         scores = []
         for task, learned, rows in folds:
             model = copy(self)
             model._keep(learned)
             scores.append(model._score(task.X, rows))
-        scores = np.sort(np.concatenate(scores))
+        return np.concatenate(scores)
+
+    def _set_calibrated(self, scores):
+        """Move `offset_` to where scores of rows that did not train place it."""
         rate = self.contamination
-        self.calibration_scores_ = scores
+        self.calibration_scores_ = scores = np.sort(scores)
         self.offset_ = float(scores[0]) if rate is None else nearest_threshold(scores, rate)
 
     def _score(self, X, subset=None):

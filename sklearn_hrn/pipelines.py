@@ -83,6 +83,23 @@ def _continued(step, before):
     return step
 
 
+def _last_step_has(method):
+    """Condition under which the last step has a method."""
+
+    def check(self):
+        getattr(self.steps[-1][1], method)  # its AttributeError says what is missing
+        return True
+
+    return check
+
+
+def _to_continue(step, begins):
+    """The step that learns from the next chunk, so that an error leaves the one before alone."""
+    if begins:
+        return clone(step) if hasattr(step, "fit") else step
+    return deepcopy(step) if hasattr(step, "partial_fit") else step
+
+
 def _drawn_rows(X):
     """A copy of some rows, the same of the same rows."""
     (X,) = indexable(X)
@@ -290,6 +307,63 @@ class OneClassPipeline(_Parameters):
         self._run_on_clone("fit", X, y, params, anomalies)
         if rows is not None and self.outlier_share:
             self.left_out_ = rows[self.left_out_]
+        return self
+
+    @available_if(_last_step_has("partial_fit"))
+    def partial_fit(self, X, y=None):
+        """Learn from the next rows of a stream.
+
+        A step that has `partial_fit`, as the last one must, goes on learning. All others are fitted
+        on the first chunk and then stay as they are; make it large enough for them. A stream may go
+        on from a `fit`. How the threshold follows, and when it warns of drift, is told by
+        :meth:`HRNOneClassClassifier.partial_fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            A chunk, of hundreds of rows or more.
+        y : array-like of shape (n_samples,), default=None
+            Rows with ``y == -1`` are left out; None means that all rows are normal.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            With `outlier_share`, for which all rows must be there. Nothing is changed then, nor by
+            any other error.
+        """
+        self._validate_params()
+        if self.outlier_share:
+            raise ValueError(
+                f"outlier_share={self.outlier_share!r} compares all training rows, which a stream "
+                "does not have: set outlier_share=0."
+            )
+        rows = normal_rows(X, y)
+        if rows is not None:
+            X = _safe_indexing(X, rows)
+        begins = "steps_" not in vars(self)
+        steps = [(name, _to_continue(step, begins)) for name, step in self.steps]
+        for _, step in steps[:-1]:
+            if step in (None, "passthrough"):
+                continue
+            if hasattr(step, "partial_fit"):
+                step.partial_fit(X)
+            elif begins:
+                step.fit(X)
+            X = step.transform(X)
+        last = steps[-1][1]
+        if "calibration_scores_" in vars(self):
+            last.calibration_scores_ = self.calibration_scores_
+        last.partial_fit(X)
+        with learning_on_copy(self, continues=True) as learner:
+            for stale in ("calibration_scores_", "_offset"):
+                vars(learner).pop(stale, None)
+            learner.steps_ = steps
+            if self.calibration is not None and hasattr(last, "calibration_scores_"):
+                learner.calibration_scores_ = last.calibration_scores_
         return self
 
     @available_if(_pipeline_has("fit_predict"))

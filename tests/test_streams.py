@@ -1,0 +1,164 @@
+"""Rows that come in chunks."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer, OneClassPipeline
+from sklearn_hrn._calibration import (
+    RESERVOIR_SIZE,
+    carried_over,
+    decaying_reservoir,
+    drift_evidence,
+)
+from sklearn_hrn.exceptions import DriftWarning
+
+
+def classifier(**parameters):
+    settings = {"init": 0.1, "batch_size": 50, "contamination": 0.05, "random_state": 0}
+    return HRNOneClassClassifier(20, **{**settings, **parameters})
+
+
+def pipeline(**parameters):
+    steps = [("scale", StandardScaler()), ("norm", InstanceL2Normalizer(append=1.0))]
+    return OneClassPipeline([*steps, ("hrn", classifier())], **parameters)
+
+
+@pytest.fixture
+def chunks(rng):
+    """Twelve chunks of 300 rows of length one."""
+    X = rng.normal(1, 0.5, size=(12, 300, 6))
+    return X / np.linalg.norm(X, axis=2, keepdims=True)
+
+
+def test_chunks_of_the_same_rows_are_the_epochs_of_one_fit(chunks):
+    X = chunks[0]
+    stream = classifier()
+    for _ in range(4):
+        stream.partial_fit(X)
+    whole = classifier(max_iter=4).fit(X)
+    for ours, theirs in zip(stream.coefs_, whole.coefs_, strict=True):
+        assert np.array_equal(ours, theirs)
+    assert stream.n_updates_ == whole.n_updates_ == 24
+    assert len(stream.history_["loss"]) == 4
+
+
+def test_a_stream_goes_on_from_a_fit(chunks):
+    detector = classifier(max_iter=3).fit(chunks[0])
+    before = detector.score_samples(chunks[1])
+    detector.partial_fit(chunks[1])
+    assert detector.n_updates_ == 24
+    # The chunk was scored before it was trained on, and the scores moved along with the network.
+    expected = carried_over(before, before, detector.score_samples(chunks[1]))
+    assert np.allclose(detector.calibration_scores_, np.sort(expected), rtol=1e-12)
+
+
+def test_the_first_chunk_is_scored_by_networks_that_did_not_train_on_it(chunks):
+    stream = classifier().partial_fit(chunks[0])
+    assert stream.calibration_scores_.shape == (300,)
+    assert not np.allclose(stream.calibration_scores_, np.sort(stream.score_samples(chunks[0])))
+
+
+def test_the_rate_is_kept_on_rows_to_come(chunks):
+    stream, flagged = classifier(), []
+    for i, chunk in enumerate(chunks):
+        if i > 6:
+            flagged.append((stream.predict(chunk) == -1).mean())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DriftWarning)
+            stream.partial_fit(chunk)
+    assert 0.5 * 0.05 < np.mean(flagged) < 2 * 0.05
+    assert len(stream.calibration_scores_) == RESERVOIR_SIZE
+    assert stream.drift_evidence_ < 1000
+
+
+def test_drift_is_told_and_followed(chunks):
+    stream = classifier(max_iter=20).fit(chunks[0])
+    for chunk in chunks[1:8]:
+        stream.partial_fit(chunk)
+    moved = chunks[8:] * [1, 1, 1, 1, 1, -0.2]
+    before = (stream.predict(moved[0]) == -1).mean()
+    with pytest.warns(DriftWarning, match="the stream has drifted"):
+        for chunk in np.concatenate([moved] * 6):
+            stream.partial_fit(chunk)
+    assert before > 0.2
+    assert (stream.predict(moved[0]) == -1).mean() < 0.1
+
+
+@pytest.mark.parametrize("make", [classifier, pipeline])
+def test_a_chunk_that_is_wrong_changes_nothing(make, chunks):
+    stream = make().partial_fit(chunks[0]).partial_fit(chunks[1])
+    before = pickle.dumps(stream)
+    for wrong in (chunks[2][:, :5], chunks[2][:0], np.full((9, 6), np.nan), chunks[2][:1]):
+        with pytest.raises(ValueError, match=r"features|sample|NaN|row"):
+            stream.partial_fit(wrong)
+        assert pickle.dumps(stream) == before
+
+
+def test_labelled_anomalies_are_left_out(chunks):
+    y = np.where(np.arange(300) % 3 == 0, -1, 1)
+    with_them, without = (pipeline() for _ in "12")
+    for chunk in chunks[:2]:
+        with_them.partial_fit(chunk, y)
+        without.partial_fit(chunk[y == 1])
+    assert np.array_equal(with_them.score_samples(chunks[2]), without.score_samples(chunks[2]))
+    assert with_them.offset_ == without.offset_
+
+
+def test_steps_without_partial_fit_stay_as_the_first_chunk_made_them(chunks):
+    steps = [("scale", StandardScaler()), ("axes", PCA(4)), ("hrn", classifier())]
+    stream = OneClassPipeline(steps).partial_fit(chunks[0])
+    axes = stream["axes"].components_
+    stream.partial_fit(3 * chunks[1])
+    assert stream["axes"].components_ is axes
+    assert stream["scale"].n_samples_seen_ == 600
+    assert not hasattr(steps[0][1], "mean_")  # the steps given stay as they are
+
+
+def test_a_calibrated_pipeline_goes_on_from_its_scores(chunks):
+    detector = pipeline(calibration="cross").set_params(hrn__max_iter=3).fit(chunks[0])
+    known = len(detector.calibration_scores_)
+    detector.partial_fit(chunks[1])
+    assert len(detector.calibration_scores_) == known + 300
+    assert detector.offset_ == detector["hrn"].offset_
+    assert np.array_equal(detector.predict(chunks[2]) == -1, detector.p_values(chunks[2]) <= 0.05)
+
+
+def test_what_needs_all_rows_is_refused(chunks):
+    with pytest.raises(ValueError, match="outlier_share=0"):
+        pipeline(outlier_share=0.1).partial_fit(chunks[0])
+    assert not hasattr(
+        OneClassPipeline([("scale", StandardScaler()), ("axes", PCA())]), "partial_fit"
+    )
+
+
+def test_old_scores_fade_from_the_reservoir(rng):
+    reservoir = np.empty(0)
+    for chunk in range(10):
+        reservoir = decaying_reservoir(reservoir, np.full(500, float(chunk)), rng)
+    counts = np.bincount(reservoir.astype(int), minlength=10)
+    assert counts.sum() == RESERVOIR_SIZE
+    assert counts[9] == 500
+    assert counts[0] < counts[4] < counts[7] < counts[9]
+
+
+def test_scores_are_carried_over_by_the_line_between_the_quartiles(rng):
+    before = rng.normal(size=50)
+    assert np.allclose(carried_over(np.array([0.0, 1.0]), before, 3 * before + 2), [2, 5])
+    assert np.allclose(carried_over(np.ones(2), np.ones(50), np.full(50, 4.0)), 4)
+
+
+def test_evidence_of_drift_is_rare_without_and_sure_with_it(rng):
+    evidence, largest = 0.0, 0.0
+    for _ in range(200):
+        reservoir = np.sort(rng.normal(size=1000))
+        evidence = drift_evidence(evidence, rng.normal(size=300), reservoir, 0.02)
+        largest = max(largest, evidence)
+    assert largest < 1000
+    for _ in range(20):
+        evidence = drift_evidence(evidence, rng.normal(-0.5, size=300), reservoir, 0.02)
+    assert evidence > 1000
