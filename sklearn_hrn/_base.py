@@ -1,23 +1,62 @@
-"""What every estimator has in common: how it fits, how it warns, how it cuts rows into blocks."""
+"""What every estimator has in common: how it checks, fits, warns, travels and cuts rows."""
 
 from contextlib import contextmanager
 from copy import copy
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import validate_data
 
 from ._labels import normal_rows
 from ._sklearn import _fit_context
+from .exceptions import VersionMismatchWarning
 from .exceptions import warn as warn  # where all warnings of estimators come from
 
 # Bytes of float64 values worked on at once: they stay in the cache between passes, and the copies
 # of them weigh nothing beside a large input.
 BLOCK_BYTES = 2**22
 
+# Where a pickle has the version that wrote it.
+VERSION = "_sklearn_hrn_version"
 
-class NormalRowsEstimator(BaseEstimator):
+# What to do about values that are no finite numbers.
+ADVICE = {
+    "text": "encode such columns first, for instance with sklearn.preprocessing.OneHotEncoder",
+    "dates": "make numbers of them first, such as days since the first one",
+    "missing values (NaN)": "leave those rows out, or fill the gaps first, for instance with "
+    "sklearn.impute.SimpleImputer(add_indicator=True)",
+    "infinite values (inf)": "leave those rows out, or cut the values off at a finite bound",
+}
+
+
+class VersionedMixin:
+    """Pickles say which version of this package wrote them, and another version warns by name."""
+
+    def __getstate__(self):
+        from . import __version__
+
+        return {**super().__getstate__(), VERSION: __version__}
+
+    def __setstate__(self, state):
+        from . import __version__
+
+        state = dict(state)
+        written_by = state.pop(VERSION, None)
+        if written_by != __version__:
+            writer = f"version {written_by}" if written_by else "a version that left no name"
+            warn(
+                f"this {type(self).__name__} was pickled by {writer} of sklearn-hrn and is read by "
+                f"{__version__}, which may understand it otherwise: fit it anew, or install the "
+                "version that wrote it.",
+                VersionMismatchWarning,
+            )
+        super().__setstate__(state)
+
+
+class NormalRowsEstimator(VersionedMixin, BaseEstimator):
     """`fit` as it is everywhere: validate, leave out ``y == -1``, learn on a copy, then keep.
 
     A subclass says what it takes, `_validate`, and what it learns of normal rows, `_learn`, which
@@ -53,7 +92,7 @@ class NormalRowsEstimator(BaseEstimator):
         return learned, rows
 
     def _validate(self, X, reset):
-        return validate_data(self, X, dtype=list(self._dtypes), reset=reset)
+        return check_numbers(self, X, dtype=list(self._dtypes), reset=reset)
 
     def _learn(self, X):
         raise NotImplementedError
@@ -63,19 +102,92 @@ class NormalRowsEstimator(BaseEstimator):
 def learning_on_copy(estimator, *, continues=False):
     """A copy of an estimator to learn on; what it has learned becomes the estimator's at the end.
 
-    The copy begins without anything learned before, unless it `continues`. If the block fails, the
-    estimator is left as it was.
+    The copy begins without anything learned before, unless it `continues`, and with NumPy's numbers
+    among its parameters as Python's, which do not overflow. If the block fails, the estimator is
+    left as it was.
     """
     learner = copy(estimator)
+    given = estimator.get_params(deep=False)
     if not continues:
-        kept = set(estimator._get_param_names())
-        for name in [n for n in vars(learner) if n.endswith("_") and n not in kept]:
+        for name in [n for n in vars(learner) if n.endswith("_") and n not in given]:
             delattr(learner, name)
+    scalars = {name: value for name, value in given.items() if isinstance(value, np.generic)}
+    vars(learner).update({name: value.item() for name, value in scalars.items()})
     yield learner
+    vars(learner).update(scalars)
     # One assignment: an interrupt comes before it or after it.
     estimator.__dict__ = vars(learner)
 
 
 def row_blocks(n_rows, values_per_row):
     """Slices that cut rows into blocks of bounded memory, at least one row each."""
-    return gen_batches(n_rows, max(1, int(BLOCK_BYTES / (8 * max(1, values_per_row)))))
+    return gen_batches(n_rows, max(1, int(BLOCK_BYTES / (8 * max(1.0, values_per_row)))))
+
+
+def check_numbers(estimator, X, **options):
+    """What `validate_data` makes of X; its errors say in which column, and what to do."""
+    try:
+        return validate_data(estimator, X, **options)
+    except (TypeError, ValueError) as error:
+        found = _first_that_is_no_number(X)
+        if found is None:
+            raise
+        what, column, value = found
+        raise type(error)(
+            f"X holds {what}{column}, for instance {value!r}, but {type(estimator).__name__} takes "
+            f"finite numbers only: {ADVICE[what]}."
+        ) from None  # whose text advises other estimators, supervised ones
+
+
+def _first_that_is_no_number(X):
+    """(what, in which column, value) of the first value of X that is no finite number, or None."""
+    if sparse.issparse(X):
+        columns = [("", X.tocoo().data)]
+    elif hasattr(X, "columns"):
+        series = (X.iloc[:, j] if hasattr(X, "iloc") else X[:, j] for j in range(X.shape[1]))
+        columns = [(f" in column {c.name!r}", np.asarray(c)) for c in series]
+    else:
+        try:
+            X = np.asarray(X)
+        except ValueError:  # ragged rows
+            return None
+        columns = [(f" in column {j}", c) for j, c in enumerate(X.T)] if X.ndim == 2 else []
+    for column, values in columns:
+        if values.dtype.kind == "f":
+            values = values[~np.isfinite(values)][:1]
+        elif values.dtype.kind in "biu":
+            continue
+        for value in values.tolist() if values.dtype.kind in "fO" else list(values[:1]):
+            what = _what_it_is(value)
+            if what is not None:
+                return what, column, value
+    return None
+
+
+def _what_it_is(value):
+    """A key of `ADVICE`, or None for a number."""
+    if hasattr(value, "isoformat") or isinstance(value, np.datetime64 | np.timedelta64):
+        return "dates" if value == value else "missing values (NaN)"
+    if value is None or type(value).__name__ == "NAType":
+        return "missing values (NaN)"
+    if isinstance(value, float) and not np.isfinite(value):
+        return "infinite values (inf)" if value == value else "missing values (NaN)"
+    if isinstance(value, str | bytes):
+        try:
+            return None if np.isfinite(float(value)) else "missing values (NaN)"
+        except ValueError:
+            return "text"
+    return None
+
+
+def scores_anomalies(detector):
+    """Whether a detector gives anomalies the higher scores: those of PyOD do, wherever they end."""
+    while True:
+        kinds = {kind.__module__.partition(".")[0] for kind in type(detector).__mro__}
+        if "pyod" in kinds or type(detector).__module__.startswith(__package__ + "."):
+            return "pyod" in kinds
+        is_pipeline = isinstance(detector, Pipeline)
+        inner = detector.steps[-1][1] if is_pipeline else getattr(detector, "estimator", None)
+        if inner is None:
+            return False
+        detector = inner

@@ -21,7 +21,7 @@ from sklearn.metrics import euclidean_distances
 from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from ._base import row_blocks
+from ._base import row_blocks, scores_anomalies
 from .exceptions import CalibrationError, ResolutionWarning, warn
 
 # Folds of calibration="cross". Each model has seen four fifths of the rows: enough to score like
@@ -347,9 +347,10 @@ def score_method(detector):
 
 
 def scores_of(detector, X):
-    """Checked scores (n_samples,) of rows."""
+    """Checked scores (n_samples,) of rows, higher = more normal."""
     scores = getattr(detector, score_method(detector))(X)
-    return check_scores(scores, f"the scores of {type(detector).__name__}")
+    scores = check_scores(scores, f"the scores of {type(detector).__name__}")
+    return -scores if scores_anomalies(detector) else scores
 
 
 def decisions(scores, offset):

@@ -1,5 +1,7 @@
 """Labels of detectors: +1 is normal, -1 is an anomaly, as everywhere in scikit-learn."""
 
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from numbers import Number
 
 import numpy as np
@@ -12,6 +14,19 @@ EXPECTED_LABELS = (
     "sklearn_hrn expects scikit-learn's convention, +1 for normal rows and -1 for anomalies; "
     "convert with sklearn_hrn.to_inlier_labels(y, normal=...)"
 )
+
+# Whether the convention of y has been judged further out, where the user gave it.
+_LABELS_ARE_JUDGED = ContextVar("labels are judged", default=False)
+
+
+@contextmanager
+def judged_labels():
+    """Within the block the convention of y is not doubted again, nor is a warning repeated."""
+    token = _LABELS_ARE_JUDGED.set(True)
+    try:
+        yield
+    finally:
+        _LABELS_ARE_JUDGED.reset(token)
 
 
 def normal_rows(X, y):
@@ -30,38 +45,42 @@ def normal_rows(X, y):
     Raises
     ------
     ValueError
-        If y and X differ in length, or if every row is labelled -1.
+        If y and X differ in length, if y is no single column or misses values, or if every row is
+        labelled -1.
 
     Warns
     -----
     LabelConventionWarning
-        If y holds only 0s and 1s (with a 0 among them), or text: no row can then be told to be an
-        anomaly, and all are used.
+        If y holds only 0s and 1s (with a 0 among them) or booleans, or anything that is no number:
+        no row can then be told to be an anomaly, and all are used.
     """
     if y is None:
         return None
     y = np.asarray(y)
-    y = column_or_1d(y) if y.ndim <= 1 or y.shape[1] == 1 else y
+    if y.ndim == 0 or (y.ndim > 1 and (y.ndim > 2 or y.shape[1] != 1)):
+        raise ValueError(
+            f"y should be a 1d array, one label a row, but has shape {y.shape}: give the column "
+            "that tells normal rows from anomalies, or y=None if all rows are normal."
+        )
+    y = y.ravel()
     if len(y) != _num_samples(X):
         raise ValueError(
             f"y has {len(y)} labels but X has {_num_samples(X)} rows; give one label a row, or "
             "y=None if all rows are normal."
         )
-    if y.ndim > 1:
-        return None
-    if y.dtype.kind in "US" or (y.dtype.kind == "O" and any(isinstance(v, str) for v in y)):
-        values, convention_is_doubtful = "text", True
-    else:
-        distinct = set(np.unique(y[y == y]).tolist())
-        values, convention_is_doubtful = "0s and 1s", 0 in distinct and distinct <= {0, 1}
-    if convention_is_doubtful:
+    labels = distinct_labels(y)
+    _refuse_missing(labels)
+    doubt = None if _LABELS_ARE_JUDGED.get() else _doubt(labels)
+    if doubt is not None:
         warn(
-            f"y holds only {values}, so no row is known to be an anomaly and all rows are used "
-            f"for training. {EXPECTED_LABELS}.",
+            f"y holds {doubt}, so no row is known to be an anomaly and all rows are used for "
+            f"training. {EXPECTED_LABELS}. Meta-estimators made for classifiers, such as "
+            "BaggingClassifier, recode labels in this way: fit a detector without them.",
             LabelConventionWarning,
         )
+    if y.dtype.kind not in "bifucO":
         return None
-    is_normal = y != -1
+    is_normal = np.asarray(y != -1, dtype=bool)
     if is_normal.all():
         return None
     if not is_normal.any():
@@ -138,12 +157,7 @@ def to_inlier_labels(y, *, normal):
     """
     y = column_or_1d(y)
     labels = distinct_labels(y)
-    missing = [label for label in labels if is_missing(label)]
-    if missing:
-        raise ValueError(
-            f"y holds missing values ({missing[0]!r}), which are neither normal nor anomalous; "
-            "leave those rows out."
-        )
+    _refuse_missing(labels)
     is_collection = isinstance(normal, (set, frozenset)) or np.ndim(normal) > 0
     wanted = list(normal) if is_collection else [normal]
     unknown = [label for label in wanted if label not in labels]
@@ -159,8 +173,31 @@ def to_inlier_labels(y, *, normal):
 def distinct_labels(y):
     """The different values of a one-dimensional array, as Python objects."""
     if y.dtype.kind == "O":
-        return list(dict.fromkeys(y.tolist()))
+        with suppress(TypeError):  # what cannot be hashed stays as often as it comes
+            return list(dict.fromkeys(y.tolist()))
+        return y.tolist()
     return np.unique(y).tolist()
+
+
+def _refuse_missing(labels):
+    missing = [label for label in labels if is_missing(label)]
+    if missing:
+        raise ValueError(
+            f"y holds missing values ({missing[0]!r}), which are neither normal nor anomalous; "
+            "leave those rows out."
+        )
+
+
+def _doubt(labels):
+    """What labels are, if they cannot be meant as +1 and -1; else None."""
+    if -1 in labels:
+        return None
+    for label in labels:
+        if not isinstance(label, Number):
+            return f"labels that are no numbers (such as {label!r})"
+    if 0 in labels and set(labels) <= {0, 1}:
+        return "booleans" if any(isinstance(label, bool) for label in labels) else "only 0s and 1s"
+    return None
 
 
 def _is_plus_or_minus_one(label):

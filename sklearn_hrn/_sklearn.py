@@ -1,20 +1,22 @@
 """Every private name of scikit-learn that this package uses: what a new version may move."""
 
+import sys
+
+import numpy as np
 from sklearn.base import _fit_context
 from sklearn.model_selection._validation import (
     _insert_error_scores,
     _score,
     _warn_or_raise_about_fit_failures,
 )
-from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+from sklearn.utils import _param_validation, _safe_indexing
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metadata_routing import _routing_enabled
 from sklearn.utils.validation import _check_feature_names_in, _check_method_params, _num_samples
 
 __all__ = [
     "HasMethods",
     "Interval",
-    "RealNotInt",
     "StrOptions",
     "_check_feature_names_in",
     "_check_method_params",
@@ -26,3 +28,13 @@ __all__ = [
     "_score",
     "_warn_or_raise_about_fit_failures",
 ]
+
+
+class Interval(_param_validation.Interval):
+    """An interval of numbers, which True and whole numbers beyond 64 bits are not."""
+
+    def is_satisfied_by(self, val):
+        """Whether a value is allowed."""
+        if isinstance(val, bool | np.bool_) or (isinstance(val, int) and abs(val) > sys.maxsize):
+            return False
+        return super().is_satisfied_by(val)

@@ -1,29 +1,24 @@
 """Checks of what comes in: rows, images, seeds and devices."""
 
-from math import isqrt
+from math import isqrt, prod
+from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
+
+from ._base import check_numbers
 
 
 def check_rows(estimator, X, reset):
     """X as a float32 or float64 array, finite in float32; fitting takes two rows and more."""
-    try:
-        X = validate_data(
-            estimator,
-            X,
-            dtype=[np.float32, np.float64],
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
-    except ValueError as error:
-        if "could not convert string" not in str(error):
-            raise
-        raise ValueError(
-            f"X holds text ({error}), but {type(estimator).__name__} takes numbers only: encode "
-            "such columns first, for instance with sklearn.preprocessing.OneHotEncoder."
-        ) from error
+    dtypes = [np.float32, np.float64]
+    X = check_numbers(estimator, X, dtype=dtypes, ensure_min_samples=2 if reset else 1, reset=reset)
+    check_range(estimator, X)
+    return X
+
+
+def check_range(estimator, X):
+    """Refuse rows that float32 cannot hold."""
     largest = max(-X.min(), X.max())
     if largest > np.finfo(np.float32).max:
         raise ValueError(
@@ -31,7 +26,6 @@ def check_rows(estimator, X, reset):
             f"{type(estimator).__name__} computes: rescale X, for instance with "
             "InstanceL2Normalizer or sklearn.preprocessing.StandardScaler."
         )
-    return X
 
 
 def resolve_image_shape(image_shape, n_features):
@@ -62,11 +56,17 @@ def resolve_image_shape(image_shape, n_features):
             f"X has {n_features} features, which make no square image of one or three channels: "
             "give image_shape=(height, width, channels)."
         )
-    shape = (*image_shape, 1) if len(image_shape) == 2 else tuple(image_shape)
-    known = int(np.prod([size for size in shape if size != -1]))
+    if any(isinstance(size, bool) or not isinstance(size, Integral) for size in image_shape):
+        raise ValueError(
+            f"image_shape={image_shape!r} must hold whole numbers: give (height, width) or "
+            "(height, width, channels)."
+        )
+    image_shape = tuple(map(int, image_shape))
+    shape = (*image_shape, 1) if len(image_shape) == 2 else image_shape
+    known = prod(size for size in shape if size != -1)
     if shape.count(-1) == 1 and known > 0:
         shape = tuple(n_features // known if size == -1 else size for size in shape)
-    if len(shape) != 3 or min(shape) < 1 or np.prod(shape) != n_features:
+    if len(shape) != 3 or min(shape) < 1 or prod(shape) != n_features:
         raise ValueError(
             f"image_shape={image_shape!r} does not fit rows of {n_features} features: give "
             "(height, width) or (height, width, channels) with that product; one may be -1."

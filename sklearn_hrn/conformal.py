@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import learning_on_copy
+from ._base import VersionedMixin, learning_on_copy
 from ._calibration import (
     after_verdicts,
     conformal_p_values,
@@ -27,7 +27,6 @@ from ._labels import normal_rows
 from ._sklearn import (
     HasMethods,
     Interval,
-    RealNotInt,
     StrOptions,
     _check_method_params,
     _fit_context,
@@ -40,7 +39,7 @@ from .exceptions import ResolutionWarning, warn
 __all__ = ["ConformalOutlierDetector", "conformal_p_values", "false_alarm_threshold"]
 
 
-class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseEstimator):
     """Give any detector a threshold with a stated false-alarm rate, and p-values.
 
     `fit` trains the detector without some of the normal rows, and reads off the scores of these
@@ -51,7 +50,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     ----------
     estimator : detector or pipeline
         Anything with `fit` and `score_samples` or, failing that, `decision_function`, higher = more
-        normal as everywhere in scikit-learn. It is cloned by `fit`. A detector that is fitted
+        normal as everywhere in scikit-learn; detectors of PyOD, which score anomalies higher, are
+        turned round. It is cloned by `fit`. A detector that is fitted
         already is kept as it is when wrapped in :class:`~sklearn.frozen.FrozenEstimator`, or when
         `calibrate` is called instead of `fit`.
     false_alarm_rate : float, default=0.05
@@ -156,7 +156,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         "strategy": [StrOptions({"split", "cross", "bootstrap"})],
         "n_models": [Interval(Integral, 2, None, closed="left"), None],
         "calibration_size": [
-            Interval(RealNotInt, 0, 1, closed="neither"),
+            Interval(Real, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
         ],
         "random_state": ["random_state"],
@@ -432,7 +432,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     def _set_aside(self, n_rows, rng):
         """Training and calibration rows of a split, each ascending."""
         size = self.calibration_size
-        n_calibration = size if isinstance(size, Integral) else ceil(size * n_rows)
+        n_calibration = size if isinstance(size, Integral) else ceil(float(size) * n_rows)
         if not 0 < n_calibration < n_rows:
             raise ValueError(
                 f"calibration_size={size!r} of n_samples={n_rows} normal rows leaves no row to "

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from ._base import learning_on_copy
+from ._base import VersionedMixin, learning_on_copy
 from ._calibration import false_alarm_threshold
 from ._joint_fit import fit_together
 from ._sklearn import Interval, _fit_context
@@ -25,7 +25,7 @@ __all__ = ["HRNContinualClassifier"]
 MAX_ITER = 200
 
 
-class HRNContinualClassifier(ClassifierMixin, BaseEstimator):
+class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
     """Classifier of one-class heads, which learns new classes without touching the old ones.
 
     Every class has a head of its own, an `HRNOneClassClassifier` that is trained on the rows of

@@ -5,6 +5,7 @@ Every warning and error that a caller may want to catch or silence on its own ha
 
 import contextlib
 import os
+import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -22,12 +23,14 @@ __all__ = [
     "ResolutionWarning",
     "RowLengthWarning",
     "TrainingDivergedError",
+    "VersionMismatchWarning",
 ]
 
 # Frames of these stand between a caller and the line that warns.
 _INNER_FILES = (
     *(str(Path(file).parent) + os.sep for file in (__file__, sklearn.__file__, joblib.__file__)),
     contextlib.__file__,
+    pickle.__file__,
 )
 
 
@@ -62,6 +65,10 @@ class LabelConventionWarning(UserWarning):
     """``y`` does not follow scikit-learn's convention for detectors (+1 normal, -1 anomaly)."""
 
 
+class VersionMismatchWarning(UserWarning):
+    """An estimator was pickled by another version of this package than the one that reads it."""
+
+
 class ResolutionWarning(UserWarning):
     """Too few calibration rows for the wanted false-alarm rate.
 
@@ -75,7 +82,7 @@ class CalibrationError(ValueError):
 
 
 def warn(message, category):
-    """Warn at the line outside this package, scikit-learn and joblib that led here."""
+    """Warn at the line outside this package, scikit-learn, joblib and pickle that led here."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_INNER_FILES):
         frame = frame.f_back

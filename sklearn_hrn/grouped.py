@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from ._base import learning_on_copy
+from ._base import VersionedMixin, learning_on_copy
 from ._joint_fit import fit_folds, last_step
 from ._labels import normal_rows
 from ._sklearn import HasMethods, StrOptions, _fit_context, _num_samples, _safe_indexing
@@ -15,7 +15,7 @@ from ._sklearn import HasMethods, StrOptions, _fit_context, _num_samples, _safe_
 __all__ = ["HRNGroupedDetector"]
 
 
-class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseEstimator):
     """A detector for each group of rows, trained together, each as it would be trained alone.
 
     What is normal for one machine, customer or sensor may be strange for another. Every group gets

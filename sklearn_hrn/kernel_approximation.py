@@ -87,7 +87,10 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         self.random_state = random_state
 
     def _learn(self, X):
-        gammas = np.atleast_1d(np.asarray(self.gammas, dtype=float))
+        try:
+            gammas = np.atleast_1d(np.asarray(self.gammas, dtype=float))
+        except (TypeError, ValueError):
+            gammas = np.empty(0)
         if gammas.ndim > 1 or not len(gammas) or not (np.isfinite(gammas) & (gammas > 0)).all():
             raise ValueError(
                 f"gammas={self.gammas!r} is not allowed: give one positive number, or several."
@@ -116,9 +119,9 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         X = self._validate(X, reset=False)
         weights = self.random_weights_.astype(X.dtype)
         offset = self.random_offset_.astype(X.dtype)
-        scale = X.dtype.type(np.sqrt(2 / self.n_components))
-        out = np.empty((len(X), self.n_components), dtype=np.float32)
-        for block in row_blocks(len(X), self.n_components):
+        scale = X.dtype.type(np.sqrt(2 / self._n_features_out))
+        out = np.empty((len(X), self._n_features_out), dtype=np.float32)
+        for block in row_blocks(len(X), self._n_features_out):
             angles = X[block] @ weights
             angles += offset
             np.cos(angles, out=angles)
@@ -127,7 +130,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
 
     @property
     def _n_features_out(self):
-        return self.n_components
+        return len(self.random_offset_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -210,7 +213,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
     def _learn(self, X):
         drawn = check_random_state(self.random_state).permutation(len(X))[: self.n_components]
         self.landmarks_ = X[drawn].astype(np.float64)
-        shares, axes = np.linalg.eigh(rbf_kernel(self.landmarks_, gamma=self.gamma))
+        shares, axes = np.linalg.eigh(rbf_kernel(self.landmarks_, gamma=float(self.gamma)))
         kept = shares > SMALLEST_SHARE * shares[-1]
         self.normalization_ = axes[:, kept] / np.sqrt(shares[kept])
 
@@ -229,7 +232,9 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         X = self._validate(X, reset=False)
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         for block in row_blocks(len(X), len(self.landmarks_)):
-            kernel = rbf_kernel(X[block].astype(np.float64), self.landmarks_, gamma=self.gamma)
+            kernel = rbf_kernel(
+                X[block].astype(np.float64), self.landmarks_, gamma=float(self.gamma)
+            )
             out[block] = kernel @ self.normalization_
         return out
 
@@ -245,10 +250,18 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
 
 def _orthogonal(n_features, n_components, rng):
     """Columns with the length of normal vectors, orthogonal in blocks of up to n_features."""
-    blocks, width = [], min(n_features, n_components)
-    for _ in range(-(-n_components // width)):
+    # All at once, so that more than the memory holds is refused before the work.
+    try:
+        directions = np.empty((n_features, n_components))
+    except (MemoryError, ValueError) as error:
+        raise MemoryError(
+            f"n_components={n_components} frequencies of {n_features} columns do not fit into "
+            "memory: give fewer."
+        ) from error
+    width = min(n_features, n_components)
+    for start in range(0, n_components, width):
         q, r = np.linalg.qr(rng.normal(size=(n_features, width)))
         # The signs make the distribution that of all rotations (Haar's).
-        blocks.append(q * np.sign(np.diag(r)))
-    directions = np.hstack(blocks)[:, :n_components]
+        block = directions[:, start : start + width]
+        block[:] = (q * np.sign(np.diag(r)))[:, : block.shape[1]]
     return directions * np.sqrt(rng.chisquare(n_features, size=n_components))

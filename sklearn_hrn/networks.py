@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import NormalRowsEstimator
 from ._sklearn import Interval
-from ._validation import resolve_device, resolve_image_shape
+from ._validation import check_range, resolve_device, resolve_image_shape
 
 __all__ = ["ChannelNetwork", "TorchFeatures"]
 
@@ -185,6 +185,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
     def _outputs(self, X):
         import torch
 
+        check_range(self, X)
         device = resolve_device(self.device)
         module = deepcopy(self.module).to(device).eval()
         out = []

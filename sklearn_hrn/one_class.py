@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import learning_on_copy, warn
+from ._base import VersionedMixin, learning_on_copy, warn
 from ._calibration import (
     CHUNKS_BETWEEN_SIGNALS,
     RESERVOIR_SIZE,
@@ -56,7 +56,7 @@ PER_ESTIMATOR = (
 )
 
 
-class HRNOneClassClassifier(OutlierMixin, BaseEstimator):
+class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
     r"""One-class classifier with holistic regularisation (HRN).
 
     A network f without output activation is trained on normal rows alone to minimise

@@ -16,7 +16,7 @@ from sklearn.utils import gen_even_slices, get_tags, indexable
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import learning_on_copy
+from ._base import VersionedMixin, learning_on_copy, scores_anomalies
 from ._calibration import (
     after_verdicts,
     concentrated_rows,
@@ -30,7 +30,7 @@ from ._calibration import (
     scores_of,
 )
 from ._joint_fit import fit_folds, take
-from ._labels import normal_rows
+from ._labels import judged_labels, normal_rows
 from ._medoids import medoids
 from ._sklearn import (
     HasMethods,
@@ -139,7 +139,7 @@ class _Parameters(Pipeline):
         self.reference_rows = reference_rows
 
 
-class OneClassPipeline(_Parameters):
+class OneClassPipeline(VersionedMixin, _Parameters):
     """A pipeline that no step of which ever sees an anomaly while it is fitted.
 
     `fit`, `fit_predict` and `fit_transform` leave out the rows with ``y == -1`` *before the first
@@ -511,9 +511,17 @@ class OneClassPipeline(_Parameters):
             return getattr(vars(self)["steps"][-1][1], "anomaly_weight", 0) > 0
         return False
 
+    @judged_labels()
     def _run_on_clone(self, method, X, y, params, anomalies=None):
         """Call a fitting method of `Pipeline` on a clone, and take its steps once it is done."""
         self._validate_params()
+        last = self.steps[-1][1]
+        if scores_anomalies(last):
+            raise TypeError(
+                f"{type(last).__name__} is a detector of PyOD, which scores anomalies higher where "
+                "scikit-learn scores them lower: give sklearn_hrn.interop.PyODDetector("
+                f"{type(last).__name__}()) as the last step, which turns it round."
+            )
         fitted, before = clone(self), dict(self.steps)
         fitted.steps = [(name, _continued(step, before[name])) for name, step in fitted.steps]
         rate = None if self.calibration is None else fitted._rate()

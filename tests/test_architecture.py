@@ -26,7 +26,7 @@ ARROWS = {
     "core": set(),
     "_progress": set(),
     "datasets": {"exceptions"},
-    "_validation": set(),
+    "_validation": {"_base"},
     "_medoids": set(),
     "_labels": {"_sklearn", "exceptions"},
     "_base": {"_labels", "_sklearn", "exceptions"},

@@ -168,3 +168,39 @@ def test_what_is_no_module_is_refused(rng):
         TorchFeatures(len).fit(rng.random((5, 4)))
     with pytest.raises(ValueError, match="image_shape="):
         TorchFeatures(torch.nn.ReLU(), image_shape=(3, 3)).fit(rng.random((5, 4)))
+
+
+@pytest.mark.parametrize("offset", [170.0, 1700.0, 65_000.0])
+def test_no_offset_of_all_pixels_takes_digits(rng, offset):
+    images = rng.normal(size=(40, 144))
+    fitted, again = quick().fit(images), quick().fit(images + offset)
+    expected = fitted.transform(images)
+    assert expected.max() > 0.1
+    np.testing.assert_allclose(fitted.transform(images + offset), expected, atol=1e-6)
+    np.testing.assert_allclose(again.transform(images + offset), expected, atol=1e-4)
+
+
+def test_bright_parts_of_an_image_keep_their_digits(rng):
+    images = rng.normal(size=(40, 12, 12))
+    fitted = quick(grid=10).fit(images.reshape(40, -1))
+    half = images + 1700.0 * (np.arange(12) >= 6)
+    parts = [fitted.transform(x.reshape(40, -1)).reshape(40, 12, 10, 10) for x in (images, half)]
+    inside = [*range(4), *range(6, 10)]  # patches that lie in one half
+    np.testing.assert_allclose(parts[1][..., inside], parts[0][..., inside], atol=2e-3)
+
+
+def test_gradients_are_taken_of_the_same_responses_to_a_large_offset(rng):
+    images = rng.normal(size=(5, 144)) + 1700.0
+    fitted = quick().fit(images)
+    by_torch = fitted._mean_responses(torch.from_numpy(images))
+    np.testing.assert_allclose(fitted.transform(images), by_torch, atol=1e-6)
+
+
+def test_what_float32_cannot_hold_is_refused_by_name(rng):
+    images = rng.normal(size=(40, 144))
+    fitted = quick().fit(images)
+    with pytest.raises(ValueError, match="times as far from its mean"):
+        fitted.transform(images * 1e31)
+    with pytest.raises(ValueError, match="beyond the float32 range"):
+        fitted.fit(images * 1e39)
+    assert np.isfinite(fitted.transform(images * 1e15)).all()

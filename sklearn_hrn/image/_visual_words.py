@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._base import NormalRowsEstimator, row_blocks
 from .._sklearn import Interval
-from .._validation import resolve_image_shape
+from .._validation import check_range, resolve_image_shape
 
 # Patches from which the words are learned.
 N_PATCHES = 60_000
@@ -23,8 +23,12 @@ FLAT = 0.01
 # Added to the variances along which patches are whitened.
 RIDGE = 0.1
 
-# Of float32: pixels that spread over less are all alike.
-ROUNDING = 1e-7
+# Pixels that spread over less than this many roundings of the largest are all alike.
+ROUNDINGS = 8
+
+# An image that lies further from its mean than this many training deviations is refused: responses
+# are computed in float32.
+FARTHEST = 1e30
 
 
 class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
@@ -130,15 +134,16 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         self.random_state = random_state
 
     def _learn(self, X):
+        check_range(self, X)
         shape = resolve_image_shape(self.image_shape, X.shape[1])
         images = X.reshape(-1, *shape)
         rng = check_random_state(self.random_state)
         patches = _random_patches(images, self.patch_size, rng)
         scale = float(patches.std())
-        if scale <= ROUNDING * np.abs(patches).max():
+        if scale <= ROUNDINGS * np.finfo(X.dtype).eps * np.abs(patches).max():
             scale = 1.0
         patches = (patches / scale).reshape(N_PATCHES, -1)
-        patches -= patches.mean(axis=1, keepdims=True)
+        patches = patches - patches.mean(axis=1, keepdims=True)
         patches /= np.sqrt(patches.var(axis=1, keepdims=True) + FLAT)
         mean = patches.mean(axis=0)
         covariance = np.cov(patches, rowvar=False, ddof=0).reshape(mean.size, mean.size)
@@ -180,7 +185,7 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         rows, columns = (_pooling(size - patch + 1, parts) for size, patch, parts in sizes)
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         for block in row_blocks(len(X), height * width * (n_words + len(weights))):
-            images = (X[block] / self.scale_).astype(np.float32).reshape(-1, *self.image_shape_)
+            images = self._contrasts(X[block]).reshape(-1, *self.image_shape_)
             responses = _responses(images, weights, patch_size)
             # The mean over a part is that over its columns of those over its rows.
             means = rows @ responses.reshape(len(images), len(rows.T), -1)
@@ -194,6 +199,20 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         length = len(words) ** 0.5
         return np.vstack([words / length, self.bias_ / length - self.threshold]).astype(np.float32)
 
+    def _contrasts(self, rows):
+        """Rows in units of the contrast in training, without their mean: float32, to 1e-7 of it.
+
+        Words are blind to what all pixels of an image have in common, which can be far more.
+        """
+        rows = (rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)) / self.scale_
+        largest = np.abs(rows).max()
+        if largest > FARTHEST:
+            raise ValueError(
+                f"an image has values {largest:.3g} times as far from its mean as training images "
+                "spread, beyond what float32 computes with: rescale X, or leave that row out."
+            )
+        return rows.astype(np.float32)
+
     def _mean_responses(self, rows):
         """`transform` before the power, of tensors: slower, and torch knows its derivative."""
         import torch
@@ -201,8 +220,9 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
 
         words = torch.from_numpy(self.words_.astype(np.float32)).permute(0, 3, 1, 2)
         bias = torch.from_numpy(self.bias_.astype(np.float32))[:, None, None]
-        images = (rows / self.scale_).float().reshape(-1, *self.image_shape_).permute(0, 3, 1, 2)
-        responses = _responses_of_tensors(images, words, bias, self.threshold)
+        rows = (rows.double() - rows.double().mean(dim=1, keepdim=True)) / self.scale_
+        images = rows.reshape(-1, *self.image_shape_).permute(0, 3, 1, 2)
+        responses = _responses_of_tensors(images, words, bias, float(self.threshold))
         return adaptive_avg_pool2d(responses, self._parts()).flatten(1)
 
     def _parts(self):
@@ -237,16 +257,12 @@ def _of_length_one(rows):
 
 
 def _responses(images, weights, patch_size):
-    """Responses (n, rows, columns, n_words) to all patches of images (n, height, width, channels).
-
-    The words are mean-free: their product with a patch is that with the patch freed of its mean,
-    and what is left of bringing the patch to one contrast is a division.
-    """
+    """Responses (n, rows, columns, n_words) to patches of images (n, height, width, channels)."""
     patches = sliding_window_view(images, patch_size, axis=(1, 2))
     places, n_pixels = patches.shape[:3], len(weights) - 1
     patches = patches.reshape(-1, n_pixels)
-    mean_square = np.einsum("ij,ij->i", patches, patches) / n_pixels
-    variance = (mean_square - patches.mean(axis=1) ** 2).clip(0)
+    patches = patches - patches.mean(axis=1, keepdims=True)
+    variance = np.einsum("ij,ij->i", patches, patches) / n_pixels
     inputs = np.ones((len(patches), n_pixels + 1), dtype=np.float32)
     np.divide(patches, np.sqrt(variance + FLAT)[:, None], out=inputs[:, :-1])
     responses = inputs @ weights
@@ -262,12 +278,16 @@ def _pooling(n_places, n_parts):
 
 
 def _responses_of_tensors(images, words, bias, threshold):
-    """`_responses` (n, n_words, rows, columns) of images (n, channels, height, width)."""
+    """`_responses` (n, n_words, rows, columns) of images (n, channels, height, width) in float64.
+
+    The words are mean-free: their product with a patch is that with the patch freed of its mean,
+    and what is left of bringing the patch to one contrast is a division.
+    """
     from torch.nn.functional import avg_pool2d, conv2d
 
     size = tuple(words.shape[2:])
     mean = avg_pool2d(images, size, stride=1).mean(dim=1, keepdim=True)
     square = avg_pool2d(images**2, size, stride=1).mean(dim=1, keepdim=True)
-    variance = (square - mean**2).clamp_min_(0)
-    responses = conv2d(images, words).div_((variance + FLAT).sqrt()).add_(bias)
+    variance = (square - mean**2).clamp_min(0)
+    responses = conv2d(images.float(), words).div_((variance + FLAT).sqrt().float()).add_(bias)
     return responses.div_(words[0].numel() ** 0.5).sub_(threshold).clamp_min_(0)

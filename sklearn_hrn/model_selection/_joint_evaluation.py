@@ -47,7 +47,12 @@ def _score_fold(estimators, X, y, fold, train, test, how):
             raise error
         message = None if error is None else "".join(traceback.format_exception(error))
         outcomes.append(
-            {"fit_error": message, "fit_time": fold.seconds / len(estimators), "score_time": 0.0}
+            {
+                "error": error,
+                "fit_error": message,
+                "fit_time": fold.seconds / len(estimators),
+                "score_time": 0.0,
+            }
         )
     parts = {"test_scores": test}
     if how.return_train_score:

@@ -15,9 +15,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
-from .._base import learning_on_copy
+from .._base import VersionedMixin, learning_on_copy
 from .._joint_fit import last_step, take
-from .._labels import normal_rows
+from .._labels import judged_labels, normal_rows
 from .._sklearn import (
     StrOptions,
     _check_method_params,
@@ -42,7 +42,7 @@ PAPER_GRID = {
 MAX_NETWORKS = 1000
 
 
-class HRNSearchCV(GridSearchCV):
+class HRNSearchCV(VersionedMixin, GridSearchCV):
     """Cross-validated search over parameters, used like `GridSearchCV`, that trains jointly.
 
     Candidates that differ in nothing but `reg_lambda`, `reg_exponent`, `learning_rate_init`,
@@ -208,7 +208,8 @@ class HRNSearchCV(GridSearchCV):
         TypeError
             If the estimator does not end in an HRNOneClassClassifier.
         ValueError
-            If a scorer needs labels and y has none, or if no candidate can be fitted.
+            If a scorer needs labels and y has none, if no candidate can be fitted, or if the mean
+            score of every candidate is NaN, so that none is the best.
         """
         _model(self.estimator)
         needs_labels = self._check_labels(y)
@@ -247,18 +248,20 @@ class HRNSearchCV(GridSearchCV):
             results = self._format_results(tried, len(folds), outcomes)
             return results
 
-        self._run_search(evaluate_candidates)
+        with judged_labels():
+            self._run_search(evaluate_candidates)
         # Scorers given by several names stand in a dict.
         fitted = {
             "cv_results_": results,
             "n_splits_": len(folds),
             "scorer_": getattr(scorers, "_scorers", scorers),
-            **self._choice(results, outcomes[0]["test_scores"], metric),
+            **self._choice(results, outcomes[0]["test_scores"], metric, normal is not None),
         }
         if self.refit:
             start = time.time()
             best = _candidate(self.estimator, fitted["best_params_"], seed)
-            _fit_normal(best, X, y, normal, how.fit_params)
+            with judged_labels():
+                _fit_normal(best, X, y, normal, how.fit_params)
             fitted |= {"refit_time_": time.time() - start, "best_estimator_": best}
             if hasattr(best, "feature_names_in_"):
                 fitted["feature_names_in_"] = best.feature_names_in_
@@ -321,6 +324,8 @@ class HRNSearchCV(GridSearchCV):
                 "strategy='coordinate' searches the parameters of one dict in their order, but "
                 "param_grid is a list: give a dict, or strategy='grid'."
             )
+        for name, values in grid.items():
+            _candidate(self.estimator, {name: values[0]}, lambda: 0)  # which knows the names
         given = self.estimator.get_params()
         best = {name: given[name] for name in grid if name in given}
         for name, values in grid.items():
@@ -333,12 +338,25 @@ class HRNSearchCV(GridSearchCV):
                 )
             best = results["params"][self._select_best_index(self.refit, metric, results)]
 
-    def _choice(self, results, score, metric):
+    def _choice(self, results, score, metric, has_anomalies):
         """The attributes that name the best candidate, if there is one."""
         choice = {"multimetric_": isinstance(score, dict)}
         if callable(self.scoring) and choice["multimetric_"]:
             self._check_refit_for_multimetric(score)
             metric = self.refit
+        scores = results.get(f"mean_test_{metric}")
+        if not callable(self.refit) and scores is not None and np.isnan(scores).all():
+            raise ValueError(
+                f"the mean score of every candidate is NaN (scoring={self.scoring!r}), so none is "
+                "the best. "
+                + (
+                    "The warnings before say which fit or scorer failed."
+                    if has_anomalies
+                    else "y marks no anomalies, without which most scores have no value; the "
+                    "training part of an outer cross-validation by InlierKFold holds none. "
+                    "scoring=None needs no labels."
+                )
+            )
         if self.refit or not choice["multimetric_"]:
             best = choice["best_index_"] = self._select_best_index(self.refit, metric, results)
             choice["best_params_"] = results["params"][best]
@@ -368,6 +386,9 @@ class HRNSearchCV(GridSearchCV):
         for (group, part), outcomes in zip(jobs, done, strict=True):
             of.update(zip([(i, k) for k in part for i in group], outcomes, strict=True))
         outcomes = [of[i, k] for i in range(len(candidates)) for k in numbers]
+        errors = [outcome.pop("error") for outcome in outcomes]
+        if all(errors) and len(set(map(repr, errors))) == 1:
+            raise errors[0]  # what is wrong is not the candidates
         _warn_or_raise_about_fit_failures(outcomes, self.error_score)
         _insert_error_scores(outcomes, self.error_score)
         return outcomes
@@ -379,7 +400,8 @@ def _model(estimator):
     if not isinstance(last, HRNOneClassClassifier):
         raise TypeError(
             "HRNSearchCV takes an HRNOneClassClassifier, or a pipeline that ends in one, but was "
-            f"given {estimator!r}; GridSearchCV takes any estimator."
+            f"given {estimator!r}; GridSearchCV(estimator, param_grid, cv=InlierKFold(5), "
+            'scoring="roc_auc") takes any detector.'
         )
     return last
 

@@ -41,6 +41,10 @@ class InlierKFold(KFold):
     candidate without a word. More folds than normal rows, or than anomalies where there are any,
     are refused as well.
 
+    Training parts hold no anomalies, so that scores of them that need both kinds, such as
+    ``roc_auc``, are NaN: give ``return_train_score=False`` to halving searches, and do not read the
+    training scores of learning and validation curves.
+
     A search refits its best candidate on *all* rows. A detector, and every step before it, must
     therefore leave out the rows with ``y == -1`` by itself, as
     :class:`~sklearn_hrn.pipelines.OneClassPipeline` does.

@@ -7,9 +7,9 @@ from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import min_max_axis
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .._base import NormalRowsEstimator, row_blocks, warn
+from .._base import NormalRowsEstimator, check_numbers, row_blocks, warn
 from .._sklearn import Interval, StrOptions, _check_feature_names_in
 from ..exceptions import DominantColumnWarning
 
@@ -72,7 +72,7 @@ class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
         return np.concatenate([names, np.array(self._appended_names(), dtype=object)])
 
     def _validate(self, X, reset):
-        X = validate_data(
+        X = check_numbers(
             self,
             X,
             accept_sparse="csr" if self._keeps_sparse() else False,
@@ -190,14 +190,14 @@ class InstanceL2Normalizer(_InstanceTransformer):
         if self.append is None:
             self._check_columns(X[:: -(-X.shape[0] // COLUMN_ROWS)])
         if self.append != "median":
-            self.append_ = self.append
+            self.append_ = None if self.append is None else float(self.append)
             return
         blocks = row_blocks(X.shape[0], _stored_per_row(X))
         self.append_ = _median_length(np.concatenate([self._log_lengths(X[b]) for b in blocks]))
 
     def _check_columns(self, X):
         """Warn where one column makes up most of the rows."""
-        rows, _, _ = _prepare(X, self.power)
+        rows, _, _ = _prepare(X, float(self.power))
         lengths = row_norms(rows)
         lengths[lengths == 0] = 1
         squares = rows.power(2) if sparse.issparse(rows) else rows**2
@@ -214,14 +214,14 @@ class InstanceL2Normalizer(_InstanceTransformer):
 
     def _log_lengths(self, block):
         """Logarithm of the length of each row just before the constant is appended."""
-        rows, log_scale, is_constant = _prepare(block, self.power)
+        rows, log_scale, is_constant = _prepare(block, float(self.power))
         if self.center == "before":
             _centre(rows, is_constant)
         with np.errstate(divide="ignore"):
             return np.log(row_norms(rows)) + log_scale
 
     def _normalize(self, block, out):
-        rows, log_scale, is_constant = _prepare(block, self.power)
+        rows, log_scale, is_constant = _prepare(block, float(self.power))
         if self.center == "before":
             _centre(rows, is_constant)
         divisor, constant = self._divisors(row_norms(rows), log_scale)
@@ -248,7 +248,7 @@ class InstanceL2Normalizer(_InstanceTransformer):
         out = X if not self.copy and self.append_ is None else X.copy()
         constants = []
         for block in row_blocks(X.shape[0], _stored_per_row(X)):
-            rows, log_scale, _ = _prepare(X[block], self.power)
+            rows, log_scale, _ = _prepare(X[block], float(self.power))
             divisor, constant = self._divisors(row_norms(rows), log_scale)
             stored = slice(X.indptr[block.start], X.indptr[block.stop])
             out.data[stored] = rows.data / np.repeat(divisor, np.diff(rows.indptr))

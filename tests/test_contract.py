@@ -1,0 +1,579 @@
+"""What every public estimator promises beyond scikit-learn's own contract.
+
+A fit that fails leaves what was fitted; a warning is told once, at the caller's line; labels and
+parameters of odd kinds are taken for what they are or refused by name; a pickle says who wrote it.
+"""
+
+import copy
+import io
+import linecache
+import pickle
+import re
+import sys
+import warnings
+from datetime import date
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+from test_sklearn_contract import instance, public_estimators
+
+import sklearn_hrn
+from sklearn_hrn import (
+    ConformalOutlierDetector,
+    HRNOneClassClassifier,
+    InstanceL2Normalizer,
+    OneClassPipeline,
+    make_hrn_pipeline,
+)
+from sklearn_hrn.exceptions import (
+    ConstantScoresWarning,
+    LabelConventionWarning,
+    NonFiniteLossWarning,
+    ResolutionWarning,
+    VersionMismatchWarning,
+)
+
+PACKAGE = str(Path(sklearn_hrn.__file__).parent)
+ESTIMATORS = {kind.__name__: kind for kind in public_estimators()}
+DETECTORS = {name for name, kind in ESTIMATORS.items() if name != "HRNContinualClassifier"}
+
+# Short fits, the same at every call.
+QUICK = {"max_iter": 3, "random_state": 0}
+RNG = np.random.default_rng(0)
+X, OTHER_X = RNG.normal(size=(40, 9)), RNG.normal(size=(30, 9)) + 1
+
+
+def make(name):
+    """A small, seeded estimator."""
+    estimator = instance(ESTIMATORS[name])
+    for path in estimator.get_params():
+        parameter = path.split("__")[-1]
+        if parameter in QUICK and not isinstance(estimator.get_params()[path], dict):
+            estimator.set_params(**{path: QUICK[parameter]})
+    if name == "ConformalOutlierDetector":
+        estimator.set_params(false_alarm_rate=0.2)  # which so few rows can keep
+    return estimator
+
+
+def labels_for(estimator, rows):
+    is_detector = type(estimator).__name__ in DETECTORS
+    return None if is_detector else np.arange(len(rows)) % 2
+
+
+def fit(estimator, rows):
+    return estimator.fit(rows, labels_for(estimator, rows))
+
+
+def answer(estimator):
+    """What a fitted estimator says of some rows: features of a transformer, scores of others."""
+    for method in ("score_samples", "decision_function", "transform"):
+        if hasattr(estimator, method):
+            return np.asarray(getattr(estimator, method)(X))
+    raise AssertionError(f"{estimator} answers nothing")
+
+
+def is_fitted(estimator):
+    try:
+        check_is_fitted(estimator)
+        answer(estimator)
+    except NotFittedError:
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def few_patches(monkeypatch):
+    monkeypatch.setattr("sklearn_hrn.image._visual_words.N_PATCHES", 500)
+
+
+@pytest.fixture(params=sorted(ESTIMATORS))
+def name(request):
+    return request.param
+
+
+# A fit that fails
+
+
+BAD_ROWS = {
+    "NaN": np.where(np.eye(40, 9) > 0, np.nan, X),
+    "infinite": np.where(np.eye(40, 9) > 0, np.inf, X),
+    "text": np.where(np.eye(40, 9) > 0, "a", X.astype(object)),
+    "dates": pd.DataFrame(X, columns=list("abcdefghi")).assign(day=pd.Timestamp("2020-01-01")),
+    "pandas.NA": np.where(np.eye(40, 9) > 0, pd.NA, X.astype(object)),
+    "None": np.where(np.eye(40, 9) > 0, None, X.astype(object)),
+    "no rows": X[:0],
+    "no columns": X[:, :0],
+    "one axis": X[0],
+    "three axes": X[None],
+    "complex": X + 1j,
+    "ragged": [[1.0, 2.0], [1.0]],
+    "nothing": None,
+    "dictionaries": np.full((40, 9), {}, dtype=object),
+}
+
+
+# Values that are no numbers; an encoder of tables is there to take them.
+NO_NUMBERS = ["NaN", "infinite", "text", "dates", "pandas.NA", "None"]
+
+
+@pytest.mark.parametrize("kind", BAD_ROWS)
+def test_bad_rows_leave_what_was_fitted(name, kind):
+    if name == "TableEncoder" and kind in (*NO_NUMBERS, "dictionaries"):
+        pytest.skip("an encoder of tables takes them")
+    fitted, fresh = fit(make(name), X), make(name)
+    before, y = answer(fitted), labels_for(fresh, X)
+    for estimator in (fitted, fresh):
+        with pytest.raises((ValueError, TypeError)):
+            estimator.fit(BAD_ROWS[kind], y)
+    assert not is_fitted(fresh)
+    np.testing.assert_array_equal(answer(fitted), before)
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_values_that_are_no_numbers_are_named_with_their_column_and_a_remedy(name, kind):
+    if name == "TableEncoder":
+        pytest.skip("an encoder of tables takes them")
+    with pytest.raises((ValueError, TypeError), match=r"in column .*(first|finite bound)") as told:
+        make(name).fit(BAD_ROWS[kind], labels_for(make(name), X))
+    assert "supervised" not in str(told.value)
+
+
+def test_bad_parameters_leave_what_was_fitted(name):
+    for parameter in make(name).get_params(deep=False):
+        fitted, fresh = fit(make(name), X), make(name)
+        before = answer(fitted)
+        for estimator in (fitted, fresh):
+            given = estimator.get_params(deep=False)[parameter]
+            setattr(estimator, parameter, object())
+            with pytest.raises((ValueError, TypeError)):
+                fit(estimator, OTHER_X)
+            setattr(estimator, parameter, given)
+        assert not is_fitted(fresh)
+        np.testing.assert_array_equal(answer(fitted), before)
+
+
+class InjectedError(Exception):
+    """Raised where no error is expected."""
+
+
+def run_until(step, error, call):
+    """Make a call, raising `error` at the step-th call of a function of this package in it.
+
+    Returns the number of such calls that there were.
+    """
+    n_calls = 0
+
+    def count(frame, event, argument):
+        nonlocal n_calls
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            n_calls += 1
+            if n_calls == step:
+                raise error
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return n_calls
+
+
+def check_that_faults_are_harmless(name, n_faults=None):
+    """Interrupt first fits and refits at some of their steps, or at all; how often that was."""
+    fitted = fit(make(name), X)
+    before = answer(fitted)
+    after = answer(fit(make(name), OTHER_X))
+    n_steps = run_until(0, None, lambda: fit(make(name), OTHER_X))
+    steps = np.unique(np.linspace(1, n_steps, n_faults or n_steps).astype(int))
+    errors = [InjectedError(), MemoryError(), KeyboardInterrupt()]
+    for i, step in enumerate(steps):
+        error = errors[i % 3]
+        for estimator in (copy.deepcopy(fitted), make(name)):
+            was_fitted = is_fitted(estimator)
+            try:
+                run_until(step, error, lambda: fit(estimator, OTHER_X))  # noqa: B023
+            except type(error):
+                pass
+            except (ValueError, RuntimeError):  # searches and unions tell it in their own words
+                pass
+            if is_fitted(estimator):
+                now = answer(estimator)
+                allowed = [after, before] if was_fitted else [after]
+                assert any(np.array_equal(now, one) for one in allowed), f"step {step}, {error!r}"
+            else:
+                assert not was_fitted, f"step {step}, {error!r}"
+    return 2 * len(steps)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+def test_an_error_or_interrupt_anywhere_in_a_fit_leaves_all_or_nothing(name):
+    assert check_that_faults_are_harmless(name, n_faults=6) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+def test_an_error_or_interrupt_at_any_call_in_a_fit_leaves_all_or_nothing(name, record_property):
+    record_property("faults", check_that_faults_are_harmless(name))
+
+
+def test_a_fit_forgets_what_an_earlier_one_has_learned_and_the_new_one_has_not():
+    words = sklearn_hrn.RotationWhitening(
+        sklearn_hrn.InstanceStandardizer(), threshold=1.0, image_shape=(3, 3), random_state=0
+    ).fit(X)
+    assert hasattr(words, "whitening_")
+    words.set_params(threshold=0.0).fit(X)
+    assert not hasattr(words, "whitening_")
+
+
+# Warnings
+
+
+def told_by(call):
+    """The warnings of a call, each of which must point at a line of this file marked so."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        call()
+    for warning in told:
+        line = linecache.getline(warning.filename, warning.lineno)
+        assert warning.filename == __file__, warning
+        assert "# the caller's line" in line, line
+    return [warning.category for warning in told]
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_a_doubtful_y_is_told_once_at_the_callers_line(name):
+    y = np.arange(40) % 2
+    estimator = make(name)
+    told = told_by(lambda: estimator.fit(X, y))  # the caller's line
+    assert [kind for kind in told if kind is LabelConventionWarning] == [LabelConventionWarning]
+    if hasattr(estimator, "fit_transform"):
+        told = told_by(lambda: make(name).fit_transform(X, y))  # the caller's line
+        assert told.count(LabelConventionWarning) == 1
+
+
+NESTED = {
+    "recipe": lambda: make_hrn_pipeline("tabular").set_params(hrn__max_updates=2),
+    "pipeline in a search": lambda: sklearn_hrn.HRNSearchCV(
+        OneClassPipeline([("norm", InstanceL2Normalizer()), ("hrn", HRNOneClassClassifier())]),
+        {"hrn__max_iter": [1, 2]},
+        scoring=sklearn_hrn.shuffled_columns_score,
+        cv=2,
+    ),
+    "union in a pipeline": lambda: OneClassPipeline(
+        [
+            ("views", FeatureUnion([(n, InstanceL2Normalizer()) for n in "ab"])),
+            ("hrn", HRNOneClassClassifier(max_iter=1)),
+        ]
+    ),
+    "conformal": lambda: ConformalOutlierDetector(
+        HRNOneClassClassifier(max_iter=1), false_alarm_rate=0.2
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_a_doubtful_y_is_told_once_however_many_estimators_see_it(kind):
+    estimator = NESTED[kind]()
+    told = told_by(lambda: estimator.fit(X, np.arange(40) % 2))  # the caller's line
+    assert told.count(LabelConventionWarning) == 1
+
+
+@pytest.mark.parametrize("kind", ["recipe", "pipeline in a search", "union in a pipeline"])
+def test_minus_ones_among_zeros_are_left_out_without_a_false_word(kind):
+    estimator = NESTED[kind]()
+    y = -(np.arange(40) % 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LabelConventionWarning)
+        estimator.fit(X, y)
+
+
+OTHER_WARNINGS = {
+    "few calibration rows": (
+        ResolutionWarning,
+        lambda: make("ConformalOutlierDetector").set_params(false_alarm_rate=0.001).fit,
+    ),
+    "another rate": (
+        ResolutionWarning,
+        lambda: lambda X: fit(make("ConformalOutlierDetector"), X).set_false_alarm_rate(0.001),
+    ),
+    "a discovery rate": (
+        ResolutionWarning,
+        lambda: lambda X: fit(make("ConformalOutlierDetector"), X).predict_fdr(X, fdr=0.001),
+    ),
+    "a threshold": (
+        ResolutionWarning,
+        lambda: lambda X: sklearn_hrn.false_alarm_threshold(X[:, 0], 0.001),
+    ),
+    "equal rows": (
+        ConstantScoresWarning,
+        lambda: lambda X: make("HRNOneClassClassifier").fit(0 * X),
+    ),
+    "a long step": (
+        NonFiniteLossWarning,
+        lambda: lambda X: HRNOneClassClassifier(max_iter=5, random_state=0).fit(100 * X),
+    ),
+    "another version, pickle": (
+        VersionMismatchWarning,
+        lambda: lambda X: pickle.loads(of_version()),
+    ),
+    "another version, joblib": (
+        VersionMismatchWarning,
+        lambda: lambda X: joblib.load(io.BytesIO(of_version())),
+    ),
+}
+
+
+def of_version(version=b"0.0.0"):
+    """A pickle as another version would have written it."""
+    return pickle.dumps(InstanceL2Normalizer(), protocol=2).replace(
+        sklearn_hrn.__version__.encode(), version
+    )
+
+
+@pytest.mark.parametrize("kind", OTHER_WARNINGS)
+def test_every_other_warning_points_at_the_callers_line_too(kind):
+    category, make_call = OTHER_WARNINGS[kind]
+    call = make_call()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        call(X)
+    lines = {(w.filename, linecache.getline(w.filename, w.lineno).strip()) for w in told}
+    assert [w.category for w in told].count(category) == 1, told
+    assert {filename for filename, _ in lines} == {__file__}
+
+
+def test_a_warning_is_silenced_by_the_module_that_called():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", module=re.escape(__name__) + "$")
+        InstanceL2Normalizer().fit(X, np.arange(40) % 2)
+
+
+# Labels
+
+
+ODD_LABELS = {
+    "two columns": np.ones((40, 2)),
+    "a number": 1,
+    "too few": np.ones(39),
+    "None among them": [None] + [1] * 39,
+    "pandas.NA among them": pd.Series([pd.NA] + [1] * 39, dtype="Int64"),
+    "NaN among them": np.r_[np.nan, np.ones(39)],
+    "NaT": np.full(40, np.datetime64("NaT")),
+    "anomalies alone": -np.ones(40),
+}
+DOUBTFUL_LABELS = {
+    "booleans": np.arange(40) % 2 == 0,
+    "0 and 1": np.arange(40) % 2,
+    "0 alone": np.zeros(40),
+    "text": np.array(["normal", "attack"] * 20),
+    "text, some of it -1": np.array(["1", "-1"] * 20),
+    "bytes": np.array([b"normal", b"attack"] * 20),
+    "dates": pd.to_datetime(["2020-01-01"] * 40),
+    "dates of Python": [date(2020, 1, 1)] * 40,
+    "categories": pd.Categorical(["a", "b"] * 20),
+}
+PLAIN_LABELS = {
+    "0 and -1": np.r_[-np.ones(10), np.zeros(30)],
+    "1 and -1": np.r_[-np.ones(10), np.ones(30)],
+    "objects": np.r_[-np.ones(10, int), np.ones(30, int)].astype(object),
+    "Int64": pd.Series(np.r_[-np.ones(10), np.ones(30)], dtype="Int64"),
+    "a column": np.r_[-np.ones(10), np.ones(30)][:, None],
+    "beyond the digits of float64": np.r_[[-1] * 10, [2**53 + 1] * 30],
+    "beyond 64 bits": np.array([-1] * 10 + [2**70] * 30, dtype=object),
+    "-1 beside text": np.array([-1] * 10 + ["normal"] * 30, dtype=object),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS - {"HRNSearchCV"}))
+def test_labels_are_refused_or_doubted_or_taken_by_their_word(name):
+    for kind, y in ODD_LABELS.items():
+        with pytest.raises(ValueError, match=r"\by\b"):
+            make(name).fit(X, y)
+            pytest.fail(kind)
+    everything = answer(make(name).fit(X))
+    for kind, y in DOUBTFUL_LABELS.items():
+        with pytest.warns(LabelConventionWarning) as told:
+            estimator = make(name).fit(X, y)
+        assert len(told) == 1, kind
+        np.testing.assert_array_equal(answer(estimator), everything, err_msg=kind)
+    normal = answer(make(name).fit(X[10:]))
+    for kind, y in PLAIN_LABELS.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LabelConventionWarning)
+            estimator = make(name).fit(X, y)
+        np.testing.assert_allclose(answer(estimator), normal, rtol=1e-6, err_msg=kind)
+
+
+def test_the_classifier_refuses_labels_that_are_none_and_keeps_apart_those_that_differ():
+    for kind in ("two columns", "a number", "too few", "None among them", "NaN among them"):
+        with pytest.raises(ValueError, match=r"label|y should be|Found|inconsistent|NaN"):
+            make("HRNContinualClassifier").fit(X, ODD_LABELS[kind])
+    y = np.array([2**53, 2**53 + 1] * 20)
+    assert make("HRNContinualClassifier").fit(X, y).classes_.tolist() == [2**53, 2**53 + 1]
+
+
+# Parameters
+
+
+def scalars_of_numpy(value):
+    """The same number or text as NumPy has it, in the narrowest and the widest kinds."""
+    if isinstance(value, bool):
+        return [np.bool_(value)]
+    if isinstance(value, int):
+        kinds = [np.int64, *([np.int8] if abs(value) < 128 else [np.int16])]
+        return [kind(value) for kind in (*kinds, *([np.uint64] if value >= 0 else []))]
+    if isinstance(value, float):
+        return [np.float64(value), np.float32(value), np.float16(value)]
+    return [np.str_(value)] if isinstance(value, str) else []
+
+
+def test_scalars_of_numpy_are_the_numbers_and_words_they_stand_for(name):
+    n_tried = 0
+    for parameter, value in make(name).get_params(deep=False).items():
+        for scalar in scalars_of_numpy(value):
+            given = fit(make(name).set_params(**{parameter: scalar}), X)
+            plain = fit(make(name).set_params(**{parameter: scalar.item()}), X)
+            np.testing.assert_array_equal(answer(given), answer(plain), err_msg=parameter)
+            assert np.isfinite(answer(given)[answer(given) != np.inf]).all(), parameter
+            assert getattr(given, parameter) is scalar  # a parameter stays as it was given
+            n_tried += 1
+    assert n_tried or name == "OneClassPipeline"
+
+
+ODD_VALUES = [
+    *(b"auto", "no such word", "", 1j, -1, np.nan, np.inf, -np.inf, 2**70, -(2**70), True),
+    *(np.datetime64("2020-01-01"), date(2020, 1, 1), {}, [], (), [None], ["a"], object(), pd.NA),
+    *(np.array(3), np.array("auto"), np.array([[1.0]]), np.void(b"a"), lambda: None, print, int),
+]
+
+
+def check_that_odd_values_are_taken_or_named(name):
+    """Fit with each odd value of each parameter; how many were taken, and how many refused."""
+    taken = refused = 0
+    for parameter in make(name).get_params(deep=False):
+        for value in ODD_VALUES:
+            estimator = make(name)
+            setattr(estimator, parameter, value)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    fit(estimator, X)
+                    assert not np.isnan(answer(estimator)).any(), (parameter, value)
+                taken += 1
+            except (TypeError, ValueError, AttributeError, MemoryError) as error:
+                named = parameter in str(error) or parameter.rstrip("s") in str(error)
+                assert named, f"{parameter}={value!r}: {error!r}"
+                refused += 1
+    return taken, refused
+
+
+@pytest.mark.slow
+def test_a_parameter_of_an_odd_type_works_or_is_refused_by_its_name(name, record_property):
+    record_property("taken, refused", check_that_odd_values_are_taken_or_named(name))
+
+
+# Travel
+
+
+def test_a_pickle_names_the_version_that_wrote_it(name):
+    estimator = fit(make(name), X)
+    assert estimator.__getstate__()["_sklearn_hrn_version"] == sklearn_hrn.__version__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        copies = [pickle.loads(pickle.dumps(estimator)), copy.deepcopy(estimator)]
+        copies.append(fit(clone(estimator), X))
+    for one in copies:
+        np.testing.assert_array_equal(answer(one), answer(estimator))
+        assert not [key for key in vars(one) if "version" in key]
+
+
+@pytest.mark.parametrize("state_of", [dict, lambda state: {"_sklearn_hrn_version": "9.9", **state}])
+def test_a_pickle_of_another_version_or_of_none_warns_by_name(name, state_of):
+    estimator = fit(make(name), X)
+    state = state_of(vars(estimator).copy())
+    with pytest.warns(VersionMismatchWarning, match=f"{name} was pickled by"):
+        other = ESTIMATORS[name].__new__(ESTIMATORS[name])
+        other.__setstate__(state)
+    np.testing.assert_array_equal(answer(other), answer(estimator))
+
+
+def test_rows_that_must_not_be_written_are_read(name):
+    rows = X.copy()
+    rows.setflags(write=False)
+    np.testing.assert_array_equal(answer(fit(make(name), rows)), answer(fit(make(name), X)))
+
+
+def test_rows_given_are_left_as_they_were(name):
+    rows = X.copy()
+    answer(fit(make(name), rows))
+    np.testing.assert_array_equal(rows, X)
+
+
+def test_sparse_gaps_are_named_as_well():
+    rows = sparse.csr_array(BAD_ROWS["NaN"])
+    with pytest.raises(ValueError, match="NaN"):
+        InstanceL2Normalizer(center=None).fit(rows)
+
+
+# Detectors of other kinds
+
+
+class BaseDetector(BaseEstimator):
+    """What detectors of PyOD have in common: the higher the score, the less normal."""
+
+    def fit(self, X, y=None):
+        """Remember the middle."""
+        self.centre_ = X.mean(axis=0)
+        return self
+
+    def decision_function(self, X):
+        """The distance from the middle."""
+        return np.linalg.norm(X - self.centre_, axis=1)
+
+
+BaseDetector.__module__ = "pyod.models.base"
+
+
+class Distance(BaseDetector):
+    """A detector of PyOD."""
+
+
+PYOD = {
+    "alone": Distance(),
+    "frozen": FrozenEstimator(Distance().fit(X)),
+    "at the end of a pipeline": Pipeline([("scale", StandardScaler()), ("end", Distance())]),
+}
+
+
+@pytest.mark.parametrize("kind", PYOD)
+def test_detectors_of_pyod_are_turned_round_wherever_they_end(kind):
+    detector = ConformalOutlierDetector(PYOD[kind], false_alarm_rate=0.2, random_state=0).fit(X)
+    assert (detector.predict(X + 100) == -1).all()
+    assert (detector.predict(X) == 1).mean() > 0.7
+    again = OneClassPipeline([("conformal", detector)]).fit(X)
+    assert (again.predict(X + 100) == -1).all()
+
+
+def test_a_pipeline_refuses_a_detector_of_pyod_as_its_last_step_and_says_what_to_do():
+    pipeline = OneClassPipeline([("norm", InstanceL2Normalizer()), ("end", Distance())])
+    with pytest.raises(TypeError, match=r"PyODDetector\(Distance\(\)\)"):
+        pipeline.fit(X)
+
+
+def test_knn_of_pyod_finds_anomalies():
+    knn = pytest.importorskip("pyod.models.knn", reason="PyOD is not installed")
+    detector = ConformalOutlierDetector(knn.KNN(), false_alarm_rate=0.2, random_state=0).fit(X)
+    assert (detector.predict(X + 100) == -1).all()
+    assert (detector.predict(X) == 1).mean() > 0.7
