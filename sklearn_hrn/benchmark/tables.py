@@ -1,0 +1,197 @@
+"""Tables as they come: one glitch, columns cut into text with gaps, groups of anomalies, wide rows.
+
+- *glitch*: one value of one training row lies 10 to a million standard deviations of its column
+  off. Beside it stands the same fit with a value of another row in that cell.
+- *mixed*: every other column is cut into five words at its quantiles, a tenth of all values is
+  gone, and a column of identifiers is put in front. Peers get the usual encoding: one column a word
+  and the median in place of a gap.
+- *group*: of 1000 rows in five columns, normal but for a share in one cluster six deviations off,
+  of the same spread or a third; our recipe is told the share (`outlier_share`).
+- *wide*: normal rows, and anomalies one deviation off in a tenth of the columns.
+
+Nothing was chosen on these.
+"""
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from ..datasets._tables import adbench_paths
+from . import data, protocol
+from .protocol import recipe  # noqa: F401 - part of a table
+from .records import rst_table, spread, with_marks
+
+METHODS = ("HRN tabular", "IsolationForest", "OneClassSVM", "LocalOutlierFactor")
+MAX_TRAIN, MAX_TEST = 1000, 2000
+DEVIATIONS = (10, 1e3, 1e6)
+GROUPS = ((0.02, 1), (0.02, 1 / 3), (0.05, 1), (0.05, 1 / 3), (0.1, 1), (0.1, 1 / 3))
+WIDE = ((30, 5000), (60, 2000), (200, 500))
+FAST = 2
+
+
+def add_arguments(parser):
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS], metavar="NAME")
+    parser.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME")
+    parser.add_argument("--sets", nargs="+", metavar="NAME", help="default: all of ADBench")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="default: 5")
+
+
+def settings(args):
+    found = sorted(adbench_paths(args.data_home), key=lambda file: file.stat().st_size)
+    sets = args.sets or [file.stem for file in found]
+    cases = {
+        "glitch": [{"dataset": s, "deviations": d} for s in sets for d in DEVIATIONS],
+        "mixed": [{"dataset": s} for s in sets],
+        "group": [{"share": share, "width": round(width, 2)} for share, width in GROUPS],
+        "wide": [{"n_rows": n, "n_columns": d} for n, d in WIDE],
+    }
+    return [
+        {"task": task, "method": method, "seed": seed, **case}
+        for task in args.tasks
+        for case in cases[task][: FAST if args.fast else None]
+        for seed in range(1 if args.fast else args.seeds)
+        for method in args.methods
+    ]
+
+
+def measure(task, method, seed, data_home=None, **case):
+    return TASKS[task](method, seed, data_home=data_home, **case)
+
+
+def _adbench(dataset, seed, data_home):
+    X, y = data.adbench(dataset, data_home)
+    train, test = protocol.one_class_split(y, seed, MAX_TRAIN, MAX_TEST)
+    return X[train].astype(np.float64), X[test].astype(np.float64), y[test]
+
+
+def _glitch(method, seed, data_home, dataset, deviations):
+    X_train, X_test, y_test = _adbench(dataset, seed, data_home)
+    rng = np.random.default_rng(seed)
+    row, other = rng.choice(len(X_train), 2, replace=False)
+    column = rng.choice(np.flatnonzero(np.ptp(X_train, axis=0) > 0))
+    replaced, glitch = X_train.copy(), X_train.copy()
+    replaced[row, column] = X_train[other, column]
+    glitch[row, column] += deviations * X_train[:, column].std()
+    with_it, without = (
+        protocol.evaluate(method, seed, rows, X_test, y_test) for rows in (glitch, replaced)
+    )
+    return {
+        "auc": with_it["auc"],
+        "auc_without": without["auc"],
+        "difference": round(with_it["auc"] - without["auc"], 3),
+    }
+
+
+def recoded(X, seed, edges=None):
+    """Rows (n, 1 + d) of identifiers, words and numbers with gaps, and the edges of the words."""
+    rng = np.random.default_rng(seed)
+    if edges is None:
+        edges = np.quantile(X[:, 1::2], [0.2, 0.4, 0.6, 0.8], axis=0)
+    out = X.astype(object)
+    for j, cuts in zip(range(1, X.shape[1], 2), edges.T, strict=True):
+        out[:, j] = np.array(["none", "low", "some", "high", "most"], dtype=object)[
+            np.searchsorted(cuts, X[:, j])
+        ]
+    out[rng.random(X.shape) < 0.1] = None
+    identifiers = [f"id {number}" for number in rng.integers(2**40, size=len(X))]
+    return np.column_stack([np.array(identifiers, dtype=object), out]), edges
+
+
+def _usual(n_columns):
+    """Words as one column each and gaps as the median; the identifiers are left out for peers."""
+    words = make_pipeline(
+        SimpleImputer(missing_values=None, strategy="constant", fill_value="gap"),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+    )
+    numbers = make_pipeline(_Numbers(), SimpleImputer(strategy="median"))
+    return ColumnTransformer(
+        [
+            ("numbers", numbers, list(range(1, n_columns, 2))),
+            ("words", words, list(range(2, n_columns, 2))),
+        ]
+    )
+
+
+class _Numbers(SimpleImputer):
+    """Objects as float64, None as NaN."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return np.asarray(X, dtype=np.float64)
+
+
+def _mixed(method, seed, data_home, dataset):
+    X_train, X_test, y_test = _adbench(dataset, seed, data_home)
+    X_train, edges = recoded(X_train, seed)
+    X_test, _ = recoded(X_test, seed + 1000, edges)
+    if method not in protocol.OURS:
+        usual = _usual(X_train.shape[1]).fit(X_train)
+        X_train, X_test = usual.transform(X_train), usual.transform(X_test)
+    return protocol.evaluate(method, seed, X_train, X_test, y_test)
+
+
+def _group(method, seed, data_home, share, width):
+    rng = np.random.default_rng(seed)
+    direction = rng.normal(size=5)
+    centre = 6 * direction / np.linalg.norm(direction)
+    n_anomalies = round(1000 * share)
+
+    def rows(n_normal, n_anomalous):
+        anomalies = centre + width * rng.normal(size=(n_anomalous, 5))
+        return np.concatenate([rng.normal(size=(n_normal, 5)), anomalies])
+
+    X_train, X_test = rows(1000 - n_anomalies, n_anomalies), rows(500, 500)
+    y_test = np.repeat([1, -1], 500)
+    if method not in protocol.OURS:
+        return protocol.evaluate(method, seed, X_train, X_test, y_test)
+    detector = protocol.OURS[method](seed).set_params(outlier_share=share)
+    scores = detector.fit(X_train).score_samples(X_test)
+    return {"auc": round(100 * roc_auc_score(y_test, scores), 3)}
+
+
+def _wide(method, seed, data_home, n_rows, n_columns):
+    rng = np.random.default_rng(seed)
+    X_train, normal, anomalies = (rng.normal(size=(n, n_columns)) for n in (n_rows, 200, 200))
+    anomalies[:, : n_columns // 10] += 1
+    X_test, y_test = np.concatenate([normal, anomalies]), np.repeat([1, -1], 200)
+    return protocol.evaluate(method, seed, X_train, X_test, y_test)
+
+
+TASKS = {"glitch": _glitch, "mixed": _mixed, "group": _group, "wide": _wide}
+
+
+def render(records):
+    """For each task a row a case or set, and a column a method; the mean over the seeds."""
+    methods = list(dict.fromkeys(r["settings"]["method"] for r in records))
+    tables = []
+    for task in dict.fromkeys(r["settings"]["task"] for r in records):
+        own = [r for r in records if r["settings"]["task"] == task]
+        name = "difference" if task == "glitch" else "auc"
+        rows = []
+        for case in list(dict.fromkeys(map(_case, own))) + ["mean"]:
+            cells = []
+            for method in methods:
+                of = [r for r in own if r["settings"]["method"] == method]
+                of = [r for r in of if case in ("mean", _case(r))]
+                cells.append(spread([r["figures"][name] for r in of]))
+            rows.append([case, *cells])
+        what = "AUC with the glitch minus AUC without" if task == "glitch" else "AUC"
+        names = [with_marks(m, [r for r in own if r["settings"]["method"] == m]) for m in methods]
+        tables.append(f"{task}: {what}\n\n{rst_table([task, *names], rows)}\n")
+    return "\n".join(tables)
+
+
+def _case(record):
+    s = record["settings"]
+    by_task = {
+        "glitch": lambda: f"{s['deviations']:.0e} deviations",
+        "mixed": lambda: s["dataset"],
+        "group": lambda: f"{s['share']:.0%}, width {s['width']}",
+        "wide": lambda: f"{s['n_rows']} x {s['n_columns']}",
+    }
+    return by_task[s["task"]]()
