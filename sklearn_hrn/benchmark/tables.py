@@ -173,7 +173,7 @@ def render(records):
         own = [r for r in records if r["settings"]["task"] == task]
         name = "difference" if task == "glitch" else "auc"
         rows = []
-        for case in list(dict.fromkeys(map(_case, own))) + ["mean"]:
+        for case in [*dict.fromkeys(map(_case, own)), "mean"]:
             cells = []
             for method in methods:
                 of = [r for r in own if r["settings"]["method"] == method]

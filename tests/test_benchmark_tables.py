@@ -1,0 +1,50 @@
+"""The benchmark of tables as they come, on rows of a moment."""
+
+import numpy as np
+import pytest
+
+from sklearn_hrn.benchmark import tables
+from sklearn_hrn.benchmark.__main__ import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(size=(80, 4)), rng.normal(5, 1, size=(10, 4))]
+    np.savez(tmp_path / "1_toy.npz", X=X, y=np.repeat([0, 1], [80, 10]))
+    return tmp_path
+
+
+def test_every_task_has_a_table(folder, capsys):
+    out = folder / "tables.jsonl"
+    options = ["--data-home", folder, "--output", out, "--methods", "IsolationForest", "--fast"]
+    main(["tables", *map(str, options), "--quiet"])
+    text = capsys.readouterr().out
+    for task in tables.TASKS:
+        assert f"{task}: AUC" in text
+
+
+def test_a_glitch_is_one_value_of_one_training_row(folder, monkeypatch):
+    seen = []
+
+    def evaluate(method, seed, X_train, X_test, y_test):
+        seen.append(X_train)
+        return {"auc": 100.0}
+
+    monkeypatch.setattr(tables.protocol, "evaluate", evaluate)
+    tables.measure("glitch", "IsolationForest", 3, folder, dataset="1_toy", deviations=1e3)
+    with_it, without = seen
+    assert (with_it != without).sum() == 1
+    assert np.abs(with_it).max() > 500 > np.abs(without).max()
+
+
+def test_words_are_cut_at_quantiles_of_the_training_rows():
+    X = np.arange(40.0).reshape(20, 2)
+    rows, edges = tables.recoded(X, 0)
+    assert rows.shape == (20, 3)
+    assert len(set(rows[:, 0])) == 20
+    assert {value for value in rows[:, 2] if value is not None} <= {
+        *("none", "low", "some", "high", "most")
+    }
+    later, _ = tables.recoded(1e6 + X, 1, edges)
+    assert {value for value in later[:, 2] if value is not None} == {"most"}
