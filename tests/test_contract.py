@@ -577,3 +577,76 @@ def test_knn_of_pyod_finds_anomalies():
     detector = ConformalOutlierDetector(knn.KNN(), false_alarm_rate=0.2, random_state=0).fit(X)
     assert (detector.predict(X + 100) == -1).all()
     assert (detector.predict(X) == 1).mean() > 0.7
+
+
+# A life of an estimator in any order
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_no_order_of_calls_breaks_an_estimator(name):
+    hypothesis = pytest.importorskip("hypothesis")
+    from hypothesis.stateful import (
+        RuleBasedStateMachine,
+        invariant,
+        rule,
+        run_state_machine_as_test,
+    )
+
+    every = {id(rows): answer(fit(make(name), rows)) for rows in (X, OTHER_X)}
+    integers = hypothesis.strategies.integers
+
+    class Life(RuleBasedStateMachine):
+        """Fits, failures and travels; the model of it is the answer that is due."""
+
+        def __init__(self):
+            super().__init__()
+            self.estimator, self.due = make(name), None
+
+        @rule(which=integers(0, 1))
+        def fits(self, which):
+            rows = (X, OTHER_X)[which]
+            fit(self.estimator, rows)
+            self.due = every[id(rows)]
+
+        @rule(kind=hypothesis.strategies.sampled_from(["no rows", "one axis", "ragged", "complex"]))
+        def fails_for_its_rows(self, kind):
+            with pytest.raises((ValueError, TypeError)):
+                self.estimator.fit(BAD_ROWS[kind], labels_for(self.estimator, X))
+
+        @rule(step=integers(1, 60))
+        def is_interrupted(self, step):
+            with pytest.raises(KeyboardInterrupt):
+                run_until(step, KeyboardInterrupt(), lambda: fit(self.estimator, X))
+                raise KeyboardInterrupt  # where there are fewer steps
+            if self.due is not None or is_fitted(self.estimator):
+                now = answer(self.estimator)
+                if self.due is None or not np.array_equal(now, self.due):
+                    self.due = every[id(X)]
+
+        @rule()
+        def is_cloned(self):
+            self.estimator, self.due = clone(self.estimator), None
+
+        @rule()
+        def travels(self):
+            self.estimator = pickle.loads(pickle.dumps(self.estimator))
+
+        @rule()
+        def is_copied(self):
+            self.estimator = copy.deepcopy(self.estimator)
+
+        @rule()
+        def is_set_to_what_it_is(self):
+            self.estimator.set_params(**self.estimator.get_params(deep=False))
+
+        @invariant()
+        def answers_what_is_due(self):
+            assert is_fitted(self.estimator) == (self.due is not None)
+            if self.due is not None:
+                np.testing.assert_array_equal(answer(self.estimator), self.due)
+
+    few = hypothesis.settings(max_examples=10, stateful_step_count=12, deadline=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_state_machine_as_test(Life, settings=few)
