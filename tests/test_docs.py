@@ -341,3 +341,12 @@ def test_records_name_commits_of_this_history_or_are_marked(path):
     environments = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     named = {e["commit"] for e in environments if "id" in e}
     assert not {commit for commit in named if re.fullmatch("[0-9a-f]{12}", commit)} - history
+
+
+def test_every_guarantee_names_tests_that_are_there():
+    page = (Path(__file__).parents[1] / "docs/guarantees.rst").read_text(encoding="utf-8")
+    tests = Path(__file__).parent
+    defined = "".join(p.read_text(encoding="utf-8") for p in tests.glob("test_*.py"))
+    named = re.findall(r"``(test_\w+)``", page)
+    assert len(named) > 10
+    assert not [name for name in named if f"def {name}(" not in defined]

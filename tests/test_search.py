@@ -525,3 +525,18 @@ def test_what_scores_by_default_depends_on_whether_there_are_anomalies(rows):
 def test_an_unfitted_search_says_so(rows):
     with pytest.raises(NotFittedError):
         HRNSearchCV(hrn(), {"tol": [0]}).predict(rows[0])
+
+
+def test_a_search_whose_every_score_is_nan_raises(rows):
+    X, _ = rows
+    search = HRNSearchCV(hrn(), {"reg_lambda": [0.1, 0.2]}, cv=2, scoring="roc_auc")
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"NaN.*marks no anomalies"):
+        search.fit(X, np.ones(len(X)))
+
+
+def test_a_misspelt_parameter_is_refused_before_anything_is_trained(rows, monkeypatch):
+    monkeypatch.setattr("sklearn_hrn.model_selection._search.evaluate", None)
+    grid = {"reg_lambda": [0.1], "reg_exponents": [2]}
+    for strategy in ("grid", "coordinate"):
+        with pytest.raises(ValueError, match="reg_exponents"):
+            HRNSearchCV(hrn(), grid, cv=2, strategy=strategy).fit(*rows)
