@@ -29,7 +29,7 @@ DIGITS = (2, 3, 8)
 RECIPES = ("paper", "image", "tabular", "embedding")
 N_ROWS = 60
 # SHAP takes a second a row: it explains these only, and ours is shown on them as well.
-N_SHAP = 12
+N_SHAP = 6
 N_IMAGES = 20
 PATCH = 6
 
