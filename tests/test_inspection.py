@@ -328,6 +328,15 @@ def test_wrapped_detectors_are_explained_as_what_they_wrap(rng):
     assert_array_equal(feature_attribution(wrapped, X[:5], reference=X[9]), plain)
 
 
+def test_the_mean_of_several_detectors_is_explained_by_its_scores(rng):
+    X = rng.normal(size=(60, 3))
+    forest = IsolationForest(n_estimators=5, random_state=0)
+    detector = ConformalOutlierDetector(forest, strategy="cross", random_state=0).fit(X)
+    f = detector.score_samples(X)
+    found = feature_attribution(detector, X[:4], reference=X[9])
+    assert_allclose(found.sum(axis=1), f[:4] - f[9], atol=1e-9)
+
+
 def test_the_nearest_of_several_references_is_taken():
     X = np.random.default_rng(0).normal(size=(80, 2)) * [1.0, 1000.0]
     detector = make_pipeline(StandardScaler(), HRNOneClassClassifier(max_iter=2)).fit(X)

@@ -254,9 +254,12 @@ def _mean_slopes(steps, points):
 
 
 def innermost(detector):
-    """The detector that gives the scores of a search, of a conformal or of a frozen detector."""
+    """The detector that gives the scores of a search, of a conformal or of a frozen detector.
+
+    Several that a conformal detector takes the mean of are asked for that mean.
+    """
     while True:
-        if isinstance(detector, ConformalOutlierDetector):
+        if isinstance(detector, ConformalOutlierDetector) and len(detector.estimators_) == 1:
             detector = detector.estimator_
         elif hasattr(detector, "best_estimator_"):
             detector = detector.best_estimator_
