@@ -191,7 +191,9 @@ def test_whatever_chose_the_detector_or_its_threshold_is_seen_through(wine):
     fitted = clone(pipeline).fit(wine)
     conformal = ConformalOutlierDetector(pipeline, false_alarm_rate=0.2, random_state=0)
     calibrated = ConformalOutlierDetector(FrozenEstimator(fitted), false_alarm_rate=0.1).fit(wine)
-    for detector in (search, conformal.fit(wine), calibrated, FrozenEstimator(fitted)):
+    mean = clone(conformal).set_params(strategy="cross").fit(wine)
+    assert len(mean.estimators_) > 1
+    for detector in (search, conformal.fit(wine), mean, calibrated, FrozenEstimator(fitted)):
         assert_same(detector, wine)
 
 

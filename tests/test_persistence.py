@@ -87,6 +87,15 @@ def test_every_recipe_comes_back_bit_for_bit(through, fitted_recipes):
 
 
 @pytest.mark.parametrize("through", WAYS)
+def test_a_recipe_of_a_table_of_words_comes_back(through):
+    pd = pytest.importorskip("pandas", reason="a table is a data frame")
+    table = pd.DataFrame({"size": np.arange(40.0), "colour": ["red", "blue", None, "red"] * 10})
+    recipe = make_hrn_pipeline("tabular", random_state=0)
+    recipe.set_params(hrn__max_updates=5, calibration=None, reference_rows=0).fit(table)
+    assert np.array_equal(through(recipe).score_samples(table), recipe.score_samples(table))
+
+
+@pytest.mark.parametrize("through", WAYS)
 def test_a_network_of_ours_in_place_of_the_perceptron_comes_back(through, rng):
     X = rng.normal(size=(20, 12))
     network = ChannelNetwork(branch_size=3, hidden_size=2)

@@ -1,6 +1,7 @@
 """Fitted detectors as ONNX graphs in float64: features, score, decision."""
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -89,6 +90,7 @@ def to_onnx(detector, X=None):
             custom_parsers={
                 HRNOneClassClassifier: _parse_score,
                 RotationWhitening: _parse_rotation_whitening,
+                _MeanOfScores: _parse_mean,
             },
             naming="step_",
         )
@@ -101,8 +103,11 @@ def to_onnx(detector, X=None):
 
 def _scorer(detector):
     """What computes the scores: the detector without what chooses it or its threshold."""
-    while (inner := _inside(detector)) is not None:
-        detector = inner
+    inner = _inside(detector)
+    if len(inner) > 1:
+        return _MeanOfScores([_scorer(each) for each in inner])
+    if inner:
+        return _scorer(inner[0])
     last = detector.steps[-1][1] if isinstance(detector, Pipeline) else detector
     if not isinstance(last, HRNOneClassClassifier):
         raise TypeError(
@@ -118,17 +123,27 @@ def _scorer(detector):
 
 
 def _inside(detector):
-    """The detector whose scores another passes on, if it is one that does."""
+    """The detectors whose scores another passes on, if it is one that does."""
     if isinstance(detector, FrozenEstimator):
-        return detector.estimator
-    return vars(detector).get("best_estimator_", vars(detector).get("estimator_"))
+        return [detector.estimator]
+    if "best_estimator_" in vars(detector):
+        return [detector.best_estimator_]
+    return getattr(detector, "estimators_", [])
+
+
+class _MeanOfScores(BaseEstimator):
+    """Several detectors of the same rows."""
+
+    def __init__(self, scorers):
+        self.scorers = scorers
+        self.n_features_in_ = scorers[0].n_features_in_
 
 
 def _threshold(detector):
     if hasattr(detector, "offset_"):
         return detector.offset_
     inner = _inside(detector)
-    return _threshold(detector.steps[-1][1] if inner is None else inner)
+    return _threshold(inner[0] if inner else detector.steps[-1][1])
 
 
 def _inputs(scorer, X):
@@ -194,6 +209,13 @@ def _parse_rotation_whitening(scope, model, inputs, custom_parsers=None):
     elif model.otherwise_ is not None:
         steps += [("otherwise", model.otherwise_)]
     return _parse_sklearn(scope, Pipeline(steps), inputs, custom_parsers=custom_parsers)
+
+
+def _parse_mean(scope, model, inputs, custom_parsers=None):
+    from skl2onnx._parse import _parse_sklearn
+
+    scores = [_parse_sklearn(scope, s, inputs, custom_parsers)[0] for s in model.scorers]
+    return _parse_score(scope, model, scores)
 
 
 def _shape(operator):
@@ -398,6 +420,7 @@ def _numbers(encoder, X):
 
 
 NODES = {
+    _MeanOfScores: lambda _, scores: _sum("ReduceMean", scores, 1),
     FourierFeatures: _fourier,
     HRNOneClassClassifier: _mean_output,
     InstanceL2Normalizer: _instance_l2,

@@ -57,7 +57,9 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     categories_ : list of list
         For each column the categories that have a column of their own.
     surprise_ : list of dict
-        For each column the surprise of its categories; None stands for a gap.
+        For each column the surprise of its categories.
+    gap_surprise_ : ndarray of shape (`n_features_in_`,)
+        That of a gap, for columns of categories.
     unseen_ : ndarray of shape (`n_features_in_`,)
         Surprise of a category that `fit` has not seen.
     columns_out_ : ndarray of shape (`n_features_in_`,), int
@@ -193,6 +195,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         self.fill_, self.unseen_ = np.zeros(n_columns), np.zeros(n_columns)
         self.categories_ = [[] for _ in range(n_columns)]
         self.surprise_ = [{} for _ in range(n_columns)]
+        self.gap_surprise_ = np.zeros(n_columns)
         # Sparse rows have no gaps, and what a first one is to become is not worth a pass.
         for j, column in enumerate(() if sparse.issparse(X) else _columns(X)):
             if self.kinds_[j] == "category":
@@ -208,7 +211,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         surprise = {value: np.log(len(values) / count) for value, count in counts.items()}
         # Where some occur once, a new one is no surprise either.
         self.unseen_[j] = np.log(len(values)) if 1 in counts.values() else never
-        self.surprise_[j] = {None: never, **surprise}
+        self.gap_surprise_[j] = surprise.pop(None, never)
+        self.surprise_[j] = surprise
         frequent = [value for value, count in counts.items() if count > 1 and value is not None]
         frequent.sort(key=lambda value: (-counts[value], str(value)))
         self.categories_[j] = frequent[:OWN_COLUMNS]
@@ -229,7 +233,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
             return [np.where(gaps, self.fill_[j], values), *[gaps] * int(self.gaps_[j])]
         code = {category: i for i, category in enumerate(self.categories_[j])}
         codes = np.array([code.get(value, -1) for value in values.tolist()])
-        known = self.surprise_[j]
+        known = {None: self.gap_surprise_[j], **self.surprise_[j]}
         surprise = np.array([known.get(value, self.unseen_[j]) for value in values.tolist()])
         return [*(codes == i for i in range(len(code))), surprise]
 
