@@ -134,8 +134,8 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         Continue from the last fit: 40 epochs and then 60 are, bit for bit, 100 on the same rows.
     score_dtype : {"float64", "float32"}, default="float64"
         What scores are computed in; they are always returned in float64. In float32 bulk work takes
-        half the time, and the score of a row depends on the rows beside it in the sixth digit. Not
-        with `module`.
+        little more than half the time, and the score of a row depends on the rows beside it in the
+        sixth digit. Not with `module`.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None

@@ -617,11 +617,23 @@ def test_streaming_lda_is_lda(rng):
     assert (learner.predict(X) == reference.predict(X)).mean() > 0.98
 
 
-@pytest.mark.parametrize("part", ["epoch", "models", "search", "scoring", "scaling"])
+@pytest.mark.parametrize(
+    "part", ["epoch", "short", "float32", "many", "models", "search", "scoring", "scaling"]
+)
 def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
     monkeypatch.setattr(speed, "ROWS", 300)
     setting = {
         "epoch": {"hidden": 10, "repeats": 1},
+        "short": {"rows": 60, "repeats": 1},
+        "float32": {"rows": 1000, "repeats": 1},
+        "many": {
+            "classes": 2,
+            "settings": 2,
+            "seeds": 1,
+            "epochs": 1,
+            "rows": 60,
+            "device": "cpu",
+        },
         "models": {"features": 6, "repeats": 1},
         "search": {"lengths": [1, 2], "repeats": 1},
         "scoring": {"rows": 2000, "features": 10, "repeats": 1},

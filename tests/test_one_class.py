@@ -344,6 +344,16 @@ def test_another_number_of_features_is_refused_at_scoring(X):
         hrn().fit(X).score_samples(X[:, :3])
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39, -1e39])
+def test_a_single_bad_value_is_refused_at_scoring(X, bad):
+    rows = X.copy()
+    rows[3, 7] = bad
+    with pytest.raises(ValueError, match=r"NaN|infinity|beyond the float32 range"):
+        hrn().fit(X).score_samples(rows)
+    with pytest.raises(ValueError, match="0 sample"):
+        hrn().fit(X).score_samples(X[:0])
+
+
 def test_scoring_before_fitting_says_so(X):
     with pytest.raises(NotFittedError):
         hrn().score_samples(X)

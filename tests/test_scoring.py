@@ -75,3 +75,14 @@ def test_float32_is_an_option_near_float64(rng):
     assert fits[1].offset_ == pytest.approx(fits[0].offset_, rel=1e-5)
     with pytest.raises(ValueError, match="'score_dtype' parameter"):
         HRNOneClassClassifier(score_dtype="float16").fit(X)
+
+
+def test_threads_of_the_blas_change_no_more_than_the_last_digits(rng):
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    X = rng.normal(0.3, 0.3, size=(3000, 300))
+    fitted = HRNOneClassClassifier(max_iter=1, random_state=0, device="cpu").fit(X)
+    scores = []
+    for n_threads in (1, 2):
+        with limits(n_threads, user_api="blas"):
+            scores.append(fitted.score_samples(X))
+    np.testing.assert_allclose(*scores, rtol=0, atol=1e-13 * np.abs(X).max() * len(X[0]))

@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 
 from .. import datasets
 from ..model_selection import HRNSearchCV, InlierKFold
+from ..networks import ChannelNetwork
 from ..one_class import HRNOneClassClassifier
 from ..recipes import make_hrn_pipeline
 from .peers import available, make_peer
@@ -33,6 +34,8 @@ PEERS = (
     "PyOD DeepSVDD",
     "PyOD AutoEncoder",
 )
+# Rows of small tables, of 1000 features as the tabular recipe makes them.
+SHORT = (100, 178, 250, 824, 1500)
 SCALING = {
     "rows": (10**3, 10**4, 10**5, 10**6),
     "features": (30, 100, 300, 1000, 3000),
@@ -42,18 +45,26 @@ SCALING = {
 
 
 def add_arguments(parser):
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=DEFAULT_PARTS)
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="default: 7")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="of the part 'many', which is not run unless named; default: cpu",
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw the part 'scaling' (matplotlib)")
 
 
 def settings(args):
     repeats = 3 if args.fast else args.repeats
     found = [{"part": "epoch", "hidden": h, "repeats": repeats} for h in (100, 400, 1000)]
+    found += [{"part": "short", "rows": n, "repeats": repeats} for n in SHORT]
+    found.append({"part": "channels", "repeats": repeats})
     found += [{"part": "models", "features": d, "repeats": repeats} for d in (6, 784)]
     lengths = [2, 4] if args.fast else [10, 20, 50, 100]
     found.append({"part": "search", "lengths": lengths, "repeats": 1 if args.fast else 3})
     found.append({"part": "scoring", "rows": 10_000, "features": FEATURES, "repeats": repeats})
+    found.append({"part": "float32", "rows": 10**4 if args.fast else 10**5, "repeats": repeats})
     million = (10**4, 10**5) if args.fast else (10**5, 10**6)
     found += [{"part": "million", "rows": n, "features": 118} for n in million]
     for axis, sizes in SCALING.items():
@@ -62,6 +73,11 @@ def settings(args):
     if not args.fast:
         methods = ["HRN", *available(PEERS)]
         found += [{"part": "peers", "method": name, "digit": 0} for name in methods]
+    if "many" in args.parts:
+        size = {"classes": 2, "settings": 3, "seeds": 2, "epochs": 2, "rows": 500}
+        if not args.fast:
+            size = {"classes": 10, "settings": 41, "seeds": 5, "epochs": 100, "rows": ROWS}
+        found.append({"part": "many", "device": args.device, **size})
     return [setting for setting in found if setting["part"] in args.parts]
 
 
@@ -166,6 +182,88 @@ def _autograd(X, hidden, n_epochs, penalty):
             descent.zero_grad()
             loss.backward()
             descent.step()
+
+
+def _short(rows, repeats, data_home=None):
+    """Milliseconds an update of a fit of few rows, and of its two products alone."""
+    X, n_updates = _rows(rows, 1000), 500
+    estimator = HRNOneClassClassifier(max_updates=n_updates, random_state=0, device="cpu")
+    batches = np.tile(X[:BATCH], (n_updates, 1))
+    seconds = _in_turns(
+        {"fit": lambda: estimator.fit(X), "floor": partial(_products, batches, HIDDEN, 1)}, repeats
+    )
+    return {name: 1000 * value / n_updates for name, value in seconds.items()}
+
+
+def _channels(repeats, data_home=None):
+    """A step of the paper's network for CIFAR-10: closed form, double backward, its products."""
+    import torch
+
+    from ..core.channels import ChannelForm
+    from ..core.gradients import Autograd
+
+    with torch.random.fork_rng(devices=[]):
+        module = ChannelNetwork()(3 * 1024)
+    x = torch.from_numpy(_rows(BATCH, 3 * 1024))[None]
+    weights = [parameter.detach()[None] for parameter in module.parameters()]
+    f, norm = torch.empty((2, 1, BATCH))
+    forms = {"HRN": ChannelForm(module, "nll"), "double backward": Autograd(module, "nll")}
+    for form in forms.values():
+        form.bind(weights, torch.tensor([[0.1]]), torch.tensor([[12.0]]))
+    channels = x[0].unflatten(1, (-1, 3)).permute(2, 0, 1).contiguous()
+
+    def floor():
+        channels.mT @ (channels @ weights[0][0])
+
+    steps = {name: partial(form, x, f, norm) for name, form in forms.items()}
+    seconds = _in_turns({"floor": floor, **steps}, 5 * repeats)
+    return {name: 1000 * value for name, value in seconds.items()}
+
+
+def _float32(rows, repeats, data_home=None):
+    """Scoring of float32 rows of 500 features in either precision, and the bare products."""
+    X = _rows(rows, 500)
+    fits = {
+        name: HRNOneClassClassifier(max_iter=1, score_dtype=name, random_state=0, device="cpu")
+        for name in ("float64", "float32")
+    }
+    for fitted in fits.values():
+        fitted.fit(X[:500])
+    first, second = (coef[0] for coef in fits["float32"].coefs_)
+
+    def products():
+        for start in range(0, rows, 1000):
+            (X[start : start + 1000] @ first) @ second
+
+    scores = {name: partial(fitted.score_samples, X) for name, fitted in fits.items()}
+    seconds = _in_turns({**scores, "products": products}, repeats)
+    return {name: 1000 * value for name, value in seconds.items()}
+
+
+def _many(classes, settings, seeds, epochs, rows, device, data_home=None):
+    """Seconds to train the models of the paper's search together on a device."""
+    X = _rows(rows, FEATURES)
+    every = np.arange(rows)
+    models = [
+        HRNOneClassClassifier(max_iter=epochs, reg_lambda=i / 40, random_state=seed, device=device)
+        for _ in range(classes)
+        for i in range(settings)
+        for seed in range(seeds)
+    ]
+    # Each class has rows of its own, and all models of a class the same.
+    of_class = [
+        mine for mine in (every.copy() for _ in range(classes)) for _ in range(settings * seeds)
+    ]
+    start = time.perf_counter()
+    HRNOneClassClassifier.fit_together(models, [X] * len(models), of_class)
+    seconds = time.perf_counter() - start
+    alone = HRNOneClassClassifier(**{**models[0].get_params(), "device": "cpu"}).fit(X)
+    scores, expected = (model.score_samples(X) for model in (models[0], alone))
+    return {
+        "models": len(models),
+        "seconds": seconds,
+        "largest_difference": float(np.abs(scores - expected).max() / expected.std()),
+    }
 
 
 def _models(features, repeats, data_home=None):
@@ -306,6 +404,10 @@ def _peak_megabytes():
 
 PARTS = {
     "epoch": _epoch,
+    "short": _short,
+    "channels": _channels,
+    "float32": _float32,
+    "many": _many,
     "models": _models,
     "search": _search,
     "scoring": _scoring,
@@ -313,6 +415,8 @@ PARTS = {
     "scaling": _scaling,
     "peers": _peers,
 }
+
+DEFAULT_PARTS = [part for part in PARTS if part != "many"]
 
 
 def render(records):
@@ -323,11 +427,15 @@ def render(records):
     )
 
 
-def _epoch_row(record):
+def _over_floor(record, *names):
     ms = record["figures"]
-    names = ("HRN", "autograd, no penalty", "double backward")
     ratios = [f"{ms[name]:.1f} ({ms[name] / ms['floor']:.2f})" for name in names]
-    return [record["settings"]["hidden"], f"{ms['floor']:.1f}", *ratios]
+    return [f"{ms['floor']:.1f}", *ratios]
+
+
+def _epoch_row(record):
+    names = ("HRN", "autograd, no penalty", "double backward")
+    return [record["settings"]["hidden"], *_over_floor(record, *names)]
 
 
 def _numbers(*names, digits=2):
@@ -357,6 +465,31 @@ RENDERED = {
         f"One epoch of {ROWS} x {FEATURES}, milliseconds, and in brackets over the floor",
         ["hidden units", "floor", "HRN", "autograd, no penalty", "double backward"],
         _epoch_row,
+    ),
+    "short": (
+        "An update of a fit of few rows of 1000 features, milliseconds, and over its products",
+        ["rows", "HRN", "ratio"],
+        lambda record: [
+            record["settings"]["rows"],
+            f"{record['figures']['fit']:.2f}",
+            f"{record['figures']['fit'] / record['figures']['floor']:.2f}",
+        ],
+    ),
+    "channels": (
+        "A step of the paper's network for CIFAR-10, milliseconds, and in brackets over the floor",
+        ["floor", "HRN", "double backward"],
+        lambda record: _over_floor(record, "HRN", "double backward"),
+    ),
+    "float32": (
+        "Scoring of rows of 500 features, milliseconds",
+        ["rows", "float64", "float32", "products in float32"],
+        _row(("rows",), "float64", "float32", "products", digits=0),
+    ),
+    "many": (
+        "Models of the paper's search trained together, and the largest difference of a score from"
+        " a fit alone on a CPU, in standard deviations",
+        ["device", "models", "seconds", "difference"],
+        _row(("device",), "models", "seconds", "largest_difference", digits=5),
     ),
     "models": (
         "Sixteen models together, time over one after the other",
