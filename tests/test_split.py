@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from scipy import sparse
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import get_scorer, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
@@ -359,3 +360,26 @@ def test_columns_of_a_frame_keep_their_names_and_types(rng):
     assert not made_up["number"].equals(frame["number"])
     for name in frame:
         assert sorted(made_up[name]) == sorted(frame[name])
+
+
+@pytest.mark.parametrize("library", ["list", "sparse", "pandas", "polars", "pyarrow"])
+def test_shuffled_columns_are_the_same_in_every_container(library):
+    ring = np.linspace(0, 6, 60)
+    X, y = np.c_[np.cos(ring), np.sin(ring)], np.r_[np.ones(58), -1, -1]
+    forest = IsolationForest(n_estimators=5, random_state=0).fit(X)
+
+    class OfAnyRows:
+        def score_samples(self, rows):
+            if hasattr(rows, "columns"):
+                assert type(rows) is type(held)
+                rows = np.column_stack([np.asarray(rows[name]) for name in ("a", "b")])
+            return forest.score_samples(rows)
+
+    if library in ("list", "sparse"):
+        held = X.tolist() if library == "list" else sparse.csr_array(X)
+    else:
+        module = pytest.importorskip(library)
+        columns = {"a": X[:, 0], "b": X[:, 1]}
+        held = module.table(columns) if library == "pyarrow" else module.DataFrame(columns)
+    expected = shuffled_columns_score(OfAnyRows(), X, y)
+    assert shuffled_columns_score(OfAnyRows(), held, y) == expected

@@ -1,6 +1,7 @@
 """Scorers that need no labels."""
 
 import numpy as np
+from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from .._labels import normal_rows
@@ -47,6 +48,7 @@ def shuffled_columns_score(estimator, X, y=None):
     >>> bool(shuffled_columns_score(forest, X[1::2]) > 0.6)
     True
     """
+    X = np.asarray(X) if isinstance(X, list | tuple) else X
     rows = normal_rows(X, y)
     if rows is not None:
         X = _safe_indexing(X, rows)
@@ -58,12 +60,17 @@ def shuffled_columns_score(estimator, X, y=None):
 
 
 def _shuffled_columns(X, rng):
-    """X with every column permuted by itself; a data frame stays one."""
-    if hasattr(X, "iloc"):
-        columns = [X.iloc[rng.permutation(len(X)), [j]] for j in range(X.shape[1])]
-        return X.__class__(
-            {name: column.iloc[:, 0].array for name, column in zip(X.columns, columns, strict=True)}
-        )
-    X = np.asarray(X)
-    order = np.broadcast_to(np.arange(len(X))[:, None], X.shape)
-    return np.take_along_axis(X, rng.permuted(order, axis=0), axis=0)
+    """X with every column permuted by itself; a data frame stays one, of its library."""
+    order = np.broadcast_to(np.arange(_num_samples(X))[:, None], X.shape)
+    order = rng.permuted(order, axis=0)
+    names = getattr(X, "column_names", getattr(X, "columns", None))
+    if names is None:
+        return np.take_along_axis(X.toarray() if sparse.issparse(X) else X, order, axis=0)
+    columns = {name: _taken(X[name], order[:, j]) for j, name in enumerate(names)}
+    return X.from_pydict(columns) if hasattr(X, "from_pydict") else X.__class__(columns)
+
+
+def _taken(column, order):
+    """A column of a frame in another order, without the labels of its rows."""
+    taken = column.take(order) if hasattr(column, "take") else column[order]
+    return getattr(taken, "array", taken)
