@@ -257,7 +257,7 @@ def test_scores_that_are_all_equal_are_loud(X):
 
 BAD_ROWS = {
     "NaN": (np.array([[1.0, np.nan], [1.0, 2.0]]), "NaN"),
-    "infinity": (np.array([[1.0, np.inf], [1.0, 2.0]]), "infinity"),
+    "infinity": (np.array([[1.0, np.inf], [1.0, 2.0]]), "infinite"),
     "beyond float32": (np.array([[1.0, 1e39], [1.0, 2.0]]), r"1e\+39, beyond the float32 range"),
     "no rows": (np.empty((0, 3)), "0 sample"),
     "one row": (np.ones((1, 3)), "1 sample"),
@@ -348,7 +348,7 @@ def test_another_number_of_features_is_refused_at_scoring(X):
 def test_a_single_bad_value_is_refused_at_scoring(X, bad):
     rows = X.copy()
     rows[3, 7] = bad
-    with pytest.raises(ValueError, match=r"NaN|infinity|beyond the float32 range"):
+    with pytest.raises(ValueError, match=r"NaN|missing|infinite|beyond the float32 range"):
         hrn().fit(X).score_samples(rows)
     with pytest.raises(ValueError, match="0 sample"):
         hrn().fit(X).score_samples(X[:0])
