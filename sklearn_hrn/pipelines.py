@@ -12,6 +12,7 @@ from scipy.sparse import issparse, vstack
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_even_slices, get_tags, indexable
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -175,8 +176,9 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         the `contamination` of the last step.
     outlier_share : float in [0, 0.5) or "auto", default=0.0
         Training rows may be anomalies nobody has labelled, and this is an upper bound of their
-        share; "auto" is 0.1. That share of the normal rows, the furthest from all others where the
-        last step sees them, is left out, and all steps are fitted on the others. See the notes.
+        share; "auto" is 0.1. That share of the normal rows, the furthest from all others as the
+        first step transforms them, is left out, and all steps are fitted on the others. See the
+        notes.
     reference_rows : int, default=50
         Typical training rows that the fitted pipeline keeps where its last step is a detector, to
         say against which normal row a row is strange
@@ -235,17 +237,18 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     are those of the fit on all rows. :class:`~sklearn_hrn.HRNSearchCV` tries its candidates without
     calibration and with all normal rows, and calibrates its refit.
 
-    *Training rows that are not clean.* With `outlier_share` the steps before the last are fitted
-    and map the rows to where the last step sees them. Of h rows to leave out, a row is as far as
-    its h-th neighbour among the rows kept, so that a group of h rows close together is as visible
-    as single ones; the furthest h are left out, and distances are taken anew until the same rows
-    stay. Then the steps before the last are fitted on these, and all of it is done once more. No
-    label is used. What is left out is a share of the rows, not all of them anomalies: a share that
-    is too large costs little, one that is too small leaves a group in place. With `calibration`
-    the rate is meant for normal rows. So of the rows left out those with the highest scores count
-    as normal: as many as the scores of the rows kept lack to an exponential lower tail. Where the
-    share of anomalies is far below the bound, this estimate is rough, and more rows are flagged
-    than wanted, up to the bound; set the bound to what may be there.
+    *Training rows that are not clean.* With `outlier_share` the first step, where there is one
+    before the last, transforms the rows, and every column is divided by its deviation. (Where the
+    last step sees them, often in a thousand features, distances tell less.) Of h rows to leave out,
+    a row is as far as its h-th neighbour among the rows kept, so that a group of h rows close
+    together is as visible as single ones; the furthest h are left out, and distances are taken anew
+    until the same rows stay. Then the first step is fitted on these, and all of it is done once
+    more. No label is used. What is left out is a share of the rows, not all of them anomalies: a
+    share that is too large costs little, one that is too small leaves a group in place. With
+    `calibration` the rate is meant for normal rows. So of the rows left out those with the highest
+    scores count as normal: as many as the scores of the rows kept lack to an exponential lower
+    tail. Where the share of anomalies is far below the bound, this estimate is rough, and more rows
+    are flagged than wanted, up to the bound; set the bound to what may be there.
 
     Blocks have as many rows as fit, in float64 and at the input of the widest step, into one
     sixteenth of scikit-learn's ``working_memory`` (64 MiB by default; see
@@ -560,12 +563,11 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         """Rows to train on, and rows to leave out as they may be anomalies."""
         share = 0.1 if self.outlier_share == "auto" else self.outlier_share
         kept = every = np.arange(_num_samples(X))
+        first = clone(self).steps[: 1 if len(self.steps) > 1 else 0]
+        front = OneClassPipeline([*first, ("unit", StandardScaler(with_mean=False))])
         for _ in range(2):  # the first time the steps have seen all rows
-            front = OneClassPipeline(clone(self).steps[:-1] or [("rows", "passthrough")])
             arguments = _check_method_params(X, params, kept)
-            arguments = {
-                k: v for k, v in arguments.items() if k.split("__")[0] in front.named_steps
-            }
+            arguments = {k: v for k, v in arguments.items() if k.split("__")[0] in dict(first)}
             front.fit(*(*take(X, y, kept), None)[:2], **arguments)
             kept = concentrated_rows(front.transform(X), share)
         return kept, np.setdiff1d(every, kept)
