@@ -184,6 +184,9 @@ FIGURES = {
     "signs svdd": lambda load: mean_of(
         load, "table6", "auc", method="PyOD DeepSVDD", budget=5000, input="centre, divide"
     ),
+    "nll saturated": partial(mean_of, table="claims", figure="saturated", experiment="NLL alone"),
+    "nll auc": partial(mean_of, table="claims", figure="auc", experiment="NLL alone"),
+    "h auc": partial(mean_of, table="claims", figure="auc", experiment="H"),
     "adbench lead": _lead,
     "adbench wins": _wins,
 }
