@@ -25,7 +25,7 @@ ARROWS = {
     "_sklearn": set(),
     "core": set(),
     "_progress": set(),
-    "datasets": {"exceptions"},
+    "datasets": set(),
     "_validation": {"_base"},
     "_medoids": set(),
     "_labels": {"_sklearn", "exceptions"},

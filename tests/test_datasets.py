@@ -342,12 +342,11 @@ def test_the_environment_variable_names_a_folder(tmp_path, monkeypatch):
     assert datasets.fetch_mnist().X_train.shape == (6, 784)
 
 
-def test_another_copy_is_read_with_a_warning(tmp_path, monkeypatch):
+def test_another_copy_is_refused_by_name(tmp_path, monkeypatch):
     save_images(tmp_path / "mnist.npz", 28, 28)
     monkeypatch.setattr(_local, "CHECKSUMS", {"mnist.npz": "0" * 64})
-    with pytest.warns(UserWarning, match="another copy") as warnings:
+    with pytest.raises(ValueError, match=r"mnist\.npz is another copy"):
         datasets.fetch_mnist(data_home=tmp_path)
-    assert warnings[0].filename == __file__  # the caller's line, not one of ours
 
 
 REAL = os.environ.get(_local.VARIABLE)

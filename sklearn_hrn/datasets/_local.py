@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-from ..exceptions import warn
-
 VARIABLE = "SKLEARN_HRN_DATA"
 
 # SHA-256 of the copies that the published figures of this package were measured on.
@@ -91,10 +89,7 @@ def local_copy(name, data_home, *, required_because=None):
     ------
     FileNotFoundError
         If a folder was given explicitly, or a copy is required, and the file is not there.
-
-    Warns
-    -----
-    UserWarning
+    ValueError
         If the file is not the one that published figures were measured on.
     """
     folder = resolve_data_home(data_home)
@@ -108,11 +103,11 @@ def local_copy(name, data_home, *, required_because=None):
             f"{name} was not found {where}. {hint} Folders are given as data_home or in the "
             f"environment variable {VARIABLE}."
         )
-    if CHECKSUMS.get(name) not in (None, _sha256(path)):
-        warn(
-            f"{path} is another copy than the one that published figures were measured on "
-            f"(SHA-256 {CHECKSUMS[name][:12]}...): figures may differ.",
-            UserWarning,
+    if name in CHECKSUMS and (found := _sha256(path)) != CHECKSUMS[name]:
+        raise ValueError(
+            f"{path} is another copy than the one that published figures were measured on: its "
+            f"SHA-256 is {found[:12]}..., not {CHECKSUMS[name][:12]}.... It is damaged or changed: "
+            "replace it, or read it without this package."
         )
     return path
 
