@@ -406,7 +406,7 @@ def test_labels_are_refused_or_doubted_or_taken_by_their_word(name):
     for kind, y in DOUBTFUL_LABELS.items():
         with pytest.warns(LabelConventionWarning) as told:
             estimator = make(name).fit(X, y)
-        assert len(told) == 1, kind
+        assert [w.category for w in told].count(LabelConventionWarning) == 1, kind
         np.testing.assert_array_equal(answer(estimator), everything, err_msg=kind)
     normal = answer(make(name).fit(X[10:]))
     for kind, y in PLAIN_LABELS.items():
@@ -449,7 +449,7 @@ def test_scalars_of_numpy_are_the_numbers_and_words_they_stand_for(name):
             assert np.isfinite(answer(given)[answer(given) != np.inf]).all(), parameter
             assert getattr(given, parameter) is scalar  # a parameter stays as it was given
             n_tried += 1
-    assert n_tried or name == "OneClassPipeline"
+    assert n_tried or name in ("OneClassPipeline", "TableEncoder")  # which have none
 
 
 ODD_VALUES = [
@@ -491,7 +491,7 @@ def test_a_pickle_names_the_version_that_wrote_it(name):
     estimator = fit(make(name), X)
     assert estimator.__getstate__()["_sklearn_hrn_version"] == sklearn_hrn.__version__
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", VersionMismatchWarning)
         copies = [pickle.loads(pickle.dumps(estimator)), copy.deepcopy(estimator)]
         copies.append(fit(clone(estimator), X))
     for one in copies:
