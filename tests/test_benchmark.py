@@ -351,6 +351,12 @@ def test_the_published_method_is_the_papers_pipeline_and_scales_no_column():
     assert steps[0][1].get_params() == InstanceL2Normalizer().get_params()
 
 
+@pytest.fixture
+def few_patches(monkeypatch):
+    """Words learned from 500 patches in place of 60,000: the test images have few that differ."""
+    monkeypatch.setattr("sklearn_hrn.image._visual_words.N_PATCHES", 500)
+
+
 @pytest.mark.parametrize("table", ["table1", "table3", "table5"])
 def test_images_are_measured_at_the_last_and_at_the_best_epoch(table, rng, tmp_path, capsys):
     labels = np.arange(60) % 3
@@ -467,6 +473,7 @@ def test_settings_of_the_embedding_recipe_are_compared_on_texts_too(monkeypatch,
     assert f"{figures['auc']:.2f}" in table4.render([record])
 
 
+@pytest.mark.usefixtures("few_patches")
 def test_settings_of_the_image_recipe_are_compared_on_training_files(monkeypatch, rng, tmp_path):
     labels = np.arange(120) % 10
     X = 0.1 * rng.random((120, 144)) + np.eye(10)[labels].repeat(15, axis=1)[:, :144]
@@ -575,6 +582,7 @@ def test_words_and_centred_words_differ_in_their_centre_alone():
     assert str(given) == str(recipe)
 
 
+@pytest.mark.usefixtures("few_patches")
 def test_words_are_those_of_the_image_recipe(rng):
     X = rng.random((40, 144))
     recipe = make_hrn_pipeline("image")["words"]
