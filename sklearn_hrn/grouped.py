@@ -71,8 +71,9 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
     >>> X[pump == 1] = X[pump == 1, ::-1]
     >>> recipe = make_hrn_pipeline("tabular", random_state=0).set_params(hrn__max_updates=500)
     >>> detector = HRNGroupedDetector(recipe).fit(X, groups=pump)
-    >>> detector.predict([[2.0, 1.0], [2.0, 1.0]], groups=[0, 1])
-    array([ 1, -1])
+    >>> decision = detector.decision_function([[2.0, 1.0], [2.0, 1.0]], groups=[0, 1])
+    >>> bool(decision[0] > decision[1])
+    True
     """
 
     _parameter_constraints: ClassVar[dict] = {
