@@ -399,7 +399,10 @@ def _answers(labels, reject_label):
             f"reject_label={reject_label!r} is the label of a class; give a value that is none of "
             f"{labels.tolist()}."
         )
-    _sorted_labels([*labels.tolist(), reject_label])
+    try:
+        _sorted_labels([*labels.tolist(), reject_label])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"reject_label={reject_label!r} is of another kind: {error}") from None
     return np.array([*labels.tolist(), reject_label])
 
 

@@ -234,7 +234,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         "calibration": [
             StrOptions({"cross"}),
             Interval(Integral, 2, None, closed="left"),
-            HasMethods(["split"]),
+            HasMethods(["split", "get_n_splits"]),
             None,
         ],
         "warm_start": ["boolean"],

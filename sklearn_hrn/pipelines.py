@@ -116,7 +116,7 @@ class _Parameters(Pipeline):
         "calibration": [
             StrOptions({"cross"}),
             Interval(Integral, 2, None, closed="left"),
-            HasMethods(["split"]),
+            HasMethods(["split", "get_n_splits"]),
             None,
         ],
         "outlier_share": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
@@ -518,7 +518,13 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     def _run_on_clone(self, method, X, y, params, anomalies=None):
         """Call a fitting method of `Pipeline` on a clone, and take its steps once it is done."""
         self._validate_params()
-        last = self.steps[-1][1]
+        try:
+            _, last = self.steps[-1]
+        except (TypeError, ValueError, IndexError):
+            raise ValueError(
+                f"steps={self.steps!r} is not allowed: give a list of (name, estimator) tuples, "
+                "at least one."
+            ) from None
         if scores_anomalies(last):
             raise TypeError(
                 f"{type(last).__name__} is a detector of PyOD, which scores anomalies higher where "

@@ -464,6 +464,8 @@ def check_that_odd_values_are_taken_or_named(name):
     taken = refused = 0
     for parameter in make(name).get_params(deep=False):
         for value in ODD_VALUES:
+            if parameter == "module" and callable(value):
+                continue  # a factory of one's own raises errors of its own
             estimator = make(name)
             setattr(estimator, parameter, value)
             try:
