@@ -92,7 +92,8 @@ def is_fitted(estimator):
 
 
 @pytest.fixture(autouse=True)
-def few_patches(monkeypatch):
+def few_patches(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where a cache of an odd name may lie
     monkeypatch.setattr("sklearn_hrn.image._visual_words.N_PATCHES", 500)
 
 
