@@ -65,12 +65,15 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
     13 000 / n with the default parameters. That would take a column made for the purpose: of a
     normal column it is some 30 / n, of one with heavy tails up to 300 / n, and that far outside.
 
-    A value other than the only one of a constant column has a score of 5.25, and a column in which
+    A value other than the only one of a constant column has a score of 5.47, and a column in which
     few rows differ is stretched by two at most, not to variance one.
 
     Parameters
     ----------
-    linear : float, default=0.3
+    n_quantiles : int, default=None
+        Values of each column at which scores are kept, evenly spaced among the distinct ones; None
+        keeps all, which the bound below takes.
+    linear : float, default=0.5
         Share :math:`\beta` of the deviation among the rows: 0 is the normal score.
     subsample : int, default=2000
         Rows, drawn at random, from which all is learned where there are more.
@@ -108,16 +111,18 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
     >>> X[0] = 1e9
     >>> scores = NormalScoreTransformer().fit(X)
     >>> scores.transform([[0.0], [2.0], [6.0], [20.0], [1e9]]).round(1).ravel()
-    array([ 0.1,  2.1,  4.7, 15.3, 24.5])
+    array([ 0.1,  2.1,  4.7, 15.4, 24.6])
     """
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
+        "n_quantiles": [Interval(Integral, 2, None, closed="left"), None],
         "linear": [Interval(Real, 0, 1, closed="both")],
         "subsample": [Interval(Integral, 2, None, closed="left")],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, linear=0.3, *, subsample=2000, random_state=None):
+    def __init__(self, n_quantiles=None, *, linear=0.5, subsample=2000, random_state=None):
+        self.n_quantiles = n_quantiles
         self.linear = linear
         self.subsample = subsample
         self.random_state = random_state
@@ -126,7 +131,8 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
         if len(X) > self.subsample:
             X = X[check_random_state(self.random_state).permutation(len(X))[: self.subsample]]
         X = X.astype(np.float64)
-        knots = [_knots(*of, self.linear) for of in zip(X.T, *_groups(X), strict=True)]
+        columns = zip(X.T, *_groups(X), strict=True)
+        knots = [_knots(*column, self.linear, self.n_quantiles) for column in columns]
         self.quantiles_, self.scores_ = map(list, zip(*knots, strict=True))
 
     def transform(self, X):
@@ -171,7 +177,7 @@ def _groups(X):
     return middle.T, deviation.T, reach.T
 
 
-def _knots(column, middle, deviation, reach, linear):
+def _knots(column, middle, deviation, reach, linear, n_quantiles):
     """Values between which scores are interpolated, and their scores."""
     ranks = _steps(column, np.full(len(column), 1 / len(column)))
     near = _marks(middle, deviation, NEAR, NEAR_GAINS)
@@ -183,7 +189,7 @@ def _knots(column, middle, deviation, reach, linear):
     of_rows = inner(column)
     scale = max(of_rows.std(), LEAST_DEVIATION)
     damping = 1 / (1 + DAMPING * _share_beyond(column, middle, reach))
-    values = _kept(ranks[0], np.concatenate([near[0], far[0]]))
+    values = _kept(_spaced(ranks[0], n_quantiles), np.concatenate([near[0], far[0]]))
     return values, (inner(values) - of_rows.mean()) / scale + damping * _passed(values, *far)
 
 
@@ -192,10 +198,15 @@ def _kept(values, marks):
     novel = NOVEL * np.maximum(np.abs(values[[0, -1]]), np.finfo(np.float32).tiny)
     with np.errstate(over="ignore"):
         ends = values[[0, -1]] + [-1, 1] * novel
-    marks = np.sort(marks)
-    some = marks[np.linspace(0, len(marks) - 1, min(MARKS_KEPT, len(marks))).astype(int)]
-    kept = np.concatenate([values, ends, some])
+    kept = np.concatenate([values, ends, _spaced(np.sort(marks), MARKS_KEPT)])
     return np.unique(kept[np.isfinite(kept)])
+
+
+def _spaced(values, most):
+    """At most so many of some values, evenly spaced; all if `most` is None."""
+    if most is None or len(values) <= most:
+        return values
+    return values[np.linspace(0, len(values) - 1, most).astype(int)]
 
 
 def _marks(middle, unit, distances, gains):
