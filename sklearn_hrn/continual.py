@@ -1,6 +1,8 @@
 """One one-class head per class: a classifier that learns class after class and never forgets."""
 
 from copy import copy
+from functools import wraps
+from inspect import signature
 from math import ceil
 from numbers import Number, Real
 from zlib import crc32
@@ -23,6 +25,25 @@ __all__ = ["HRNContinualClassifier"]
 # Epochs a head, unless an estimator says otherwise. On a tenth of MNIST's training rows, held out
 # of the rest, accuracy was 96.8 % after 100, 96.9 after 200 and 96.8 after 400.
 MAX_ITER = 200
+
+
+def _sends_parameters_of_heads_on(init):
+    """Answer a parameter of the heads by how it is spelled."""
+
+    @wraps(init)
+    def checked(self, *args, **parameters):
+        of_heads = parameters.keys() & set(HRNOneClassClassifier._get_param_names())
+        of_heads -= set(signature(init).parameters)
+        if of_heads:
+            names = [name for name in parameters if name in of_heads]
+            spelled = ", ".join(f"{name}={parameters[name]!r}" for name in names)
+            raise TypeError(
+                f"HRNContinualClassifier takes no {', '.join(names)}; parameters of its heads are "
+                f"those of an estimator: HRNContinualClassifier(HRNOneClassClassifier({spelled}))."
+            )
+        init(self, *args, **parameters)
+
+    return checked
 
 
 class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
@@ -59,9 +80,6 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         The seed of a head is a function of it and of the label. None and a RandomState draw a
         number once, which is kept until the next `fit`.
-    **moved : object
-        Parameters of the heads, which were parameters of this class once, are refused: they are
-        parameters of `estimator`.
 
     Attributes
     ----------
@@ -121,6 +139,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
     }
 
+    @_sends_parameters_of_heads_on
     def __init__(
         self,
         estimator=None,
@@ -129,14 +148,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         false_alarm_rate=0.01,
         validation_fraction=0.0,
         random_state=None,
-        **moved,
     ):
-        if moved:
-            spelled = ", ".join(f"{name}={value!r}" for name, value in moved.items())
-            raise TypeError(
-                f"HRNContinualClassifier takes no {', '.join(moved)}; parameters of its heads are "
-                f"those of an estimator: HRNContinualClassifier(HRNOneClassClassifier({spelled}))."
-            )
         self.estimator = estimator
         self.reject_label = reject_label
         self.false_alarm_rate = false_alarm_rate

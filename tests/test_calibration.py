@@ -192,11 +192,17 @@ def test_a_splitter_that_does_not_fit_is_refused(X, calibration):
 
 
 class Leaky:
+    def get_n_splits(self):
+        return 1
+
     def split(self, X):
         yield np.arange(10), np.arange(5)
 
 
 class Empty:
+    def get_n_splits(self):
+        return 0
+
     def split(self, X):
         return iter(())
 

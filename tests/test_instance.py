@@ -380,7 +380,7 @@ def test_bad_parameters_are_named(parameters):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_no_numbers_are_refused(value):
-    with pytest.raises(ValueError, match=r"NaN|infinity"):
+    with pytest.raises(ValueError, match=r"NaN|infinite"):
         InstanceL2Normalizer().fit([[1.0, value]])
 
 
