@@ -44,12 +44,13 @@ MAX_HALVINGS = 30
 # be small enough to lead back.
 EXPLOSION = 100
 
-# Multiply-adds of the first product of a step up to which a CPU computes it with one thread,
-# because two are no faster (a step of 300-100-1 took 298 us with one and 299 with two, one of
-# 784-100-1 614 and 453). Above, it takes all threads, and one model after the other: split among
-# threads, the rounding of a product would depend on what stands beside it. With one thread it
-# does not, and models are stacked.
-SMALL_PRODUCT = 3 * 10**6
+# Multiply-adds of the first product of a step up to which a CPU computes it with one thread. Two
+# gain little (a step of 784-100-1 took 614 us with one and 453 with two) and wait for each other as
+# soon as anything else runs (beside one other process, a fit of 500-300-1 took 1.8 s with two and
+# 0.9 with one). Above, it takes all threads, and one model after the other: split among threads,
+# the rounding of a product would depend on what stands beside it. With one thread it does not, and
+# models are stacked.
+SMALL_PRODUCT = 2 * 10**7
 
 # Bytes that stacked models may take: a share of the last-level cache of a CPU (16 models of
 # 784-100-1 then take 0.78 of the time they take one by one, those of 6-100-1 0.28), and of the
