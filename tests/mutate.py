@@ -29,8 +29,15 @@ TESTS = {
     "core/scoring": ["test_scoring.py"],
     "core/threads": ["test_threads.py"],
     "core/training": ["test_training.py"],
+    "core/preconditioning": ["test_preconditioning.py"],
+    "_base": ["test_contract.py"],
+    "_calibration": ["test_calibration.py"],
     "_joint_fit": ["test_joint_fit.py"],
+    "_labels": ["test_contract.py"],
     "_training": ["test_one_class.py", "test_joint_fit.py"],
+    "conformal": ["test_conformal.py"],
+    "model_selection/_search": ["test_search.py"],
+    "model_selection/_split": ["test_split.py"],
 }
 COMPARISONS = {
     ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt,

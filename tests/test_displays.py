@@ -1,6 +1,5 @@
 """Displays show what they were given, and draw it where they are told to."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +17,7 @@ from sklearn_hrn.inspection import (
     feature_attribution,
 )
 
+matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is the extra [plot]")
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
