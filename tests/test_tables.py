@@ -27,13 +27,13 @@ LIBRARIES = {
     "polars": lambda rows: pytest.importorskip("polars").DataFrame(rows),
     "PyArrow": lambda rows: pytest.importorskip("pyarrow").table(rows),
 }
-NAMES = ["amount", "amount_missing", "count", "flag", "colour_red", "colour_surprise", "day"]
+NAMES = ["amount", "count", "flag", "colour_red", "colour_surprise", "day"]
 EXPECTED = np.array(
     [
-        [1.5, 0, 1, 1, 1, np.log(2), 18262, np.log(4)],
-        [2, 0, 2, 0, 0, np.log(4), 18263, np.log(4)],
-        [2, 1, 3, 1, 0, np.log(4), 18264, np.log(4)],
-        [4, 0, 4, 1, 1, np.log(2), 18265, np.log(4)],
+        [1.5, 1, 1, 1, 0, 18262, 0],
+        [2, 2, 0, 0, 0, 18263, 0],
+        [2, 3, 1, 0, 0, 18264, 0],
+        [4, 4, 1, 1, 0, 18265, 0],
     ]
 )
 
@@ -78,7 +78,14 @@ def test_what_training_never_held_is_far_from_all_it_held():
     unknown = encoder.transform([[None, "a"], [2.0, "c"], [2.0, None]])
     assert unknown[0, 0] == 4 + 10 * 3
     assert (unknown[1:, -1] == 2 * np.log(5)).all()
-    assert known[:, -1].max() == np.log(2)
+    assert known[:, -1].max() == 0
+
+
+def test_a_rare_category_is_a_surprise_and_a_new_one_as_much_as_new_ones_were_rare():
+    X = [["a"]] * 96 + [["b"]] * 2 + [["c"], ["d"]]
+    encoder = TableEncoder().fit(X)
+    surprise = encoder.transform([["a"], ["b"], ["c"], ["e"]])[:, -1]
+    assert np.allclose(surprise, np.log([1, 2.5, 5, 50]))
 
 
 def test_a_new_identifier_says_no_more_than_a_known_one():
@@ -133,7 +140,7 @@ def test_numbers_and_dates_among_objects():
     )
     encoder = TableEncoder().fit(X)
     assert encoder.kinds_ == ["number", "date", "date"]
-    np.testing.assert_allclose(encoder.transform(X), [[1.5, 1, 0.5, 0], [2, 2, 0.5, 1]])
+    np.testing.assert_allclose(encoder.transform(X), [[1.5, 1, 0.5], [2, 2, 0.5]])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ from .._sklearn import _check_feature_names_in
 # The most frequent categories, which get a column of their own.
 OWN_COLUMNS = 10
 
+# Share of the training rows from which on a category is no surprise.
+RARE = 0.05
+
 # How far above the largest number a gap lies if training had none, in ranges of the column.
 RANGES = 10
 
@@ -33,16 +36,17 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
 
     - *Numbers* and booleans stay as they are. *Dates* become days since 1970, durations days.
     - *Categories* are text, categorical types, and mixtures. The ten most frequent ones get a
-      column of 0 and 1 each, and all together a column of *surprise*, minus the logarithm of the
-      share of training rows that have the category. One seen once says no more than one never
-      seen, where there are such: identifiers, all of them different, become a column that is
-      constant, and do not drown the rest.
-    - *Gaps* among numbers and dates become the median and a column of 0 and 1 that tells where.
-      Among categories they are one more.
+      column of 0 and 1 each, and all together a column of *surprise*: zero for a category of at
+      least a twentieth of the training rows, and the logarithm of how many times rarer it is for
+      others. Identifiers, all of them different, become a column that is constant, and do not
+      drown the rest.
+    - *Gaps* among numbers and dates become the median where training had some, as they are then
+      no news. Among categories they are one more.
 
-    What never occurred in training is strange, and not zero. A new category, where every other
-    occurs at least twice, has twice the surprise that a single row can have, and so has a first
-    gap among categories; a first gap among numbers lies ten ranges above the largest.
+    What never occurred in training is strange, and not zero. A new category has the surprise of
+    how rare new ones were, the logarithm of the rows over the categories that occur once; where all
+    occur at least twice, twice that of a single row. So has a first gap among categories, and a
+    first gap among numbers lies ten ranges above the largest.
 
     Rows of numbers without gaps pass as they are, bit for bit, sparse ones, too.
 
@@ -87,10 +91,9 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     >>> encoder.kinds_
     ['number', 'category']
     >>> encoder.get_feature_names_out()
-    array(['x0', 'x0_missing', 'x1_blue', 'x1_red', 'x1_surprise'],
-          dtype=object)
+    array(['x0', 'x1_blue', 'x1_red', 'x1_surprise'], dtype=object)
     >>> encoder.transform([[None, "green"]]).round(2)
-    array([[2.  , 1.  , 0.  , 0.  , 3.22]])
+    array([[2.  , 0.  , 0.  , 3.22]])
     """
 
     _parameter_constraints: dict = {}  # noqa: RUF012 - scikit-learn's way of declaring parameters
@@ -116,13 +119,13 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        if X.ndim == 2 and not self.gaps_.any() and not _has_gaps(X):
+        if X.ndim == 2 and not _has_gaps(X):
             return X
         parts = [part for j, column in enumerate(_columns(X)) for part in self._encode(j, column)]
         return np.column_stack(parts).astype(np.float64, copy=False)
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns that come out: ``name``, ``name_missing``, ``name_category``.
+        """Names of the columns that come out: ``name``, ``name_category``, ``name_surprise``.
 
         Parameters
         ----------
@@ -140,7 +143,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 own = [f"{name}_{category}" for category in self.categories_[j]]
                 added = [*own, f"{name}_surprise"]
             else:
-                added = [name] + [f"{name}_missing"] * bool(self.gaps_[j])
+                added = [name]
             for new in added:
                 while new in names:
                     new += "_"
@@ -203,14 +206,16 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
             else:
                 self._learn_gaps(j, column)
         more = [len(own) for own in self.categories_]
-        self.columns_out_ = 1 + self.gaps_ + np.array(more, dtype=int)
+        self.columns_out_ = 1 + np.array(more, dtype=int)
 
     def _learn_categories(self, j, values):
         counts = Counter(values)
         never = 2 * np.log(len(values) + 1)
-        surprise = {value: np.log(len(values) / count) for value, count in counts.items()}
-        # Where some occur once, a new one is no surprise either.
-        self.unseen_[j] = np.log(len(values)) if 1 in counts.values() else never
+        surprise = {value: _surprise(count, len(values)) for value, count in counts.items()}
+        # What share of rows new ones are among, as Good and Turing estimate it.
+        n_once = sum(count == 1 for count in counts.values())
+        new = np.log(len(values) / n_once) if n_once else never
+        self.unseen_[j] = max(new, _surprise(1, len(values)))
         self.gap_surprise_[j] = surprise.pop(None, never)
         self.surprise_[j] = surprise
         frequent = [value for value, count in counts.items() if count > 1 and value is not None]
@@ -230,7 +235,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         """What a column becomes: some arrays (n_samples,)."""
         if self.kinds_[j] != "category":
             gaps = np.isnan(values)
-            return [np.where(gaps, self.fill_[j], values), *[gaps] * int(self.gaps_[j])]
+            return [np.where(gaps, self.fill_[j], values)]
         code = {category: i for i, category in enumerate(self.categories_[j])}
         codes = np.array([code.get(value, -1) for value in values.tolist()])
         known = {None: self.gap_surprise_[j], **self.surprise_[j]}
@@ -244,6 +249,10 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         tags.input_tags.string = True
         tags.input_tags.sparse = True
         return tags
+
+
+def _surprise(count, n_rows):
+    return np.log(max(1.0, RARE * n_rows / count))
 
 
 def _columns(X):
