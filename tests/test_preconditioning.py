@@ -43,13 +43,14 @@ def test_fewer_rows_than_axes_and_rows_of_zeros_leave_finite_factors(rng):
         assert torch.isfinite(Q).all() and torch.isfinite(excess).all()
 
 
-def test_each_model_has_the_matrix_of_its_own_rows(stretched, rng):
+@pytest.mark.parametrize("largest", [2, 10])
+def test_each_model_has_the_matrix_of_its_own_rows(stretched, rng, largest):
     X = np.vstack([stretched, rng.normal(size=(250, 6))])
     halves = [np.arange(250), np.arange(250, 500)]
     rows = Rows.of_models([(X, half) for half in halves])
     dW = torch.from_numpy(rng.normal(size=(2, 3, 6))).float()
-    P = [plain_P(X[half], 10) for half in halves]
-    done = Preconditioner(rows, 10.0, torch.device("cpu")).of(np.array([0, 1]))(dW.clone())
+    P = [plain_P(X[half], largest) for half in halves]
+    done = Preconditioner(rows, largest, torch.device("cpu")).of(np.array([0, 1]))(dW.clone())
     np.testing.assert_allclose(done.numpy(), dW.double().numpy() @ P, rtol=1e-3, atol=1e-3)
 
 
