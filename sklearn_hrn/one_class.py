@@ -109,9 +109,8 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
     preconditioning : float, default=1.0
         Largest factor by which a step of the first weights is longer along directions in which the
         rows vary little than along the one in which they vary most. 1 is the paper's plain descent;
-        10 reaches in a tenth of the updates what it reaches, where rows have many directions, as
-        behind `FourierFeatures` and `LandmarkFeatures`. The objective is the same. Not with
-        `module`.
+        the recipes take 10, as rows have many directions behind `FourierFeatures` and
+        `LandmarkFeatures`. The objective is the same. Not with `module`.
     max_iter : int, default=100
         Epochs; 100 is the paper's.
     max_updates : int, default=None
