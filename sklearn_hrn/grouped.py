@@ -1,10 +1,14 @@
 """One detector for each machine, customer or sensor."""
 
+from itertools import chain, pairwise
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from ._base import VersionedMixin, learning_on_copy
@@ -34,6 +38,10 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
     unknown : {"pooled", "error"}, default="pooled"
         What rows of a group that `fit` has not seen get: the answer of one more detector, which is
         fitted on rows drawn from all groups, as many as the largest group has; or an error.
+    n_jobs : int, default=None
+        Processes that share the groups, each of which trains its own together; None is one, unless
+        a :func:`joblib.parallel_config` says otherwise. A process takes seconds to start: they pay
+        for hundreds of groups, or where each takes long.
     random_state : int, RandomState instance or None, default=None
         Of the rows drawn. The detectors have seeds of their own.
 
@@ -80,13 +88,17 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         "estimator": [HasMethods(["fit"])],
         "group_column": [int, str, None],
         "unknown": [StrOptions({"pooled", "error"})],
+        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, estimator, *, group_column=None, unknown="pooled", random_state=None):
+    def __init__(
+        self, estimator, *, group_column=None, unknown="pooled", n_jobs=None, random_state=None
+    ):
         self.estimator = estimator
         self.group_column = group_column
         self.unknown = unknown
+        self.n_jobs = n_jobs
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -126,8 +138,14 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
             drawn = check_random_state(self.random_state).permutation(rows)[:n_drawn]
             names, parts = [*names, "unknown"], [*parts, np.sort(drawn)]
         fit = _fit_together if _can_be_joined(self.estimator) else _fit_alone
+        n_shares = min(len(parts), effective_n_jobs(self.n_jobs))
+        bounds = np.linspace(0, len(parts), n_shares + 1).astype(int)
+        shares = (parts[a:b] for a, b in pairwise(bounds))
+        fitted = Parallel(n_jobs=self.n_jobs)(
+            delayed(fit)(self.estimator, X, share) for share in shares
+        )
         found = []
-        for name, (detector, error) in zip(names, fit(self.estimator, X, parts), strict=True):
+        for name, (detector, error) in zip(names, chain.from_iterable(fitted), strict=True):
             if error is not None:
                 error.add_note(f"The detector of group {name!r} could not be fitted.")
                 raise error
@@ -249,15 +267,21 @@ def _can_be_joined(estimator):
 
 
 def _fit_together(estimator, X, parts):
+    fitted = []
     for fold in fit_folds([estimator], X, None, parts):
         for _, step in fold.front_steps:
             vars(step).pop("transform", None)  # what a search remembers of the rows it scores
-        yield None if fold.errors[0] else fold.fitted([estimator])[0], fold.errors[0]
+        detector = None if fold.errors[0] else fold.fitted([estimator])[0]
+        fitted.append((detector, fold.errors[0]))
+    return fitted
 
 
 def _fit_alone(estimator, X, parts):
+    fitted = []
     for part in parts:
         try:
-            yield clone(estimator).fit(_safe_indexing(X, part)), None
+            fitted.append((clone(estimator).fit(_safe_indexing(X, part)), None))
         except Exception as error:
-            yield None, error
+            fitted.append((None, error))
+            break  # it will be raised
+    return fitted

@@ -1,10 +1,12 @@
 """A detector for each group."""
 
+import os
 import pickle
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import IsolationForest
 from sklearn.preprocessing import StandardScaler
 
@@ -52,6 +54,43 @@ def test_each_group_is_fitted_as_it_would_be_alone(estimator, pumps):
         assert grouped.detectors_[name].offset_ == pytest.approx(alone.offset_, abs=1e-6)
         assert np.allclose(decision[mine], alone.decision_function(X[mine]), rtol=0, atol=1e-6)
     assert np.array_equal(grouped.predict(X, pump), np.where(decision >= 0, 1, -1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("calibration", [None, 2])
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ResolutionWarning")
+def test_processes_that_share_the_groups_change_nothing(calibration, pumps):
+    X, pump = pumps
+    alone, shared = (
+        HRNGroupedDetector(pipeline(calibration=calibration), n_jobs=n_jobs, random_state=0)
+        for n_jobs in (1, 2)
+    )
+    expected = alone.fit(X, groups=pump).decision_function(X, pump)
+    found = shared.fit(X, groups=pump).decision_function(X, pump)
+    assert np.allclose(found, expected, rtol=0, atol=1e-6)
+    unknown = ["new"] * 90
+    expected = alone.score_samples(X, unknown)
+    assert np.allclose(shared.score_samples(X, unknown), expected, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"row|sample") as error:
+        shared.fit(X, groups=np.where(np.arange(len(pump)) == 0, "d", pump))
+    assert "group 'd'" in "".join(error.value.__notes__)
+
+
+class Dying(BaseEstimator):
+    """A detector that takes its process with it."""
+
+    def fit(self, X, y=None):
+        os._exit(1)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_an_error_and_leaves_what_was_fitted(pumps):
+    X, pump = pumps
+    detector = HRNGroupedDetector(pipeline(), n_jobs=2, random_state=0).fit(X, groups=pump)
+    expected = detector.score_samples(X, pump)
+    with pytest.raises(TerminatedWorkerError):
+        detector.set_params(estimator=Dying()).fit(X, groups=pump)
+    assert np.array_equal(detector.score_samples(X, pump), expected)
 
 
 def test_the_group_is_an_argument_or_a_column_by_number_or_name(pumps):
