@@ -161,7 +161,7 @@ def test_epochs_continue_one_training(sets, monkeypatch):
     spy, _ = run_of_images("table, divide, centre", monkeypatch)
     norm = InstanceL2Normalizer()
     X = norm.fit_transform(sets[0][sets[1] == 1].astype(np.float32) / 255)
-    model = HRNOneClassClassifier(max_iter=3, random_state=0).fit(X)
+    model = HRNOneClassClassifier(max_iter=3, score_dtype="float32", random_state=0).fit(X)
     scores = model.score_samples(norm.transform(sets[2].astype(np.float32) / 255))
     assert np.array_equal(spy.scores, scores)
     assert len(spy.calls) == 3
