@@ -1,4 +1,4 @@
-"""What every estimator has in common: how it checks, fits, warns, travels and cuts rows."""
+"""What every estimator has in common: how it checks, fits, travels and cuts rows."""
 
 from contextlib import contextmanager
 from copy import copy
@@ -12,8 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from ._labels import normal_rows
 from ._sklearn import _fit_context
-from .exceptions import VersionMismatchWarning
-from .exceptions import warn as warn  # where all warnings of estimators come from
+from .exceptions import VersionMismatchWarning, warn
 
 # Bytes of float64 values worked on at once: they stay in the cache between passes, and the copies
 # of them weigh nothing beside a large input.

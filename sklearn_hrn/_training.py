@@ -17,14 +17,13 @@ except ModuleNotFoundError as error:
         "is much smaller). Scoring with a fitted detector needs none."
     ) from error
 
-from ._base import warn
 from ._progress import Progress
 from ._validation import draw_seeds, resolve_device
 from .core.batches import Rows, epochs_of, updates_of
 from .core.modules import check_rebuilt, make_module, make_modules, module_states, trainable
 from .core.threads import threads
 from .core.training import HISTORY, OF_MODELS, ExplodedLossError, State, Trainer, TrainingPlan
-from .exceptions import NonFiniteLossWarning, TrainingDivergedError
+from .exceptions import NonFiniteLossWarning, TrainingDivergedError, warn
 
 # Training rows on which a module that is rebuilt is compared with the one that was trained.
 N_COMPARED = 16

@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import warnings
+from contextvars import ContextVar
 from pathlib import Path
 
 import joblib
@@ -32,6 +33,10 @@ _INNER_FILES = (
     contextlib.__file__,
     pickle.__file__,
 )
+
+# Whether `warn` is silent here. Filters of warnings belong to the whole process: a thread that set
+# them for a while would change, or lose, those of all others.
+_IS_QUIET = ContextVar("is quiet", default=False)
 
 
 class NonFiniteLossWarning(RuntimeWarning):
@@ -81,8 +86,20 @@ class CalibrationError(ValueError):
     """The rows or the folds do not allow to calibrate, or a fold could not be trained."""
 
 
+@contextlib.contextmanager
+def quietly():
+    """Within the block nothing is warned about, as it has been told already; in this thread."""
+    token = _IS_QUIET.set(True)
+    try:
+        yield
+    finally:
+        _IS_QUIET.reset(token)
+
+
 def warn(message, category):
     """Warn at the line outside this package, scikit-learn, joblib and pickle that led here."""
+    if _IS_QUIET.get():
+        return
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_INNER_FILES):
         frame = frame.f_back

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import VersionedMixin, learning_on_copy, warn
+from ._base import VersionedMixin, learning_on_copy
 from ._calibration import (
     CHUNKS_BETWEEN_SIGNALS,
     RESERVOIR_SIZE,
@@ -24,7 +24,7 @@ from ._labels import normal_rows
 from ._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from ._validation import check_rows
 from .core.scoring import SLOPES, score_rows
-from .exceptions import ConstantScoresWarning, DriftWarning, RowLengthWarning
+from .exceptions import ConstantScoresWarning, DriftWarning, RowLengthWarning, warn
 
 N_TRAIN_QUANTILES = 1001
 

@@ -1,6 +1,5 @@
 """Pipelines for one-class learning."""
 
-import warnings
 from contextlib import suppress
 from copy import deepcopy
 from math import ceil, prod
@@ -41,6 +40,7 @@ from ._sklearn import (
     _num_samples,
     _safe_indexing,
 )
+from .exceptions import quietly
 
 __all__ = ["OneClassPipeline"]
 
@@ -631,8 +631,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             )
         X, y = indexable(X, y)
         folds = make_folds(self.calibration, _num_samples(X))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the fit on all rows has said what there is to say
+        with quietly():  # the fit on all rows has said what there is to say
             return out_of_fold_scores(
                 folds,
                 self._fitted_in_folds(X, y, [train for train, _ in folds], params, anomalies),

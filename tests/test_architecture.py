@@ -30,7 +30,7 @@ ARROWS = {
     "_medoids": set(),
     "_labels": {"_sklearn", "exceptions"},
     "_base": {"_labels", "_sklearn", "exceptions"},
-    "_training": {"_base", "_progress", "_validation", "core", "exceptions"},
+    "_training": {"_progress", "_validation", "core", "exceptions"},
     "_joint_fit": {"_calibration", "_sklearn"},
     "preprocessing": {"_base", "_labels", "_sklearn", "exceptions"},
     "kernel_approximation": {"_base", "_sklearn"},
@@ -48,7 +48,9 @@ ARROWS = {
     },
     "_calibration": {"_base", "exceptions"},
     "conformal": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "exceptions"},
-    "pipelines": {"_base", "_calibration", "_joint_fit", "_labels", "_medoids", "_sklearn"},
+    "pipelines": {
+        *("_base", "_calibration", "_joint_fit", "_labels", "_medoids", "_sklearn", "exceptions"),
+    },
     "continual": {"_base", "_calibration", "_joint_fit", "_sklearn", "_validation", "one_class"},
     "model_selection": {"_base", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"},
     "interop": {

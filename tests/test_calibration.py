@@ -375,6 +375,18 @@ def test_folds_are_quiet_about_what_the_fit_has_said(X):
     assert [w.category for w in caught] == [LabelConventionWarning]
 
 
+def test_folds_leave_the_filters_of_warnings_to_other_threads(X):
+    class Looks(StandardScaler):
+        def fit(self, X, y=None):
+            seen.append(list(warnings.filters))
+            return super().fit(X)
+
+    seen, expected = [], list(warnings.filters)
+    pipeline = calibrated()
+    pipeline.set_params(steps=[("looks", Looks()), *pipeline.steps]).fit(X)
+    assert len(seen) == 6 and all(filters == expected for filters in seen)
+
+
 def test_metadata_cannot_be_scored_with(X):
     pipeline = calibrated().fit(X)
     for method in ("predict", "decision_function"):

@@ -7,8 +7,8 @@ permutation of epoch e is a function of (seed, e): a run can stop, continue, go 
 with others and see the same batches.
 """
 
-import warnings
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -172,7 +172,9 @@ def _resident(arrays, device):
 
 
 def _view(X):
-    with warnings.catch_warnings():
-        # A read-only X cannot be a tensor without a warning; it is only read.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(X)
+    if not X.flags.writeable:
+        # torch, which only reads it, warns about memory that must not be written to; silence would
+        # be that of the whole process, other threads included.
+        place = {**X.__array_interface__, "data": (X.__array_interface__["data"][0], False)}
+        X = np.asarray(SimpleNamespace(__array_interface__=place, memory=X))
+    return torch.from_numpy(X)

@@ -1,6 +1,5 @@
 """Why a row scores as it does: one number a column, and the normal row it is compared with."""
 
-import warnings
 from functools import cached_property
 
 import numpy as np
@@ -243,13 +242,11 @@ def _mean_slopes(steps, points):
     """Mean slopes of the score (n_pieces, n_rows, n_columns) between neighbouring points."""
     n_points, n_rows, _ = points.shape
     rows = [points.reshape(n_points * n_rows, -1)]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "X does not have valid feature names")
-        for step in steps[:-1]:
-            rows.append(transformed(step, rows[-1]))
-        back = np.ones((len(rows[0]) - n_rows, 1))
-        for step, X in zip(steps[::-1], rows[::-1], strict=True):
-            back = pull_back(step, X[:-n_rows], X[n_rows:], back)
+    for step in steps[:-1]:
+        rows.append(transformed(step, rows[-1]))
+    back = np.ones((len(rows[0]) - n_rows, 1))
+    for step, X in zip(steps[::-1], rows[::-1], strict=True):
+        back = pull_back(step, X[:-n_rows], X[n_rows:], back)
     return back.reshape(n_points - 1, n_rows, -1)
 
 

@@ -1,5 +1,6 @@
 """Which column of the user each column of a step comes from, for steps that do not mix columns."""
 
+from contextlib import suppress
 from functools import singledispatch
 
 import numpy as np
@@ -21,6 +22,11 @@ def fitted_steps(pipeline):
 
 def transformed(step, X):
     """What a step makes of rows, as a dense array of float64; the rows stay as they are."""
+    if hasattr(step, "feature_names_in_"):  # it would warn of rows without them
+        with suppress(ImportError):
+            import pandas
+
+            X = pandas.DataFrame(X, columns=step.feature_names_in_)
     Z = step.transform(X.copy() if getattr(step, "copy", True) is False else X)
     return np.asarray(Z.toarray() if sparse.issparse(Z) else Z, dtype=np.float64)
 

@@ -9,9 +9,9 @@ from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import check_is_fitted
 
-from .._base import NormalRowsEstimator, check_numbers, row_blocks, warn
+from .._base import NormalRowsEstimator, check_numbers, row_blocks
 from .._sklearn import Interval, StrOptions, _check_feature_names_in
-from ..exceptions import DominantColumnWarning
+from ..exceptions import DominantColumnWarning, warn
 
 __all__ = ["InstanceL2Normalizer", "InstanceStandardizer"]
 
