@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from copy import copy
+from importlib import import_module
 
 import numpy as np
 from scipy import sparse
@@ -32,7 +33,18 @@ ADVICE = {
 
 
 class VersionedMixin:
-    """Pickles say which version of this package wrote them, and another version warns by name."""
+    """Pickles say which version of this package wrote them, and another version warns by name.
+
+    In a notebook the estimator links to its page in the documentation.
+    """
+
+    _doc_link_module = "sklearn_hrn"
+    _doc_link_template = "https://sklearn-hrn.github.io/sklearn-hrn/generated/{page}.html"
+
+    def _doc_link_url_param_generator(self):
+        module, name = type(self).__module__.split("."), type(self).__name__
+        is_at_top = hasattr(import_module(module[0]), name)
+        return {"page": ".".join([*module[: 1 if is_at_top else 2], name])}
 
     def __getstate__(self):
         from . import __version__

@@ -17,9 +17,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sklearn.utils import estimator_html_repr
+from test_sklearn_contract import instance, public_estimators
 
 import sklearn_hrn
-from sklearn_hrn import exceptions, inspection
+from sklearn_hrn import exceptions, inspection, interop
 from sklearn_hrn.benchmark import __main__ as command_line
 from sklearn_hrn.benchmark import figures
 
@@ -90,7 +92,7 @@ MEMBERS = {
 }
 PUBLIC = {
     name: getattr(module, name)
-    for module in (sklearn_hrn, inspection)
+    for module in (sklearn_hrn, inspection, interop)
     for name in module.__all__
     if name != "__version__"
 }
@@ -154,6 +156,17 @@ def test_the_api_page_lists_what_is_public_once_and_nothing_else():
     for module, names in names_on_the_api_page().items():
         public = set(importlib.import_module(module).__all__) - {"__version__"}
         assert sorted(names) == sorted(public), module
+
+
+ALL_ESTIMATORS = [*map(instance, public_estimators()), interop.PyODDetector(None)]
+
+
+@pytest.mark.parametrize("estimator", ALL_ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+def test_in_a_notebook_an_estimator_links_to_its_page(estimator):
+    name, listed = type(estimator).__name__, names_on_the_api_page().items()
+    (page,) = [f"{module}.{name}" for module, names in listed if name in names]
+    link = f"https://sklearn-hrn.github.io/sklearn-hrn/generated/{page}.html"
+    assert f'href="{link}"' in estimator_html_repr(estimator)
 
 
 def test_what_a_module_offers_is_on_the_api_page_of_the_package_or_of_the_module():
