@@ -161,7 +161,7 @@ def test_the_api_page_lists_what_is_public_once_and_nothing_else():
 ALL_ESTIMATORS = [*map(instance, public_estimators()), interop.PyODDetector(None)]
 
 
-@pytest.mark.parametrize("estimator", ALL_ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+@pytest.mark.parametrize("estimator", ALL_ESTIMATORS, ids=lambda e: type(e).__name__)
 def test_in_a_notebook_an_estimator_links_to_its_page(estimator):
     name, listed = type(estimator).__name__, names_on_the_api_page().items()
     (page,) = [f"{module}.{name}" for module, names in listed if name in names]
