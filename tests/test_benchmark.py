@@ -18,6 +18,7 @@ from sklearn_hrn.benchmark import (
     adbench,
     choice,
     claims,
+    comparison,
     data,
     figures,
     image_choice,
@@ -233,6 +234,8 @@ def test_both_f1_scores_are_those_of_the_threshold_that_flags_as_many_as_there_a
 
 @pytest.mark.parametrize("name", sorted(set(peers.PEERS) - set(peers.PYOD)))
 def test_peers_score_normal_rows_higher(name, rng):
+    if name == "isotree":
+        pytest.importorskip("isotree")
     X = rng.normal(size=(200, 3))
     detector = peers.make_peer(name, 0).fit(X)
     inside, outside = detector.score_samples(np.array([[0.0, 0, 0], [9.0, 9, 9]]))
@@ -274,6 +277,36 @@ def small_copies(monkeypatch):
 
 def run_command(*arguments):
     command.main([*map(str, arguments), "--quiet"])
+
+
+def test_peers_show_what_each_takes_and_keeps_and_where_ours_is_behind(folder, capsys):
+    out, plot = folder / "peers.jsonl", folder / "ranks.png"
+    methods = ["--methods", "HRN tabular", "nearest neighbours", "DTE without a network"]
+    run_command("peers", "--splits", "1", "--data-home", folder, "--output", out, *methods)
+    text = capsys.readouterr().out
+    assert "AUC over HRN tabular" in text and "3 sets; seconds" in text
+    done = command.load("peers", out)
+    assert all(r["figures"]["kept_bytes"] > 1000 for r in done)
+    ranks, auc = comparison.mean_ranks(done)
+    assert list(ranks.values()) == sorted(ranks.values()) and sum(ranks.values()) == 6
+    assert all(len(values) == 3 for values in auc.values())
+    pytest.importorskip("matplotlib")
+    comparison.plot(done, plot)
+    assert plot.stat().st_size > 1000
+
+
+def test_noise_of_known_variance_is_found_by_dte_without_a_network(rng):
+    X = rng.normal(size=(200, 6))
+    detector = peers.DiffusionTime(n_neighbors=3).fit(X)
+    rows = rng.normal(size=(4, 6))
+    r = np.sort(np.linalg.norm(rows[:, None] - X, axis=2), axis=1)[:, :3]
+    mean = (r**-4).sum(axis=1) / (r**-6).sum(axis=1)
+    assert detector.score_samples(rows) == pytest.approx(-np.log(mean))
+    # The same by quadrature over variances v, with the weight 1 / v; d v = v d log v.
+    v = np.exp(np.linspace(-15, 15, 20_001))
+    density = np.exp(-(r[0][:, None] ** 2) / (2 * v)).sum(axis=0) * v**-3
+    by_quadrature = (density * v).sum() / density.sum()
+    assert by_quadrature == pytest.approx(mean[0] / 4, rel=1e-3)
 
 
 def test_adbench_compares_methods_over_a_folder(folder, capsys):

@@ -13,7 +13,9 @@ from sklearn_hrn.benchmark import (
     adbench,
     choice,
     claims,
+    comparison,
     data,
+    decisions,
     image_choice,
     images,
     letters,
@@ -100,7 +102,7 @@ IMAGES["claims"] = claims, {"experiment": "H", **claims.H, "epochs": 3}
 def scores_of(module, monkeypatch, settings):
     """Scores of the last evaluation, all evaluations, and the figures of a run."""
     spy = Spy()
-    holder = protocol if module in (table2, adbench) else module
+    holder = protocol if module in (table2, adbench, comparison) else module
     monkeypatch.setattr(holder, "roc_auc_score", spy)
     figures = module.measure(**settings)
     return spy, figures
@@ -204,6 +206,13 @@ TABLES = {
         adbench,
         {"dataset": "x", "method": "OneClassSVM", "split": 0, "max_train": 15, "max_test": 30},
     ),
+    **{
+        f"peers, {method}": (
+            comparison,
+            {"dataset": "x", "method": method, "split": 0, "max_train": 15, "max_test": 30},
+        )
+        for method in ("DTE without a network", "nearest neighbours, our features")
+    },
     "table4": (table4, {"dataset": "x", "method": "HRN, length one", "split": 0}),
     "table4, peer": (table4, {"dataset": "x", "method": "OneClassSVM", "split": 0}),
 }
@@ -243,6 +252,62 @@ def test_labels_of_a_table_say_which_rows_train_and_what_the_figure_is(name, tab
     assert figures["auc"] == pytest.approx(auc, abs=1e-3)
     # On rows like these the published method guesses; the peers know them.
     assert auc > 60 or "HRN" in settings["method"]
+
+
+# Decisions: fresh rows and anomalies are counted, and teach neither the detector nor its threshold.
+
+DECISIONS = {
+    "tables": {"group": "tables", "dataset": "x"},
+    "features": {"group": "features", "dataset": "x"},
+    "mnist": {"group": "mnist", "dataset": "1"},
+}
+
+
+def decided(group, dataset, monkeypatch):
+    """The rows that a calibrated detector learns and is asked about, and the figures of a run."""
+    asked = {"learned": [], "scored": []}
+
+    class Detector:
+        def fit(self, X):
+            asked["learned"].append(X)
+            self.calibration_scores_ = np.sort(-X.sum(axis=1))
+            return self
+
+        def score_samples(self, X):
+            asked["scored"].append(X)
+            return -X.sum(axis=1)
+
+    monkeypatch.setattr(decisions, "make_detector", lambda *arguments: Detector())
+    figures = decisions.measure(group, dataset, 0, "HRN")
+    return asked, figures
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ResolutionWarning")
+@pytest.mark.parametrize("name", DECISIONS)
+def test_thresholds_are_learned_from_training_rows_and_rates_counted_on_others(
+    name, sets, table, monkeypatch
+):
+    monkeypatch.setitem(decisions.MAX_TRAIN, "mnist", 12)
+    asked, figures = decided(**DECISIONS[name], monkeypatch=monkeypatch)
+    (train,), (fresh, anomalies, again) = asked["learned"], asked["scored"]
+    assert again is train
+    known = [set(map(bytes, part)) for part in (train, fresh, anomalies)]
+    assert not known[0] & known[1] and not known[0] & known[2] and not known[1] & known[2]
+    if name == "mnist":
+        rows, labels = np.float32(sets[0]), sets[1]
+        others = np.float32(sets[2][sets[3] != 1])
+        assert len(train) == 12 and len(fresh) == 8
+        assert known[0] | known[1] == set(map(bytes, rows[labels == 1]))
+    else:
+        others = table[0][table[1] == -1]
+        assert known[0] | known[1] == set(map(bytes, table[0][table[1] == 1]))
+    assert known[2] == set(map(bytes, others))
+    for rate, share, found in zip(
+        decisions.RATES, figures["false_alarms"], figures["found"], strict=True
+    ):
+        offset = decisions.nearest_threshold(np.sort(-train.sum(axis=1)), rate)
+        assert share == np.mean(-fresh.sum(axis=1) < offset)
+        assert found == np.mean(-anomalies.sum(axis=1) < offset)
 
 
 def test_the_papers_split_of_kddcup99_trains_on_the_majority_among_450000(monkeypatch):
@@ -337,6 +402,24 @@ def test_the_search_holds_a_tenth_of_all_rows_out_and_leaves_the_test_part_alone
     model = HRNOneClassClassifier(reg_lambda=0.5, max_iter=1, random_state=0).fit(X[train])
     auc = 100 * roc_auc_score(is_normal[held_out], model.score_samples(X[held_out]))
     assert before["lambda = 0.5, n = 12"] == pytest.approx(auc)
+
+
+def test_the_search_ranks_held_out_rows_whose_labels_and_values_teach_nothing(sets, monkeypatch):
+    train, held_out = search.held_out_split(sets[1] == 1, 0)
+    given = []
+    fit = HRNOneClassClassifier.fit_together
+    monkeypatch.setattr(
+        HRNOneClassClassifier,
+        "fit_together",
+        staticmethod(
+            lambda models, arrays, rows, *rest: (
+                given.append((arrays, rows)) or fit(models, arrays, rows, *rest)
+            )
+        ),
+    )
+    search.measure(1, 0, 1)
+    rows = np.concatenate([np.ravel(chosen) for _, own in given for chosen in own])
+    assert set(rows) <= set(train) and not set(rows) & set(held_out)
 
 
 # Stop signs.

@@ -5,7 +5,7 @@ counts as guessing there: an AUC of 50 and the share of anomalies as average pre
 """
 
 import numpy as np
-from scipy.stats import rankdata, studentized_range
+from scipy.stats import rankdata
 
 from ..datasets._tables import adbench_paths
 from . import data, protocol
@@ -34,13 +34,13 @@ DEVELOPMENT = {
 FAST = 3
 
 
-def add_arguments(parser):
-    protocol.add_arguments(parser, PEERS)
+def add_arguments(parser, peers=PEERS):
+    protocol.add_arguments(parser, peers)
     parser.add_argument("--max-train", type=int, default=1500, metavar="N", help="default: 1500")
     parser.add_argument("--max-test", type=int, default=10_000, metavar="N", help="default: 10000")
 
 
-def settings(args):
+def settings(args, peers=PEERS):
     found = adbench_paths(args.data_home)
     if args.fast:
         found = sorted(found, key=lambda file: file.stat().st_size)[:FAST]
@@ -54,7 +54,7 @@ def settings(args):
         }
         for file in found
         for split in range(1 if args.fast else args.splits)
-        for method in protocol.methods_of(args, PEERS)
+        for method in protocol.methods_of(args, peers)
     ]
 
 
@@ -72,7 +72,8 @@ def render(records):
     methods = list(dict.fromkeys(r["settings"]["method"] for r in records))
     datasets = list(dict.fromkeys(r["settings"]["dataset"] for r in records))
     figures = {
-        name: _means(records, methods, datasets, name) for name in ("auc", "average_precision")
+        name: protocol.means_by_set(records, methods, datasets, name)
+        for name in ("auc", "average_precision")
     }
     complete = ~np.isnan(figures["auc"]).any(axis=(0, 2))
     held_out = complete & [dataset not in DEVELOPMENT for dataset in datasets]
@@ -99,19 +100,6 @@ def render(records):
     n_sets, n_methods = int(complete.sum()), len(methods)
     text = f"{n_sets} sets, {int(held_out.sum())} of them not used to choose the recipe."
     if n_methods > 1:
-        # Nemenyi: two mean ranks differ at the 5 % level if they are further apart than this.
-        quantile = studentized_range.ppf(0.95, n_methods, np.inf) / np.sqrt(2)
-        distance = quantile * np.sqrt(n_methods * (n_methods + 1) / (6 * n_sets))
+        distance = protocol.critical_difference(n_methods, n_sets)
         text += f" Critical difference of mean ranks (Nemenyi, 5 %): {distance:.2f}."
     return f"{rst_table(header, rows)}\n\n{text}\n"
-
-
-def _means(records, methods, datasets, name):
-    """A figure (methods, datasets, splits); NaN where there is no run."""
-    splits = sorted({r["settings"]["split"] for r in records})
-    values = np.full((len(methods), len(datasets), len(splits)), np.nan)
-    for record in records:
-        s = record["settings"]
-        place = methods.index(s["method"]), datasets.index(s["dataset"]), splits.index(s["split"])
-        values[place] = record["figures"][name]
-    return values

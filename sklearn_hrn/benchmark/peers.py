@@ -4,13 +4,17 @@ from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import KernelDensity, LocalOutlierFactor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from sklearn.utils import check_random_state
+
+from ..recipes import make_hrn_pipeline
 
 
 class NearestNeighboursDetector(OutlierMixin, BaseEstimator):
@@ -34,6 +38,26 @@ class NearestNeighboursDetector(OutlierMixin, BaseEstimator):
         return -self.index_.kneighbors(X)[0].mean(axis=1)
 
 
+class DiffusionTime(NearestNeighboursDetector):
+    """How much noise a row has, were it a training row with noise: DTE without a network.
+
+    A training row plus Gaussian noise of unknown variance v makes a row at distance r of it with
+    the density ``v^(-d/2) exp(-r^2 / 2v)``. With weight 1 / v given to all variances beforehand,
+    the mean of v over the nearest rows is, but for a factor, ``sum_j r_j^(2-d) / sum_j r_j^-d``.
+
+    References
+    ----------
+    Livernoche, V., Jain, V., Hezaveh, Y., and Ravanbakhsh, S. (2024). On diffusion modeling for
+    anomaly detection. ICLR.
+    """
+
+    def score_samples(self, X):
+        """Minus the logarithm of the mean variance (n_samples,) of the rows of X."""
+        r = np.log(np.maximum(self.index_.kneighbors(X)[0], np.finfo(np.float32).tiny))
+        d = X.shape[1]
+        return logsumexp(-d * r, axis=1) - logsumexp((2 - d) * r, axis=1)
+
+
 class KernelDensityDetector(KernelDensity):
     """Gaussian kernel density of Silverman's bandwidth."""
 
@@ -47,18 +71,53 @@ def _of_pyod(name, seed):
     return PyODDetector(name, random_state=seed)
 
 
+class ExtendedForest(OutlierMixin, BaseEstimator):
+    """The isolation forest of isotree, which splits along several columns at once.
+
+    Parameters
+    ----------
+    random_state : int
+    """
+
+    def __init__(self, random_state=0):
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Grow the trees on X (n_samples, n_features)."""
+        import isotree
+
+        self.forest_ = isotree.IsolationForest(random_seed=self.random_state, nthreads=1).fit(X)
+        return self
+
+    def score_samples(self, X):
+        """Scores (n_samples,) of the rows of X (n_samples, n_features)."""
+        return -self.forest_.decision_function(X)
+
+
+def _on_our_features(seed):
+    recipe = make_hrn_pipeline("tabular", random_state=seed)
+    return make_pipeline(*(step for _, step in recipe.steps[:-1]), NearestNeighboursDetector())
+
+
 PEERS = {
     "IsolationForest": lambda seed: IsolationForest(random_state=seed),
     "OneClassSVM": lambda seed: OneClassSVM(),
     "LocalOutlierFactor": lambda seed: LocalOutlierFactor(novelty=True),
     "nearest neighbours": lambda seed: NearestNeighboursDetector(),
     "kernel density": lambda seed: KernelDensityDetector(),
+    "EllipticEnvelope": lambda seed: EllipticEnvelope(random_state=seed),
+    "DTE without a network": lambda seed: DiffusionTime(),
+    "isotree": ExtendedForest,
 }
 # Peers whose name ends so see no z-scores, whatever the table gives to the others.
 UNSCALED = ", columns as they are"
 PEERS[f"nearest neighbours{UNSCALED}"] = PEERS["nearest neighbours"]
+# Nearest neighbours behind the steps of the tabular recipe, in the place of HRN.
+OUR_FEATURES = "nearest neighbours, our features"
+PEERS[OUR_FEATURES] = _on_our_features
 PYOD = {
     "PyOD ECOD": "ecod.ECOD",
+    "PyOD COPOD": "copod.COPOD",
     "PyOD DeepSVDD": "deep_svdd.DeepSVDD",
     "PyOD LUNAR": "lunar.LUNAR",
     "PyOD AutoEncoder": "auto_encoder.AutoEncoder",
@@ -73,6 +132,7 @@ MOST_ROWS = {
     "LocalOutlierFactor": 20_000,
     "nearest neighbours": 20_000,
     "kernel density": 5_000,
+    OUR_FEATURES: 20_000,
     "PyOD LUNAR": 20_000,
     "PyOD DeepSVDD": 20_000,
     "PyOD AutoEncoder": 20_000,
@@ -91,13 +151,14 @@ def available(names):
     unknown = set(names) - set(PEERS)
     if unknown:
         raise ValueError(f"unknown peers {sorted(unknown)}: allowed are {sorted(PEERS)}.")
-    return [name for name in names if name not in PYOD or find_spec("pyod") is not None]
+    packages = {name: "pyod" for name in PYOD} | {"isotree": "isotree"}
+    return [n for n in names if n not in packages or find_spec(packages[n]) is not None]
 
 
 def make_peer(name, seed, *, scaled=True):
     """An unfitted peer, behind a z-score of the columns if wanted."""
     detector = PEERS[name](seed)
-    scaled = scaled and not name.endswith(UNSCALED)
+    scaled = scaled and not name.endswith(UNSCALED) and name != OUR_FEATURES
     return make_pipeline(StandardScaler(), detector) if scaled else detector
 
 

@@ -1,16 +1,18 @@
 """One detector on one split: what all tables of numbers have in common."""
 
+import pickle
 import time
 from functools import cache
 
 import numpy as np
+from scipy.stats import studentized_range
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from ..recipes import make_hrn_pipeline
-from .peers import available, make_peer, training_rows
+from .peers import OUR_FEATURES, available, make_peer, training_rows
 from .records import recipe_of
 
 # Ours, by the name they have in the tables.
@@ -28,12 +30,14 @@ OURS = {
 
 
 def recipe(settings):
-    """Digest of the recipe of a run; None for peers."""
+    """Digest of the recipe of a run, or of its steps that a peer stands on; None for peers."""
     return _recipe(settings["method"])
 
 
 @cache
 def _recipe(method):
+    if method == OUR_FEATURES:
+        return recipe_of(make_peer(method, 0))
     return recipe_of(OURS[method](0)) if method in OURS else None
 
 
@@ -89,7 +93,8 @@ def evaluate(method, seed, X_train, X_test, y_test):
         `auc`, `average_precision` and `anomaly_f1` with anomalies as the positive class, and
         `normal_f1` with normal rows as such, all in per cent; `fit_seconds`, `score_seconds` and
         `n_train`. The two F1 scores are those of the threshold that flags as many rows as there
-        are anomalies, at which precision, recall and F1 are equal.
+        are anomalies, at which precision, recall and F1 are equal. `kept_bytes` is the size of the
+        fitted detector, pickled; None if it cannot be.
     """
     if method in OURS:
         detector, rows = OURS[method](seed), slice(None)
@@ -115,4 +120,35 @@ def evaluate(method, seed, X_train, X_test, y_test):
         "fit_seconds": round(fitted - start, 4),
         "score_seconds": round(scored - fitted, 4),
         "n_train": len(X_train),
+        "kept_bytes": _size(detector),
     }
+
+
+def _size(detector):
+    try:
+        return len(pickle.dumps(detector))
+    except (TypeError, AttributeError, pickle.PicklingError):
+        return None
+
+
+def means_by_set(records, methods, datasets, name):
+    """A figure (methods, datasets, splits); NaN where there is no run."""
+    splits = sorted({r["settings"]["split"] for r in records})
+    values = np.full((len(methods), len(datasets), len(splits)), np.nan)
+    for record in records:
+        s = record["settings"]
+        place = methods.index(s["method"]), datasets.index(s["dataset"]), splits.index(s["split"])
+        values[place] = record["figures"][name]
+    return values
+
+
+def critical_difference(n_methods, n_sets):
+    """Distance at which mean ranks of two methods differ at the 5 % level (Nemenyi).
+
+    Examples
+    --------
+    >>> round(critical_difference(5, 30), 3)  # Demsar (2006): 2.728 sqrt(5 6 / (6 30))
+    1.114
+    """
+    quantile = studentized_range.ppf(0.95, n_methods, np.inf) / np.sqrt(2)
+    return float(quantile * np.sqrt(n_methods * (n_methods + 1) / (6 * n_sets)))
