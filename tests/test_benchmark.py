@@ -752,6 +752,20 @@ def a_claim(experiment, **figures):
     return a_record({"experiment": experiment, "normal": 0, "seed": 0}, {**whole, **figures})
 
 
+def a_search(auc):
+    figures = {
+        search._name({"reg_lambda": v, "reg_exponent": n}): auc(v, n)
+        for grid in search.GRID
+        for v in grid["reg_lambda"]
+        for n in grid["reg_exponent"]
+    }
+    return a_record({"normal": 0, "seed": 0, "epochs": 5}, figures)
+
+
+RIGHT = {"accuracy": 99, "accuracy_classifier": 98}
+OTHER = {"auc_classifier": 80}
+
+
 def verdict(text, claim):
     (line,) = (line for line in text.splitlines() if line.startswith(claim))
     return line.rsplit("  ", 1)[1]
@@ -784,6 +798,21 @@ def verdict(text, claim):
             [a_claim("H, leaky ReLU"), a_claim("H, tanh", auc=95), a_claim("H, sigmoid")],
             "does not hold",
         ),
+        ("open-world learning", [a_claim("open world", auc_classifier=80, **RIGHT)], "holds"),
+        ("open-world", [a_claim("open world", auc_classifier=95, **RIGHT)], "does not hold"),
+        ("positive-unl", [a_claim("positive-unlabelled", auc_below=95, **OTHER)], "holds"),
+        ("positive-unl", [a_claim("positive-unlabelled", auc_below=85, **OTHER)], "in part"),
+        (
+            "positive-unl",
+            [a_claim("positive-unlabelled", auc_below=70, auc=75, **OTHER)],
+            "does not hold",
+        ),
+        (
+            "a search",
+            [a_search(lambda v, n: 90 + v / 10 + n / 100)],
+            "flat: neither value is determined",
+        ),
+        ("a search", [a_search(lambda v, n: 90 + v / 10 - abs(n - 12))], "determined"),
     ],
 )
 def test_a_claim_gets_its_verdict_by_its_rule(claim, made, expected):
@@ -822,18 +851,8 @@ def test_a_smooth_perceptron_has_the_shape_of_the_papers():
 
 
 def test_both_curves_of_the_search_are_means_over_the_classes(tmp_path):
-    def aucs(shift):
-        return {
-            search._name({"reg_lambda": v, "reg_exponent": n}): 90 + shift + v - n / 10
-            for grid in search.GRID
-            for v in grid["reg_lambda"]
-            for n in grid["reg_exponent"]
-        }
-
-    made = [
-        a_record({"normal": k, "seed": 0, "epochs": 5}, aucs(shift))
-        for k, shift in ((0, 0), (1, 2))
-    ]
+    made = [a_search(lambda v, n, shift=shift: 90 + shift + v - n / 10) for shift in (0, 2)]
+    made[1]["settings"]["normal"] = 1
     text = search.render(made)
     rows = [line.split() for line in text.splitlines()]
     assert ["0.5", "1", "90.30"] in rows

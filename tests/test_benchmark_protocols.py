@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer
 from sklearn_hrn.benchmark import (
     adbench,
+    announced,
     choice,
     claims,
     comparison,
@@ -148,6 +149,36 @@ def test_labels_of_test_images_change_no_score(name, sets, monkeypatch, rng):
     assert np.array_equal(before.scores, after.scores)
     last = figures.get("last", figures.get("auc"))
     assert last == pytest.approx(100 * roc_auc_score(*before.calls[-1]))
+
+
+@pytest.mark.parametrize("name", announced.EXPERIMENTS)
+def test_what_the_paper_announces_learns_training_rows_alone(name, sets, monkeypatch, rng):
+    run = announced.EXPERIMENTS[name]
+
+    def scores():
+        spy = Spy()
+        monkeypatch.setattr(announced, "roc_auc_score", spy)
+        run(1, 0, 2)
+        return [scores for _, scores in spy.calls], [labels for labels, _ in spy.calls]
+
+    monkeypatch.setattr(announced, "N_KNOWN", 2)  # of three classes
+    before, labels = scores()
+    expected = np.isin(sets[3], [1, 2] if name == "open world" else [1])
+    assert all(np.array_equal(own, expected) for own in labels)
+    kept, sets[3] = sets[3], rng.permutation(sets[3])
+    assert all(map(np.array_equal, before, scores()[0]))
+    sets[3] = kept
+    kept, sets[2] = sets[2], altered(sets[2], 0)
+    assert all(
+        np.allclose(a[1:], b[1:], atol=1e-6) for a, b in zip(before, scores()[0], strict=True)
+    )
+    sets[2] = kept
+    original = sets[0]
+    sets[0] = altered(original, np.flatnonzero(sets[1] == 1)[0])
+    assert not all(map(np.array_equal, before, scores()[0]))
+    if name == "open world":
+        sets[0] = altered(original, np.flatnonzero(sets[1] == 0)[0])
+        assert all(map(np.array_equal, before, scores()[0]))
 
 
 def test_the_best_epoch_is_the_best_and_the_last_one_is_the_last(sets, monkeypatch):
