@@ -295,6 +295,11 @@ def test_peers_show_what_each_takes_and_keeps_and_where_ours_is_behind(folder, c
     assert plot.stat().st_size > 1000
 
 
+def test_a_robust_covariance_of_many_columns_is_refused(rng):
+    with pytest.raises(ValueError, match="501 columns"):
+        peers.make_peer("EllipticEnvelope", 0).fit(rng.normal(size=(5, 501)))
+
+
 def test_noise_of_known_variance_is_found_by_dte_without_a_network(rng):
     X = rng.normal(size=(200, 6))
     detector = peers.DiffusionTime(n_neighbors=3).fit(X)

@@ -71,6 +71,26 @@ def _of_pyod(name, seed):
     return PyODDetector(name, random_state=seed)
 
 
+class RobustCovariance(EllipticEnvelope):
+    """Mahalanobis distance from a robust centre; refused where it would take hours.
+
+    Parameters
+    ----------
+    random_state : int
+    """
+
+    MOST_COLUMNS = 500
+
+    def __init__(self, random_state=0):
+        super().__init__(random_state=random_state)
+
+    def fit(self, X, y=None):
+        """Fit to X (n_samples, n_features), of at most `MOST_COLUMNS` columns."""
+        if X.shape[1] > self.MOST_COLUMNS:
+            raise ValueError(f"{X.shape[1]} columns: the time grows with their third power.")
+        return super().fit(X)
+
+
 class ExtendedForest(OutlierMixin, BaseEstimator):
     """The isolation forest of isotree, which splits along several columns at once.
 
@@ -105,7 +125,7 @@ PEERS = {
     "LocalOutlierFactor": lambda seed: LocalOutlierFactor(novelty=True),
     "nearest neighbours": lambda seed: NearestNeighboursDetector(),
     "kernel density": lambda seed: KernelDensityDetector(),
-    "EllipticEnvelope": lambda seed: EllipticEnvelope(random_state=seed),
+    "EllipticEnvelope": RobustCovariance,
     "DTE without a network": lambda seed: DiffusionTime(),
     "isotree": ExtendedForest,
 }
