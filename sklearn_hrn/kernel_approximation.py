@@ -6,9 +6,8 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from ._base import NormalRowsEstimator, row_blocks
+from ._base import NormalRowsEstimator, check_fitted, row_blocks
 from ._sklearn import Interval
 
 __all__ = ["FourierFeatures", "LandmarkFeatures"]
@@ -115,10 +114,10 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         -------
         Z : ndarray of shape (n_samples, n_components), float32
         """
-        check_is_fitted(self)
+        check_fitted(self)
         X = self._validate(X, reset=False)
-        weights = self.random_weights_.astype(X.dtype)
-        offset = self.random_offset_.astype(X.dtype)
+        weights = self.random_weights_.astype(X.dtype, copy=False)
+        offset = self.random_offset_.astype(X.dtype, copy=False)
         scale = X.dtype.type(np.sqrt(2 / self._n_features_out))
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         for block in row_blocks(len(X), self._n_features_out):
@@ -228,7 +227,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         -------
         Z : ndarray of shape (n_samples, n_features_out), float32
         """
-        check_is_fitted(self)
+        check_fitted(self)
         X = self._validate(X, reset=False)
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         for block in row_blocks(len(X), len(self.landmarks_)):

@@ -8,9 +8,8 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
-from sklearn.utils.validation import check_is_fitted
 
-from ._base import VersionedMixin, learning_on_copy
+from ._base import VersionedMixin, check_fitted, learning_on_copy
 from ._calibration import (
     CHUNKS_BETWEEN_SIGNALS,
     RESERVOIR_SIZE,
@@ -383,7 +382,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         -------
         scores : ndarray of shape (n_samples,), float64
         """
-        check_is_fitted(self)
+        check_fitted(self)
         return self._score(self._validate_rows(X, reset=False))
 
     def decision_function(self, X):

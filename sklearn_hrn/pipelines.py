@@ -420,7 +420,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         -------
         scores : ndarray of shape (n_samples,)
         """
-        return self._by_block(super().score_samples, X)
+        return self._by_block("score_samples", X)
 
     @available_if(_is_calibrated)
     def p_values(self, X):
@@ -486,7 +486,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             return decisions(self._scores(X), self.offset_)
         if params:
             return super().decision_function(X, **params)
-        return self._by_block(super().decision_function, X)
+        return self._by_block("decision_function", X)
 
     @available_if(_pipeline_has("predict"))
     def predict(self, X, **params):
@@ -507,7 +507,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             return np.where(decisions(self._scores(X), self.offset_) < 0, -1, 1)
         if params:
             return super().predict(X, **params)
-        return self._by_block(super().predict, X)
+        return self._by_block("predict", X)
 
     def _asks_for_anomalies(self):
         with suppress(TypeError, IndexError):  # malformed steps are for fit to name
@@ -585,10 +585,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
 
     def _typical_rows(self, X):
         """Rows that stand for all of X, as the last step sees them."""
-        Z = _safe_indexing(X, np.arange(_num_samples(X)))
-        for _, step in self.steps[:-1]:
-            if step not in (None, "passthrough"):
-                Z = step.transform(Z)
+        Z = self._transformed(_safe_indexing(X, np.arange(_num_samples(X))))
         return _safe_indexing(X, medoids(Z, self.reference_rows))
 
     def _rate(self):
@@ -657,18 +654,30 @@ class OneClassPipeline(VersionedMixin, _Parameters):
 
     def _scores(self, X):
         """What is calibrated: the scores of the last step, or else its decision function."""
-        return self._by_block(getattr(super(), score_method(self.steps[-1][1])), X)
+        return self._by_block(score_method(self.steps[-1][1]), X)
 
     def _by_block(self, method, X):
-        """Concatenate what a method returns for even blocks of the rows of X."""
-        check_is_fitted(self)
+        """Concatenate what a method of the last step returns for even blocks of the rows of X."""
+        if "steps_" not in vars(self):  # the check asks every step for its tags
+            check_is_fitted(self)
+
+        def of_block(rows):
+            return getattr(self.steps[-1][1], method)(self._transformed(rows))
+
         n_rows = _num_samples(X)
         n_blocks = ceil(n_rows / self._block_rows(X))
         if n_blocks <= 1:
-            return method(X)
+            return of_block(X)
         (X,) = indexable(X)
         blocks = gen_even_slices(n_rows, n_blocks)
-        return np.concatenate([method(_safe_indexing(X, block)) for block in blocks])
+        return np.concatenate([of_block(_safe_indexing(X, block)) for block in blocks])
+
+    def _transformed(self, X):
+        """Rows as the last step sees them."""
+        for _, step in self.steps[:-1]:
+            if step not in (None, "passthrough"):
+                X = step.transform(X)
+        return X
 
     def _block_rows(self, X):
         widths = [getattr(step, "n_features_in_", 1) for _, step in self.steps]

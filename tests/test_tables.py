@@ -168,3 +168,40 @@ def test_names_that_occur_twice_are_refused():
     pandas = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match="more than one column 'a'"):
         TableEncoder().fit(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_one_row_of_a_plain_frame_is_what_it_is_among_others_and_errors_keep_their_names():
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5], "c": [True, False, True]})
+    encoder = TableEncoder().fit(table)
+    whole = encoder.transform(table)
+    assert whole.dtype == np.float64 and whole.flags.c_contiguous
+    for i in range(3):
+        assert np.array_equal(encoder.transform(table.iloc[i : i + 1]), whole[i : i + 1])
+    whole[:] = -1
+    assert table["a"].tolist() == [1, 2, 3]  # what comes out is no view of the frame
+    gap = encoder.transform(table.assign(b=[np.nan, 1.5, 2.5]))
+    assert gap[0, 1] == encoder.fill_[1]
+    with pytest.raises(ValueError, match="'b' holds infinity"):
+        encoder.transform(table.assign(b=np.inf))
+    with pytest.raises(TypeError, match="'a' held numbers"):
+        encoder.transform(table.assign(a=table["a"].astype("category")))
+    with pytest.raises(ValueError, match="should match those that were passed"):
+        encoder.transform(table[["b", "a", "c"]])
+    with pytest.raises(ValueError, match="at least a row"):
+        encoder.transform(table.iloc[:0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_array_that_shows_no_gap_at_a_glance_is_still_looked_at(bad):
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    recipe = make_hrn_pipeline("tabular", random_state=0).set_params(
+        hrn__max_updates=2, calibration=None
+    )
+    recipe.fit(X)
+    X[3, 1] = bad
+    if np.isnan(bad):  # a first gap, which the encoder places far above all numbers
+        assert recipe["columns"].transform(X)[3, 1] == recipe["columns"].fill_[1]
+        return
+    with pytest.raises(ValueError, match="inf"):
+        recipe.score_samples(X)

@@ -8,9 +8,8 @@ from scipy.linalg import cholesky, solve_triangular
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from .._base import NormalRowsEstimator
+from .._base import NormalRowsEstimator, check_fitted
 from .._sklearn import HasMethods, Interval, _fit_context
 from .._validation import resolve_image_shape
 
@@ -209,7 +208,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
-        check_is_fitted(self)
+        check_fitted(self)
         X = self._validate(X, reset=False)
         return self._seen(np.asarray(self.transformer_.transform(X)))
 

@@ -7,9 +7,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from .._base import NormalRowsEstimator, row_blocks
+from .._base import NormalRowsEstimator, check_fitted, row_blocks
 from .._sklearn import Interval
 from .._validation import check_range, resolve_image_shape
 
@@ -177,7 +176,7 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         Z : ndarray of shape (n_samples, n_words * n_parts), float32
             At least 0; the parts of one word stand together.
         """
-        check_is_fitted(self)
+        check_fitted(self)
         X = self._validate(X, reset=False)
         weights, (height, width, _) = self._weights(), self.image_shape_
         n_words, *patch_size, _ = self.words_.shape

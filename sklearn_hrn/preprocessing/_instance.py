@@ -7,9 +7,8 @@ from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import min_max_axis
-from sklearn.utils.validation import check_is_fitted
 
-from .._base import NormalRowsEstimator, check_numbers, row_blocks
+from .._base import NormalRowsEstimator, check_fitted, check_numbers, row_blocks
 from .._sklearn import Interval, StrOptions, _check_feature_names_in
 from ..exceptions import DominantColumnWarning, warn
 
@@ -44,7 +43,7 @@ class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
         Xt : {ndarray, sparse matrix} of shape (n_samples, n_features_out)
             float32 for float32 input, else float64.
         """
-        check_is_fitted(self)
+        check_fitted(self)
         X = self._validate(X, reset=False)
         if sparse.issparse(X):
             return self._transform_sparse(X)
@@ -67,7 +66,7 @@ class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
         -------
         names : ndarray of str
         """
-        check_is_fitted(self)
+        check_fitted(self)
         names = _check_feature_names_in(self, input_features)
         return np.concatenate([names, np.array(self._appended_names(), dtype=object)])
 

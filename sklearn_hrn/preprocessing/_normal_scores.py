@@ -6,9 +6,8 @@ import numpy as np
 from scipy.special import ndtri
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from .._base import NormalRowsEstimator
+from .._base import NormalRowsEstimator, check_fitted
 from .._sklearn import Interval
 
 # Rows of a group.
@@ -147,7 +146,7 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
         Z : ndarray of shape (n_samples, n_features)
             float32 for float32 input, else float64.
         """
-        check_is_fitted(self)
+        check_fitted(self)
         X = self._validate(X, reset=False)
         out = np.empty_like(X)
         for j, knots in enumerate(zip(self.quantiles_, self.scores_, strict=True)):

@@ -9,9 +9,9 @@ from numbers import Real
 import numpy as np
 from scipy import sparse
 from sklearn.base import TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from .._base import NormalRowsEstimator
+from .._base import NormalRowsEstimator, check_fitted, is_plain
 from .._labels import is_missing
 from .._sklearn import _check_feature_names_in
 
@@ -117,7 +117,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         ValueError
             For an infinite value.
         """
-        check_is_fitted(self)
+        check_fitted(self)
         X = self._validate(X, reset=False)
         if X.ndim == 2 and not _has_gaps(X):
             return X
@@ -136,7 +136,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         -------
         names : ndarray of str
         """
-        check_is_fitted(self)
+        check_fitted(self)
         names = []
         for j, name in enumerate(_check_feature_names_in(self, input_features)):
             if self.kinds_[j] == "category":
@@ -152,6 +152,10 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
 
     def _validate(self, X, reset):
         """Rows of numbers as they are, others as a record array with a field for each column."""
+        if not reset and set(self.kinds_) == {"number"}:
+            plain = self._plain_numbers(X)
+            if plain is not None:
+                return plain
         names = getattr(X, "column_names", getattr(X, "columns", None))
         if names is None:
             if isinstance(X, list | tuple) and np.asarray(X).dtype.kind in "US":
@@ -187,6 +191,23 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         for j, (_, values) in enumerate(read):
             records[f"{j}"] = values
         return records
+
+    def _plain_numbers(self, X):
+        """X as an array, if it shows at a glance to be numbers without gaps as in `fit`; or None.
+
+        To look at each column of a frame takes several times as long as to score one row.
+        """
+        if not hasattr(self, "feature_names_in_"):
+            return X if is_plain(self, X, (np.float64, np.float32)) else None
+        if not hasattr(X, "iloc") or list(X.columns) != self.feature_names_in_.tolist():
+            return None
+        if not len(X) or any(dtype.kind not in "biuf" for dtype in X.dtypes):
+            return None
+        try:
+            rows = np.array(X.to_numpy(np.float64), order="C")
+        except (TypeError, ValueError):  # gaps of a type of pandas' own
+            return None
+        return rows if np.isfinite([rows.min(), rows.max()]).all() else None
 
     def _name(self, j):
         names = getattr(self, "feature_names_in_", None)

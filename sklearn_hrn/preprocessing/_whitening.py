@@ -4,9 +4,8 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
-from .._base import NormalRowsEstimator, row_blocks
+from .._base import NormalRowsEstimator, check_fitted, row_blocks
 from .._sklearn import Interval
 
 
@@ -110,7 +109,7 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         Xt : ndarray of shape (n_samples, n_features)
             float32 for float32 input, else float64.
         """
-        check_is_fitted(self)
+        check_fitted(self)
         X = self._validate(X, reset=False)
         out = np.empty(X.shape, dtype=X.dtype)
         for block in row_blocks(len(X), X.shape[1]):
