@@ -422,8 +422,9 @@ def test_images_are_measured_at_the_last_and_at_the_best_epoch(table, rng, tmp_p
     assert f"{np.mean(means):.2f} ± {np.std(means, ddof=1):.2f}" in text
 
 
+@pytest.mark.parametrize(("dataset", "published"), [("cifar10", "71.32"), ("cifar100", "68.61")])
 def test_colour_images_pass_the_network_of_channels_with_either_penalty(
-    monkeypatch, rng, tmp_path, capsys
+    dataset, published, monkeypatch, rng, tmp_path, capsys
 ):
     labels = np.arange(40) % 2
     parts = {
@@ -431,17 +432,20 @@ def test_colour_images_pass_the_network_of_channels_with_either_penalty(
         for part in ("train", "test")
     }
     bunch = Bunch(**parts, y_train=labels, y_test=labels, image_shape=(4, 4, 3))
-    monkeypatch.setitem(data.IMAGES, "cifar10", lambda data_home: bunch)
+    monkeypatch.setitem(data.IMAGES, dataset, lambda data_home: bunch)
     variants = ("HRN", images.BY_PIXEL, "nearest neighbours, 2-norm")
-    options = ("--dataset", "cifar10", "--seeds", 1, "--epochs", 2, "--classes", 0, "--variants")
+    options = ("--dataset", dataset, "--seeds", 1, "--epochs", 2, "--classes", 0, "--variants")
     run_command("table1", *options, *variants, "--output", tmp_path / "t.jsonl")
     text = capsys.readouterr().out
     assert all(variant in text for variant in variants)
-    assert "71.32" in text
+    assert published in text
     runs = {r["settings"]["variant"]: r for r in records.load(tmp_path / "t.jsonl")}
     assert runs["HRN"]["settings"]["penalty"] == "row"
     assert runs[images.BY_PIXEL]["settings"]["penalty"] == "pixel"
     assert runs["HRN"]["settings"]["norm"] == "divide, centre, add 0.006"
+    args = command.make_parser().parse_args(["table1", "--dataset", dataset, "--seeds", "1"])
+    classes = {s["normal"] for s in images.settings(args)}
+    assert classes == set(range(100 if dataset == "cifar100" else 10))
     # The loss of MNIST's variants has no such option.
     assert images.BY_PIXEL not in images.variants_of("table1", "mnist")
 

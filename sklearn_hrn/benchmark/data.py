@@ -11,6 +11,7 @@ IMAGES = {
     "mnist": datasets.fetch_mnist,
     "fashion_mnist": datasets.fetch_fashion_mnist,
     "cifar10": datasets.fetch_cifar10,
+    "cifar100": datasets.fetch_cifar100,
     "emnist47": datasets.fetch_emnist47,
     "gtsrb32": datasets.fetch_gtsrb32,
 }

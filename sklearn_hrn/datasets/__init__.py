@@ -7,6 +7,7 @@ where users get the data, as far as there is such a place (OpenML's files are re
 
 from ._images import (
     fetch_cifar10,
+    fetch_cifar100,
     fetch_emnist47,
     fetch_fashion_mnist,
     fetch_gtsrb32,
@@ -25,6 +26,7 @@ from ._tables import (
 __all__ = [
     "fetch_arrhythmia",
     "fetch_cifar10",
+    "fetch_cifar100",
     "fetch_dbpedia14",
     "fetch_emnist47",
     "fetch_fashion_mnist",

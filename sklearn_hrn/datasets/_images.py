@@ -82,6 +82,25 @@ def fetch_cifar10(*, data_home=None):
     return Bunch(**parts, image_shape=(32, 32, 3))
 
 
+def fetch_cifar100(*, data_home=None):
+    """CIFAR-100: 60 000 colour photographs of 32 x 32 pixels, of 100 classes.
+
+    Parameters
+    ----------
+    data_home : path-like, default=None
+        Folder that holds ``cifar100.npz`` with the arrays `X_train` (50000, 32, 32, 3) and `X_test`
+        (10000, 32, 32, 3), uint8, channels last, and `y_train` and `y_test`, the fine labels from 0
+        to 99; None is what ``SKLEARN_HRN_DATA`` names.
+
+    Returns
+    -------
+    data : Bunch
+        `X_train` (50000, 3072), `X_test` (10000, 3072) and the rest as of :func:`fetch_mnist`.
+    """
+    reason = "Pack the arrays of the official archive, its channels last, into it."
+    return _from_npz(local_copy("cifar100.npz", data_home, required_because=reason))
+
+
 def fetch_emnist47(*, data_home=None):
     """47 classes of handwritten letters and digits of 28 x 28 pixels.
 
