@@ -17,6 +17,7 @@ from oracles import network
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
@@ -163,6 +164,14 @@ def test_a_weight_of_anomalies_keeps_them_below(digits, X, loss):
     assert abs((warned.predict(X) == -1).mean() - 0.01) <= 1 / len(X)
     assert_equal_fits(warned, hrn(loss=loss, anomaly_weight=1.0, **calm).fit(
         everything[some], y[some]))  # fmt: skip
+
+
+def test_as_many_anomalies_as_normal_rows_in_a_batch_are_kept_below(rng):
+    y = np.repeat([1, -1], 200)  # two batches of 100 each
+    X = InstanceL2Normalizer(center=None).fit_transform(rng.normal(size=(400, 5)) + y[:, None])
+    scores = hrn(max_iter=30, anomaly_weight=0.5).fit(X, y).score_samples(X)
+    assert roc_auc_score(y, scores) > 0.99
+    assert np.median(scores[y == -1]) < 0 < np.median(scores[y == 1])
 
 
 def test_a_single_anomaly_is_enough_and_none_is_no_error(digits, X):

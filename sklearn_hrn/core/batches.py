@@ -115,7 +115,7 @@ class BatchSampler:
         order = np.stack([self._order(*stream, first, last, batch_size) for stream in streams], 1)
         arrays = np.array([self.rows.subsets[subset][0] for _, subset in streams])
         if (arrays == arrays[0]).all() and self.resident[arrays[0]] is not None:
-            yield from self._selected(self.resident[arrays[0]], order)
+            yield from self._selected(self.resident[arrays[0]], order, streams[0][1])
             return
         n_features = self.rows.n_features
         n_at_once = max(1, BLOCK_BYTES // (4 * order[0].size * n_features))
@@ -127,19 +127,20 @@ class BatchSampler:
                 gathered[:, mine] = self.rows.arrays[array][block[:, mine]]
             yield from torch.from_numpy(gathered).to(self.device)
 
-    def _selected(self, resident, order):
+    def _selected(self, resident, order, subset):
         """The batches of an array that lies on the device."""
         shape = (*order.shape[1:], resident.shape[1])
-        x = self._buffer((order[0].size, resident.shape[1]))
+        # Normal rows and anomalies take turns: batches of one size must not share a place.
+        x = self._buffer(subset, (order[0].size, resident.shape[1]))
         for one in torch.from_numpy(order).to(self.device).flatten(1):
             torch.index_select(resident, 0, one, out=x)
             yield x.view(shape)
 
-    def _buffer(self, shape):
+    def _buffer(self, subset, shape):
         """Made once: fresh memory costs more than what is written to it."""
-        if shape not in self.buffers:
-            self.buffers[shape] = torch.empty(shape, device=self.device)
-        return self.buffers[shape]
+        if (subset, shape) not in self.buffers:
+            self.buffers[subset, shape] = torch.empty(shape, device=self.device)
+        return self.buffers[subset, shape]
 
     def _order(self, seed, subset, first, last, batch_size):
         """Row indices of the updates first ... last - 1 of one stream, (last - first, B)."""
