@@ -89,7 +89,7 @@ def false_alarm_threshold(scores, rate):
         warn(
             f"nothing can be flagged at a false-alarm rate of {rate:g}: with {len(scores)} "
             f"calibration rows the smallest p-value is {1 / (len(scores) + 1):.2g}. Calibrate on "
-            f"at least {ceil(1 / rate) - 1} normal rows, or raise the rate.",
+            f"at least {_rows_for(rate)} normal rows, or raise the rate.",
             ResolutionWarning,
         )
         return -np.inf
@@ -112,11 +112,16 @@ def nearest_threshold(scores, rate):
     warn(
         f"{len(scores)} normal rows support a false-alarm rate of 1/{len(scores) + 1} = "
         f"{1 / (len(scores) + 1):.2g} and no smaller one: the threshold is their lowest score, and "
-        f"not that for {rate:g}, which takes {ceil(1 / rate) - 1} rows. Raise contamination to "
+        f"not that for {rate:g}, which takes {_rows_for(rate)} rows. Raise contamination to "
         "what the rows support, or give more rows.",
         ResolutionWarning,
     )
     return float(scores.min())
+
+
+def _rows_for(rate):
+    """How many calibration rows a rate takes, as text."""
+    return f"{np.ceil(1 / rate) - 1:.15g}"
 
 
 def _rank(n_scores, rate):

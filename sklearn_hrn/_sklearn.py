@@ -1,6 +1,7 @@
 """Every private name of scikit-learn that this package uses: what a new version may move."""
 
 import sys
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -15,6 +16,7 @@ from sklearn.utils.metadata_routing import _routing_enabled
 from sklearn.utils.validation import _check_feature_names_in, _check_method_params, _num_samples
 
 __all__ = [
+    "N_JOBS",
     "HasMethods",
     "Interval",
     "StrOptions",
@@ -31,10 +33,18 @@ __all__ = [
 
 
 class Interval(_param_validation.Interval):
-    """An interval of numbers, which True and whole numbers beyond 64 bits are not."""
+    """An interval of numbers, which True and whole numbers beyond 64 bits are not.
+
+    Nor are fractions and other kinds of numbers that NumPy does not compute with.
+    """
 
     def is_satisfied_by(self, val):
         """Whether a value is allowed."""
-        if isinstance(val, bool | np.bool_) or (isinstance(val, int) and abs(val) > sys.maxsize):
+        is_number = isinstance(val, int | float | np.integer | np.floating)
+        if not is_number or isinstance(val, bool) or (isinstance(val, int) and abs(val) > sys.maxsize):
             return False
         return super().is_satisfied_by(val)
+
+
+# Numbers of processes, as far as joblib counts them.
+N_JOBS = Interval(Integral, -(2**15), 2**15, closed="both")

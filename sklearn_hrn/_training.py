@@ -308,7 +308,16 @@ def _layer_sizes(hidden_layer_sizes, n_features):
             f"hidden_layer_sizes={hidden_layer_sizes!r} is not allowed: give a positive int, or "
             "one positive int a hidden layer, such as (100,)."
         )
-    return (n_features, *(int(h) for h in hidden), 1)
+    sizes = (n_features, *(int(h) for h in hidden), 1)
+    n_weights = sum(a * b for a, b in pairwise(sizes))
+    try:
+        np.empty(n_weights, dtype=np.float32)  # before the work
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise MemoryError(
+            f"hidden_layer_sizes={hidden_layer_sizes!r} makes {n_weights:,} weights a network, "
+            "which do not fit into memory: give fewer units."
+        ) from error
+    return sizes
 
 
 def _of_networks(plan, chosen):

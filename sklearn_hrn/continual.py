@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from ._base import VersionedMixin, learning_on_copy
 from ._calibration import false_alarm_threshold
 from ._joint_fit import fit_together
+from ._labels import is_missing
 from ._sklearn import Interval, _fit_context
 from ._validation import check_rows, draw_seeds
 from .one_class import HRNOneClassClassifier
@@ -275,11 +276,11 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         labels : ndarray of shape (n_samples,)
         """
         scores = self.score_heads(X)
-        labels = self.classes_[scores.argmax(axis=1)]
+        best = scores.argmax(axis=1)
         if self.reject_label is None:
-            return labels
+            return self.classes_[best]
         is_accepted = (scores >= [head.offset_ for head in self._heads()]).any(axis=1)
-        return np.where(is_accepted, labels, _answers(self.classes_, self.reject_label)[-1])
+        return _answers(self.classes_, self.reject_label)[np.where(is_accepted, best, -1)]
 
     def predict_proba(self, X):
         """Softmax of the heads' scores over the spread of their training scores.
@@ -406,6 +407,11 @@ def _answers(labels, reject_label):
     """The labels, and behind them what is answered for a row that no head accepts."""
     if reject_label is None:
         return labels
+    if not isinstance(reject_label, str | Number) or is_missing(reject_label):
+        raise ValueError(
+            f"reject_label={reject_label!r} is not allowed: give a number or a text, of the kind "
+            "of the labels, or None."
+        )
     if reject_label in labels.tolist():
         raise ValueError(
             f"reject_label={reject_label!r} is the label of a class; give a value that is none of "
@@ -413,9 +419,9 @@ def _answers(labels, reject_label):
         )
     try:
         _sorted_labels([*labels.tolist(), reject_label])
-    except (TypeError, ValueError) as error:
+        return np.array([*labels.tolist(), reject_label])
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"reject_label={reject_label!r} is of another kind: {error}") from None
-    return np.array([*labels.tolist(), reject_label])
 
 
 def _seed_of_head(seed, label):

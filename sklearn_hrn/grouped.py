@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
@@ -13,8 +14,16 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from ._base import VersionedMixin, learning_on_copy
 from ._joint_fit import fit_folds, last_step
-from ._labels import normal_rows
-from ._sklearn import HasMethods, StrOptions, _fit_context, _num_samples, _safe_indexing
+from ._labels import is_missing, normal_rows
+from ._sklearn import (
+    N_JOBS,
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+    _num_samples,
+    _safe_indexing,
+)
 
 __all__ = ["HRNGroupedDetector"]
 
@@ -85,10 +94,10 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "estimator": [HasMethods(["fit"])],
-        "group_column": [int, str, None],
+        "estimator": [HasMethods(["fit", "decision_function"])],
+        "group_column": [Interval(Integral, None, None, closed="neither"), str, None],
         "unknown": [StrOptions({"pooled", "error"})],
-        "n_jobs": [Integral, None],
+        "n_jobs": [N_JOBS, None],
         "random_state": ["random_state"],
     }
 
@@ -238,24 +247,41 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         column = self.group_column
         if column is not None and groups is not None:
             raise ValueError(f"groups are given twice: as an argument, and as column {column!r}.")
-        if column is not None and hasattr(X, "columns"):
-            name = X.columns[column] if isinstance(column, int) else column
-            X, groups = X.drop(columns=name), X[name]
-        elif column is not None:
-            X, groups = np.delete(X, column, axis=1), X[:, column]
+        if column is not None:
+            every = np.arange(X.shape[1])
+            place = every[_place(column, X)]
+            groups = _safe_indexing(X, place, axis=1)
+            X = _safe_indexing(X, np.delete(every, place), axis=1)
         elif groups is None:
             groups = np.zeros(_num_samples(X), dtype=int)
-        groups = column_or_1d(groups)
+        groups = column_or_1d(groups.toarray().ravel() if issparse(groups) else groups)
         if len(groups) != _num_samples(X):
             raise ValueError(f"groups has {len(groups)} entries, but X has {_num_samples(X)} rows.")
         return X, groups
 
 
+def _place(column, X):
+    """Where in X the column of the groups is."""
+    if isinstance(column, Integral):
+        places = [int(column)] if -X.shape[1] <= column < X.shape[1] else []
+    else:
+        places = [j for j, name in enumerate(getattr(X, "columns", ())) if name == column]
+    if len(places) != 1:
+        raise ValueError(
+            f"group_column={column!r} names {len(places)} columns of X: give the position of one, "
+            f"from 0 to {X.shape[1] - 1}, or, of a data frame, its name."
+        )
+    return places[0]
+
+
 def _parts(groups):
     """The names of the groups, and the rows of each."""
-    if any(name is None or name != name for name in groups.tolist()):
+    if any(map(is_missing, groups.tolist())):
         raise ValueError("groups has missing values: every row needs a group, or to be left out.")
-    names, of_row = np.unique(groups, return_inverse=True)
+    try:
+        names, of_row = np.unique(groups, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"groups must be all numbers or all text, but {error}.") from error
     order = np.argsort(of_row, kind="stable")
     return names.tolist(), np.split(order, np.cumsum(np.bincount(of_row))[:-1])
 

@@ -220,7 +220,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         "activation": [StrOptions(set(SLOPES))],
         "module": [callable, None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "init": [StrOptions({"auto"}), Interval(Real, 0, np.finfo(np.float32).max, closed="neither")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],

@@ -51,7 +51,9 @@ ARROWS = {
     "pipelines": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_medoids", "_sklearn", "exceptions"),
     },
-    "continual": {"_base", "_calibration", "_joint_fit", "_sklearn", "_validation", "one_class"},
+    "continual": {
+        *("_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"),
+    },
     "model_selection": {"_base", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"},
     "interop": {
         "_base",
