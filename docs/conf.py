@@ -49,6 +49,8 @@ nitpicky = True
 nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!sklearn_hrn).*")]
 suppress_warnings = ["ref.term"]
 autosummary_generate = True
+# What the docstrings say with shapes and defaults need not stand in the signatures as well.
+autodoc_typehints = "none"
 # The template of a class lists its methods.
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True

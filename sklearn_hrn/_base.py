@@ -3,8 +3,10 @@
 from contextlib import contextmanager
 from copy import copy
 from importlib import import_module
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
@@ -12,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._labels import normal_rows
 from ._sklearn import _fit_context
+from ._typing import Rows
 from .exceptions import VersionMismatchWarning, warn
 
 # Bytes of float64 values worked on at once: they stay in the cache between passes, and the copies
@@ -73,11 +76,14 @@ class NormalRowsEstimator(VersionedMixin, BaseEstimator):
     sets attributes. A fit that fails, however late, leaves what was fitted before as it was.
     """
 
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
     # The first is what other types become.
     _dtypes = (np.float64, np.float32)
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: Rows, y: ArrayLike | None = None) -> Self:
         """Learn from the normal rows of X.
 
         Parameters
@@ -103,6 +109,11 @@ class NormalRowsEstimator(VersionedMixin, BaseEstimator):
 
     def _validate(self, X, reset):
         return check_numbers(self, X, dtype=list(self._dtypes), reset=reset)
+
+    def _checked(self, X):
+        """Rows as a fitted estimator works on them."""
+        check_fitted(self)
+        return self._validate(X, reset=False)
 
     def _learn(self, X):
         raise NotImplementedError

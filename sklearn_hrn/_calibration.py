@@ -11,10 +11,10 @@ distribution. Flagging rows with p <= a is flagging rows with s < s_(m), the m-t
 m = floor(a (n + 1)).
 """
 
-from math import ceil
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from scipy.stats import betabinom
 from sklearn.metrics import euclidean_distances
@@ -22,6 +22,7 @@ from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._base import row_blocks, scores_anomalies
+from ._typing import Floats
 from .exceptions import CalibrationError, ResolutionWarning, warn
 
 # Folds of calibration="cross". Each model has seen four fifths of the rows: enough to score like
@@ -29,7 +30,7 @@ from .exceptions import CalibrationError, ResolutionWarning, warn
 N_FOLDS = 5
 
 
-def conformal_p_values(scores, calibration_scores):
+def conformal_p_values(scores: ArrayLike, calibration_scores: ArrayLike) -> Floats:
     """How extreme scores are among those of normal rows that were not trained on.
 
     Parameters
@@ -55,7 +56,7 @@ def conformal_p_values(scores, calibration_scores):
     return (1 + n_lower) / (len(calibration_scores) + 1)
 
 
-def false_alarm_threshold(scores, rate):
+def false_alarm_threshold(scores: ArrayLike, rate: float) -> float:
     """Largest threshold below which a fresh normal score falls with probability at most `rate`.
 
     Parameters

@@ -3,11 +3,14 @@
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from numbers import Number
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._sklearn import _num_samples
+from ._typing import Integers
 from .exceptions import LabelConventionWarning, warn
 
 EXPECTED_LABELS = (
@@ -123,7 +126,7 @@ def inlier_mask(X, y):
     return np.asarray(y == 1, dtype=bool)
 
 
-def to_inlier_labels(y, *, normal):
+def to_inlier_labels(y: ArrayLike, *, normal: Any) -> Integers:
     """Convert labels of any kind to scikit-learn's convention for detectors, +1 and -1.
 
     Parameters

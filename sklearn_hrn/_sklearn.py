@@ -1,19 +1,23 @@
 """Every private name of scikit-learn that this package uses: what a new version may move."""
 
 import sys
+from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
-from sklearn.base import _fit_context
+from sklearn import base
 from sklearn.model_selection._validation import (
     _insert_error_scores,
     _score,
     _warn_or_raise_about_fit_failures,
 )
-from sklearn.utils import _param_validation, _safe_indexing
+from sklearn.utils import _param_validation, _safe_indexing, metaestimators
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metadata_routing import _routing_enabled
 from sklearn.utils.validation import _check_feature_names_in, _check_method_params, _num_samples
+
+from ._typing import Function
 
 __all__ = [
     "N_JOBS",
@@ -29,7 +33,18 @@ __all__ = [
     "_safe_indexing",
     "_score",
     "_warn_or_raise_about_fit_failures",
+    "available_if",
 ]
+
+
+def _fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Function], Function]:
+    """scikit-learn's, which for type checkers keeps the types of what it decorates."""
+    return base._fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
+
+
+def available_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]:
+    """scikit-learn's, which for type checkers keeps the types of what it decorates."""
+    return metaestimators.available_if(check)
 
 
 class Interval(_param_validation.Interval):
@@ -41,7 +56,11 @@ class Interval(_param_validation.Interval):
     def is_satisfied_by(self, val):
         """Whether a value is allowed."""
         is_number = isinstance(val, int | float | np.integer | np.floating)
-        if not is_number or isinstance(val, bool) or (isinstance(val, int) and abs(val) > sys.maxsize):
+        if (
+            not is_number
+            or isinstance(val, bool)
+            or (isinstance(val, int) and abs(val) > sys.maxsize)
+        ):
             return False
         return super().is_satisfied_by(val)
 

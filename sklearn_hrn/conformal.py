@@ -3,8 +3,10 @@
 from copy import deepcopy
 from math import ceil
 from numbers import Integral, Real
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.frozen import FrozenEstimator
@@ -34,6 +36,7 @@ from ._sklearn import (
     _routing_enabled,
     _safe_indexing,
 )
+from ._typing import Estimator, Floats, Integers, Rows, Seed
 from .exceptions import ResolutionWarning, warn
 
 __all__ = ["ConformalOutlierDetector", "conformal_p_values", "false_alarm_threshold"]
@@ -150,6 +153,10 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
     array([ 1, -1])
     """
 
+    estimators_: list[Any]
+    calibration_scores_: Floats
+    offset_: float
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "estimator": [HasMethods(["fit"])],
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
@@ -164,14 +171,14 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
 
     def __init__(
         self,
-        estimator,
+        estimator: Estimator,
         *,
-        false_alarm_rate=0.05,
-        strategy="split",
-        calibration_size=0.2,
-        n_models=None,
-        random_state=None,
-    ):
+        false_alarm_rate: float = 0.05,
+        strategy: Literal["split", "cross", "bootstrap"] = "split",
+        calibration_size: float = 0.2,
+        n_models: int | None = None,
+        random_state: Seed = None,
+    ) -> None:
         self.estimator = estimator
         self.false_alarm_rate = false_alarm_rate
         self.strategy = strategy
@@ -180,7 +187,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Rows, y: ArrayLike | None = None, **fit_params: Any) -> Self:
         """Train the detector on a part of the normal rows and calibrate on the rest.
 
         Parameters
@@ -219,7 +226,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         return self._keep(models, total[count > 0] / count[count > 0])
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def calibrate(self, X, y=None):
+    def calibrate(self, X: Rows, y: ArrayLike | None = None) -> Self:
         """Set the threshold by fresh normal rows, without training.
 
         Before any `fit`, the detector given as `estimator` must be fitted, and is used as it is.
@@ -243,7 +250,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         rows = normal_rows(X, y)
         return self._calibrate(models, X if rows is None else _safe_indexing(X, rows))
 
-    def set_false_alarm_rate(self, false_alarm_rate):
+    def set_false_alarm_rate(self, false_alarm_rate: float) -> Self:
         """Move the threshold to another false-alarm rate; nothing is trained.
 
         Parameters
@@ -261,7 +268,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             learner.set_params(false_alarm_rate=false_alarm_rate)
         return self
 
-    def feedback(self, X, y, *, n_screened):
+    def feedback(self, X: Rows, y: ArrayLike, *, n_screened: int) -> Self:
         """Move the threshold by verdicts on rows that were flagged; nothing is trained.
 
         Parameters
@@ -285,7 +292,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             self.estimators_, after_verdicts(known, self.offset_, seen, y, n_screened)
         )
 
-    def score_samples(self, X):
+    def score_samples(self, X: Rows) -> Floats:
         """Scores of the detector, higher = more normal.
 
         Parameters
@@ -299,7 +306,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         check_is_fitted(self)
         return _mean_scores(self.estimators_, X)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """``score_samples(X) - offset_``: negative for rows that are flagged.
 
         Parameters
@@ -312,7 +319,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         """
         return decisions(self.score_samples(X), self.offset_)
 
-    def predict(self, X):
+    def predict(self, X: Rows) -> Integers:
         """Flag rows at the false-alarm rate.
 
         Parameters
@@ -326,7 +333,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def fit_predict(self, X, y=None, **fit_params):
+    def fit_predict(self, X: Rows, y: ArrayLike | None = None, **fit_params: Any) -> Integers:
         """Fit on the normal rows, then flag rows among all of X.
 
         The rate holds for fresh rows; of the rows trained on fewer are flagged.
@@ -346,7 +353,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         """
         return self.fit(X, y, **fit_params).predict(X)
 
-    def p_values(self, X):
+    def p_values(self, X: Rows) -> Floats:
         """Conformal p-values: small for rows unlike the calibration rows.
 
         Parameters
@@ -360,7 +367,9 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         """
         return conformal_p_values(self.score_samples(X), self.calibration_scores_)
 
-    def predict_fdr(self, X, *, fdr=0.1, method="bh"):
+    def predict_fdr(
+        self, X: Rows, *, fdr: float = 0.1, method: Literal["bh", "by", "lond"] = "bh"
+    ) -> Integers:
         """Flag rows with control of the share of false alarms *among the flagged*.
 
         Parameters
@@ -468,23 +477,23 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         return self
 
     @property
-    def estimator_(self):
+    def estimator_(self) -> Any:
         """The detector, if there is one."""
         if len(vars(self).get("estimators_", ())) != 1:
             raise AttributeError("estimator_ is there after a fit, and if there is one detector.")
         return self.estimators_[0]
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         """Number of features seen during fit."""
         return self.estimators_[0].n_features_in_
 
     @property
-    def feature_names_in_(self):
+    def feature_names_in_(self) -> NDArray[np.object_]:
         """Names of features seen during fit."""
         return self.estimators_[0].feature_names_in_
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Routing of metadata: `fit` passes on what the detector requests.
 
         Returns

@@ -5,9 +5,11 @@ from functools import wraps
 from inspect import signature
 from math import ceil
 from numbers import Number, Real
+from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
@@ -18,6 +20,7 @@ from ._calibration import false_alarm_threshold
 from ._joint_fit import fit_together
 from ._labels import is_missing
 from ._sklearn import Interval, _fit_context
+from ._typing import Floats, Function, Rows, Seed
 from ._validation import check_rows, draw_seeds
 from .one_class import HRNOneClassClassifier
 
@@ -28,7 +31,7 @@ __all__ = ["HRNContinualClassifier"]
 MAX_ITER = 200
 
 
-def _sends_parameters_of_heads_on(init):
+def _sends_parameters_of_heads_on(init: Function) -> Function:
     """Answer a parameter of the heads by how it is spelled."""
 
     @wraps(init)
@@ -132,6 +135,12 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
     True
     """
 
+    classes_: NDArray[Any]
+    heads_: dict[Any, HRNOneClassClassifier]
+    seed_: int
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "estimator": [HRNOneClassClassifier, None],
         "random_state": ["random_state"],
@@ -143,13 +152,13 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
     @_sends_parameters_of_heads_on
     def __init__(
         self,
-        estimator=None,
+        estimator: HRNOneClassClassifier | None = None,
         *,
-        reject_label=None,
-        false_alarm_rate=0.01,
-        validation_fraction=0.0,
-        random_state=None,
-    ):
+        reject_label: float | str | None = None,
+        false_alarm_rate: float = 0.01,
+        validation_fraction: float = 0.0,
+        random_state: Seed = None,
+    ) -> None:
         self.estimator = estimator
         self.reject_label = reject_label
         self.false_alarm_rate = false_alarm_rate
@@ -157,7 +166,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
+    def fit(self, X: Rows, y: ArrayLike) -> Self:
         """Forget everything, and learn all classes of y.
 
         Parameters
@@ -178,7 +187,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         return self._learn(X, y, None, anew=True)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None):
+    def partial_fit(self, X: Rows, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
         """Learn new classes, one or several; continue those that are known.
 
         New classes leave the heads of all others as they are. More rows of a known class continue
@@ -205,7 +214,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         """
         return self._learn(X, y, classes, anew=not hasattr(self, "heads_"))
 
-    def forget(self, label):
+    def forget(self, label: float | str) -> Self:
         """Remove a class.
 
         Parameters
@@ -233,7 +242,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         self.heads_, self.classes_ = heads, self.classes_[self.classes_ != label]
         return self
 
-    def score_heads(self, X):
+    def score_heads(self, X: Rows) -> Floats:
         """The score of each head: the higher, the more normal for its class.
 
         Parameters
@@ -249,7 +258,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         X = check_rows(self, X, reset=False)
         return np.column_stack([head.score_samples(X) for head in self._heads()])
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """The scores of the heads.
 
         Parameters
@@ -264,7 +273,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         scores = self.score_heads(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
-    def predict(self, X):
+    def predict(self, X: Rows) -> NDArray[Any]:
         """The class whose head scores highest, or `reject_label` where no head accepts the row.
 
         Parameters
@@ -282,7 +291,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         is_accepted = (scores >= [head.offset_ for head in self._heads()]).any(axis=1)
         return _answers(self.classes_, self.reject_label)[np.where(is_accepted, best, -1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Rows) -> Floats:
         """Softmax of the heads' scores over the spread of their training scores.
 
         Their order is that of the scores, and a difference of one standard deviation within a class
@@ -304,7 +313,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         return softmax(scores / (spread if spread > 0 else 1.0), axis=1)
 
     @property
-    def n_iter_(self):
+    def n_iter_(self) -> int:
         """Epochs of the head that was trained longest."""
         check_is_fitted(self)
         return max(head.n_iter_ for head in self._heads())

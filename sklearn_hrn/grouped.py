@@ -2,10 +2,11 @@
 
 from itertools import chain, pairwise
 from numbers import Integral
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import check_array, check_random_state
@@ -24,6 +25,7 @@ from ._sklearn import (
     _num_samples,
     _safe_indexing,
 )
+from ._typing import Estimator, Floats, Integers, Rows, Seed
 
 __all__ = ["HRNGroupedDetector"]
 
@@ -93,6 +95,11 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
     True
     """
 
+    detectors_: dict[Any, Any]
+    pooled_: Any
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
     _parameter_constraints: ClassVar[dict] = {
         "estimator": [HasMethods(["fit", "decision_function"])],
         "group_column": [Interval(Integral, None, None, closed="neither"), str, None],
@@ -102,8 +109,14 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
     }
 
     def __init__(
-        self, estimator, *, group_column=None, unknown="pooled", n_jobs=None, random_state=None
-    ):
+        self,
+        estimator: Estimator,
+        *,
+        group_column: int | str | None = None,
+        unknown: Literal["pooled", "error"] = "pooled",
+        n_jobs: int | None = None,
+        random_state: Seed = None,
+    ) -> None:
         self.estimator = estimator
         self.group_column = group_column
         self.unknown = unknown
@@ -111,7 +124,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, *, groups=None):
+    def fit(self, X: Rows, y: ArrayLike | None = None, *, groups: ArrayLike | None = None) -> Self:
         """Fit a detector for each group, on its normal rows.
 
         Parameters
@@ -163,7 +176,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         self.detectors_ = dict(zip(names[:n_groups], found[:n_groups], strict=True))
         self.pooled_ = found[-1] if self.unknown == "pooled" else None
 
-    def score_samples(self, X, groups=None):
+    def score_samples(self, X: Rows, groups: ArrayLike | None = None) -> Floats:
         """Scores by the detector of the group of each row: the higher, the more normal.
 
         Parameters
@@ -183,7 +196,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         """
         return self._by_group("score_samples", X, groups)
 
-    def decision_function(self, X, groups=None):
+    def decision_function(self, X: Rows, groups: ArrayLike | None = None) -> Floats:
         """Score less the threshold of the group: negative for anomalies.
 
         Parameters
@@ -198,7 +211,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         """
         return self._by_group("decision_function", X, groups)
 
-    def predict(self, X, groups=None):
+    def predict(self, X: Rows, groups: ArrayLike | None = None) -> Integers:
         """+1 where the decision function is at least 0, else -1.
 
         Parameters
@@ -214,7 +227,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         return np.where(self.decision_function(X, groups) >= 0, 1, -1)
 
     @property
-    def offset_(self):
+    def offset_(self) -> float:
         """The threshold, where there is one group."""
         if len(self.detectors_) > 1:
             raise AttributeError(

@@ -3,12 +3,14 @@
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.utils import check_random_state
 
-from ._base import NormalRowsEstimator, check_fitted, row_blocks
+from ._base import NormalRowsEstimator, row_blocks
 from ._sklearn import Interval
+from ._typing import Floats, Rows, Seed
 
 __all__ = ["FourierFeatures", "LandmarkFeatures"]
 
@@ -74,13 +76,22 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
     True
     """
 
+    random_weights_: Floats
+    random_offset_: Floats
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "gammas": ["array-like", Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_components=1000, *, gammas=(0.25, 1.0, 4.0), random_state=None):
+    def __init__(
+        self,
+        n_components: int = 1000,
+        *,
+        gammas: ArrayLike = (0.25, 1.0, 4.0),
+        random_state: Seed = None,
+    ) -> None:
         self.n_components = n_components
         self.gammas = gammas
         self.random_state = random_state
@@ -103,7 +114,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         self.random_weights_ = weights * np.sqrt(2 * np.resize(gammas, self.n_components))
         self.random_offset_ = rng.uniform(0, 2 * np.pi, size=self.n_components)
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> NDArray[np.float32]:
         """The features of each row.
 
         Parameters
@@ -114,8 +125,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         -------
         Z : ndarray of shape (n_samples, n_components), float32
         """
-        check_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         weights = self.random_weights_.astype(X.dtype, copy=False)
         offset = self.random_offset_.astype(X.dtype, copy=False)
         scale = X.dtype.type(np.sqrt(2 / self._n_features_out))
@@ -198,13 +208,18 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
     array([1.  , 0.21, 0.  ], dtype=float32)
     """
 
+    landmarks_: Floats
+    normalization_: Floats
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "gamma": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_components=1000, *, gamma=4.0, random_state=None):
+    def __init__(
+        self, n_components: int = 1000, *, gamma: float = 4.0, random_state: Seed = None
+    ) -> None:
         self.n_components = n_components
         self.gamma = gamma
         self.random_state = random_state
@@ -216,7 +231,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         kept = shares > SMALLEST_SHARE * shares[-1]
         self.normalization_ = axes[:, kept] / np.sqrt(shares[kept])
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> NDArray[np.float32]:
         """The features of each row.
 
         Parameters
@@ -227,8 +242,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         -------
         Z : ndarray of shape (n_samples, n_features_out), float32
         """
-        check_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         for block in row_blocks(len(X), len(self.landmarks_)):
             kernel = rbf_kernel(

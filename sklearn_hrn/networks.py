@@ -3,15 +3,20 @@
 from copy import deepcopy
 from dataclasses import dataclass
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import gen_batches
-from sklearn.utils.validation import check_is_fitted
 
 from ._base import NormalRowsEstimator
 from ._sklearn import Interval
+from ._typing import Rows
 from ._validation import check_range, resolve_device, resolve_image_shape
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["ChannelNetwork", "TorchFeatures"]
 
@@ -65,7 +70,7 @@ class ChannelNetwork:
     init: float = 0.001
     penalty: str = "row"
 
-    def __call__(self, n_features):
+    def __call__(self, n_features: int) -> "torch.nn.Module":
         """A fresh module of rows of `n_features` values.
 
         Parameters
@@ -149,7 +154,14 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     _dtypes = (np.float32, np.float64)
 
-    def __init__(self, module, *, image_shape=None, batch_size=256, device="auto"):
+    def __init__(
+        self,
+        module: "torch.nn.Module",
+        *,
+        image_shape: tuple[int, ...] | list[int] | None = None,
+        batch_size: int = 256,
+        device: str = "auto",
+    ) -> None:
         self.module = module
         self.image_shape = image_shape
         self.batch_size = batch_size
@@ -167,7 +179,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
             resolve_image_shape(self.image_shape, X.shape[1])
         self._n_features_out = self._outputs(X[:1]).shape[1]
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> NDArray[np.float32]:
         """The module's output.
 
         Parameters
@@ -178,8 +190,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         -------
         Z : ndarray of shape (n_samples, n_outputs), float32
         """
-        check_is_fitted(self, "n_features_in_")
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         return self._outputs(X)
 
     def _outputs(self, X):

@@ -1,10 +1,13 @@
 """The one-class classifier."""
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import copy
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
@@ -21,11 +24,18 @@ from ._calibration import (
 )
 from ._labels import normal_rows
 from ._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from ._typing import Calibration, Floats, Integers, Rows, Seed
 from ._validation import check_rows
 from .core.scoring import SLOPES, score_rows
 from .exceptions import ConstantScoresWarning, DriftWarning, RowLengthWarning, warn
 
+if TYPE_CHECKING:
+    import torch
+
 N_TRAIN_QUANTILES = 1001
+
+# Weights are kept in float32.
+LARGEST = np.finfo(np.float32).max
 
 # Rows looked at for their length. Their score is said to be their length if the two have more than
 # this rank correlation, where the length that a twentieth exceeds is this many times the one that a
@@ -210,6 +220,19 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
     True
     """
 
+    offset_: float
+    calibration_scores_: Floats
+    drift_evidence_: float
+    coefs_: list[NDArray[np.float32]]
+    module_state_: dict[str, NDArray[Any]]
+    n_iter_: int
+    n_updates_: int
+    history_: dict[str, Floats]
+    train_scores_: Floats
+    device_: str
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "reg_lambda": [Interval(Real, 0, None, closed="left")],
@@ -220,7 +243,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         "activation": [StrOptions(set(SLOPES))],
         "module": [callable, None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "init": [StrOptions({"auto"}), Interval(Real, 0, np.finfo(np.float32).max, closed="neither")],
+        "init": [StrOptions({"auto"}), Interval(Real, 0, LARGEST, closed="neither")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -244,32 +267,32 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes: ArrayLike = (100,),
         *,
-        reg_lambda=0.1,
-        reg_exponent=12,
-        anomaly_weight=0.0,
-        loss="nll",
-        regularizer="h",
-        activation="leaky_relu",
-        module=None,
-        n_estimators=1,
-        init="auto",
-        learning_rate_init=0.1,
-        momentum=0.9,
-        batch_size=100,
-        preconditioning=1.0,
-        max_iter=100,
-        max_updates=None,
-        tol=0.0,
-        contamination=0.01,
-        calibration=None,
-        warm_start=False,
-        score_dtype="float64",
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        reg_lambda: float = 0.1,
+        reg_exponent: float = 12,
+        anomaly_weight: float = 0.0,
+        loss: Literal["nll", "square"] = "nll",
+        regularizer: Literal["h", "l2"] | None = "h",
+        activation: Literal["leaky_relu", "relu"] = "leaky_relu",
+        module: Callable[[int], "torch.nn.Module"] | None = None,
+        n_estimators: int = 1,
+        init: Literal["auto"] | float = "auto",
+        learning_rate_init: float = 0.1,
+        momentum: float = 0.9,
+        batch_size: int = 100,
+        preconditioning: float = 1.0,
+        max_iter: int = 100,
+        max_updates: int | None = None,
+        tol: float = 0.0,
+        contamination: float | None = 0.01,
+        calibration: Calibration = None,
+        warm_start: bool = False,
+        score_dtype: Literal["float64", "float32"] = "float64",
+        device: str = "auto",
+        random_state: Seed = None,
+        verbose: int = 0,
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.reg_lambda = reg_lambda
         self.reg_exponent = reg_exponent
@@ -296,7 +319,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Rows, y: ArrayLike | None = None) -> Self:
         """Train on the normal rows of X.
 
         Parameters
@@ -325,7 +348,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Rows, y: ArrayLike | None = None) -> Self:
         """Train for one epoch on the next rows of a stream; the step and its momentum go on.
 
         Rows are scored before they are trained on. A reservoir of such scores, in which old ones
@@ -356,7 +379,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
             learner._learn_chunk(X, y)
         return self
 
-    def fit_predict(self, X, y=None):
+    def fit_predict(self, X: Rows, y: ArrayLike | None = None) -> Integers:
         """Fit on the rows without ``y == -1``, and label all of them.
 
         Parameters
@@ -371,7 +394,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         """
         return self.fit(X, y).predict(X)
 
-    def score_samples(self, X):
+    def score_samples(self, X: Rows) -> Floats:
         """The mean output f(x) of the networks: the higher, the more normal.
 
         Parameters
@@ -385,7 +408,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         check_fitted(self)
         return self._score(self._validate_rows(X, reset=False))
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """``score_samples(X) - offset_``: negative for anomalies.
 
         Parameters
@@ -398,7 +421,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X: Rows) -> Integers:
         """+1 where the decision function is at least 0, else -1.
 
         Parameters
@@ -418,7 +441,12 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         return check_rows(self, X, reset)
 
     @staticmethod
-    def fit_together(estimators, arrays, rows, anomalies=None):
+    def fit_together(
+        estimators: "Sequence[HRNOneClassClassifier]",
+        arrays: Sequence[Rows],
+        rows: Sequence[NDArray[np.integer] | None],
+        anomalies: Sequence[NDArray[np.integer] | None] | None = None,
+    ) -> None:
         """Fit some estimators in one run, each as it would be fitted alone.
 
         Those whose parameters are equal, but for such as differ from network to network (the

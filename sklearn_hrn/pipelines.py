@@ -4,16 +4,16 @@ from contextlib import suppress
 from copy import deepcopy
 from math import ceil, prod
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse, vstack
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_even_slices, get_tags, indexable
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import VersionedMixin, learning_on_copy, scores_anomalies
@@ -39,7 +39,9 @@ from ._sklearn import (
     _check_method_params,
     _num_samples,
     _safe_indexing,
+    available_if,
 )
+from ._typing import Cache, Calibration, Floats, Integers, Rows
 from .exceptions import quietly
 
 __all__ = ["OneClassPipeline"]
@@ -125,15 +127,15 @@ class _Parameters(Pipeline):
 
     def __init__(
         self,
-        steps,
+        steps: list[tuple[str, Any]],
         *,
-        calibration=None,
-        outlier_share=0.0,
-        reference_rows=50,
-        transform_input=None,
-        memory=None,
-        verbose=False,
-    ):
+        calibration: Calibration = None,
+        outlier_share: float | Literal["auto"] = 0.0,
+        reference_rows: int = 50,
+        transform_input: list[str] | None = None,
+        memory: str | Cache | None = None,
+        verbose: bool = False,
+    ) -> None:
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
         self.calibration = calibration
         self.outlier_share = outlier_share
@@ -283,7 +285,12 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     True
     """
 
-    def fit(self, X, y=None, **params):
+    steps_: list[tuple[str, Any]]
+    calibration_scores_: Floats
+    left_out_: Integers
+    reference_rows_: Any
+
+    def fit(self, X: Rows, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit all steps on the rows that are not labelled as anomalies.
 
         Parameters
@@ -313,7 +320,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return self
 
     @available_if(_last_step_has("partial_fit"))
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Rows, y: ArrayLike | None = None) -> Self:
         """Learn from the next rows of a stream.
 
         A step that has `partial_fit`, as the last one must, goes on learning. All others are fitted
@@ -370,7 +377,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return self
 
     @available_if(_pipeline_has("fit_predict"))
-    def fit_predict(self, X, y=None, **params):
+    def fit_predict(self, X: Rows, y: ArrayLike | None = None, **params: Any) -> Integers:
         """Fit on the rows that are not labelled as anomalies, then predict all rows.
 
         Parameters
@@ -390,7 +397,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return self.fit(X, y, **params).predict(X)
 
     @available_if(_pipeline_has("fit_transform"))
-    def fit_transform(self, X, y=None, **params):
+    def fit_transform(self, X: Rows, y: ArrayLike | None = None, **params: Any) -> Any:
         """Fit on the rows that are not labelled as anomalies, then transform all rows.
 
         Parameters
@@ -409,7 +416,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return self.fit(X, y, **params).transform(X)
 
     @available_if(_pipeline_has("score_samples"))
-    def score_samples(self, X):
+    def score_samples(self, X: Rows) -> Floats:
         """Scores of the last step, in blocks of rows; higher = more normal.
 
         Parameters
@@ -423,7 +430,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return self._by_block("score_samples", X)
 
     @available_if(_is_calibrated)
-    def p_values(self, X):
+    def p_values(self, X: Rows) -> Floats:
         """How extreme rows are among the out-of-fold scores: small for anomalies.
 
         Only with `calibration`.
@@ -442,7 +449,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return conformal_p_values(self._scores(X), self.calibration_scores_)
 
     @available_if(_is_calibrated)
-    def feedback(self, X, y, *, n_screened):
+    def feedback(self, X: Rows, y: ArrayLike, *, n_screened: int) -> Self:
         """Move the threshold by verdicts on rows that were flagged; nothing is trained.
 
         Parameters
@@ -468,7 +475,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return self
 
     @available_if(_pipeline_has("decision_function"))
-    def decision_function(self, X, **params):
+    def decision_function(self, X: Rows, **params: Any) -> Floats:
         """Scores less the threshold, in blocks of rows; negative = anomaly.
 
         Parameters
@@ -489,7 +496,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return self._by_block("decision_function", X)
 
     @available_if(_pipeline_has("predict"))
-    def predict(self, X, **params):
+    def predict(self, X: Rows, **params: Any) -> Integers:
         """Predictions of the last step, in blocks of rows; +1 = normal, -1 = anomaly.
 
         Parameters
@@ -689,12 +696,12 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     # property of that name puts the fitted ones in front of them for all that `Pipeline` does.
 
     @property
-    def steps(self):
+    def steps(self) -> list[tuple[str, Any]]:
         """The steps: fitted once `fit` was called, as given until then."""
         return vars(self).get("steps_", vars(self).get("steps"))
 
     @steps.setter
-    def steps(self, steps):
+    def steps(self, steps: list[tuple[str, Any]]) -> None:
         vars(self)["steps"] = steps
 
     def _params_as_given(self):
@@ -703,7 +710,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     def _as_given(self):
         return _Parameters(**self._params_as_given())
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters of the pipeline and of its steps as given, not as fitted.
 
         Parameters
@@ -717,7 +724,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         """
         return self._as_given().get_params(deep)
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters of the pipeline and of its steps, for the next fit.
 
         Parameters
@@ -733,7 +740,9 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             setattr(self, name, value)
         return self
 
-    def set_output(self, *, transform=None):
+    def set_output(
+        self, *, transform: Literal["default", "pandas", "polars"] | None = None
+    ) -> Self:
         """Set the container that `transform` returns, now and after later fits.
 
         Parameters
@@ -749,7 +758,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return super().set_output(transform=transform)
 
     @property
-    def offset_(self):
+    def offset_(self) -> float:
         """Threshold of the calibration, or else of the last step."""
         return vars(self)["_offset"] if "_offset" in vars(self) else self.steps[-1][1].offset_
 

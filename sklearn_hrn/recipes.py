@@ -1,8 +1,11 @@
 """Pipelines that need no tuning, spelled in scikit-learn parts."""
 
+from typing import Literal
+
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import check_random_state
 
+from ._typing import Cache, Seed
 from .image import PatchDictionary, RotationWhitening
 from .kernel_approximation import FourierFeatures, LandmarkFeatures
 from .one_class import HRNOneClassClassifier
@@ -12,7 +15,14 @@ from .preprocessing import InstanceL2Normalizer, NormalScoreTransformer, RidgeWh
 __all__ = ["make_hrn_pipeline"]
 
 
-def make_hrn_pipeline(kind, *, random_state=None, device="auto", image_shape=None, memory=None):
+def make_hrn_pipeline(
+    kind: Literal["paper", "image", "tabular", "embedding"],
+    *,
+    random_state: Seed = None,
+    device: str = "auto",
+    image_shape: tuple[int, ...] | list[int] | None = None,
+    memory: str | Cache | None = None,
+) -> OneClassPipeline:
     """A pipeline for a kind of data, whose defaults need no tuning.
 
     Parameters

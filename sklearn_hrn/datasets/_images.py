@@ -7,10 +7,11 @@ import numpy as np
 from sklearn.datasets import fetch_openml
 from sklearn.utils import Bunch
 
+from .._typing import Folder
 from ._local import downloaded, local_copy, reading
 
 
-def fetch_mnist(*, data_home=None):
+def fetch_mnist(*, data_home: Folder | None = None) -> Bunch:
     """MNIST: 70 000 handwritten digits of 28 x 28 pixels.
 
     Parameters
@@ -31,7 +32,7 @@ def fetch_mnist(*, data_home=None):
     return _from_npz(path)
 
 
-def fetch_fashion_mnist(*, data_home=None):
+def fetch_fashion_mnist(*, data_home: Folder | None = None) -> Bunch:
     """Fashion-MNIST: 70 000 articles of clothing of 28 x 28 pixels.
 
     Parameters
@@ -51,7 +52,7 @@ def fetch_fashion_mnist(*, data_home=None):
     return _from_npz(path)
 
 
-def fetch_cifar10(*, data_home=None):
+def fetch_cifar10(*, data_home: Folder | None = None) -> Bunch:
     """CIFAR-10: 60 000 colour photographs of 32 x 32 pixels.
 
     Parameters
@@ -82,7 +83,7 @@ def fetch_cifar10(*, data_home=None):
     return Bunch(**parts, image_shape=(32, 32, 3))
 
 
-def fetch_cifar100(*, data_home=None):
+def fetch_cifar100(*, data_home: Folder | None = None) -> Bunch:
     """CIFAR-100: 60 000 colour photographs of 32 x 32 pixels, of 100 classes.
 
     Parameters
@@ -101,7 +102,7 @@ def fetch_cifar100(*, data_home=None):
     return _from_npz(local_copy("cifar100.npz", data_home, required_because=reason))
 
 
-def fetch_emnist47(*, data_home=None):
+def fetch_emnist47(*, data_home: Folder | None = None) -> Bunch:
     """47 classes of handwritten letters and digits of 28 x 28 pixels.
 
     A part of EMNIST ByMerge with 315 to 900 training images a class and 100 to test on; it is not
@@ -121,7 +122,7 @@ def fetch_emnist47(*, data_home=None):
     return _from_npz(local_copy("emnist47.npz", data_home, required_because=reason))
 
 
-def fetch_gtsrb32(*, data_home=None):
+def fetch_gtsrb32(*, data_home: Folder | None = None) -> Bunch:
     """43 classes of German traffic signs, cropped and resized to 32 x 32 pixels.
 
     Parameters

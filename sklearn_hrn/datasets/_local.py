@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
+from .._typing import Folder
+
 VARIABLE = "SKLEARN_HRN_DATA"
 
 # SHA-256 of the copies that the published figures of this package were measured on.
@@ -44,7 +46,7 @@ CHECKSUMS = {
 }
 
 
-def resolve_data_home(data_home=None):
+def resolve_data_home(data_home: Folder | None = None) -> Path | None:
     """The folder of local copies.
 
     Parameters

@@ -1,19 +1,22 @@
 """Tables: float32 rows with targets of +1 (normal) and -1 (anomaly), and texts with classes."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.io import loadmat
 from sklearn.datasets import fetch_kddcup99 as fetch_raw_kddcup99
 from sklearn.datasets import fetch_openml
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 from sklearn.utils import Bunch
 
+from .._typing import Folder, Integers
 from ._local import VARIABLE, downloaded, local_copy, reading, resolve_data_home
 
 
-def fetch_kddcup99(*, data_home=None):
+def fetch_kddcup99(*, data_home: Folder | None = None) -> Bunch:
     """Network connections, 494 021 rows of the 10 % file, one-hot encoded.
 
     As in the literature on one-class learning, the attacks, which are the majority, are the normal
@@ -46,7 +49,7 @@ def fetch_kddcup99(*, data_home=None):
     return _bunch(np.hstack([encoded, numbers], dtype=np.float32), is_anomaly)
 
 
-def fetch_thyroid(*, data_home=None):
+def fetch_thyroid(*, data_home: Folder | None = None) -> Bunch:
     """Thyroid disease (ODDS): 3772 rows of 6 columns, 93 of them anomalies.
 
     Parameters
@@ -70,7 +73,7 @@ def fetch_thyroid(*, data_home=None):
     return _bunch(X, table.target == labels[counts.argmin()])
 
 
-def fetch_arrhythmia(*, data_home=None):
+def fetch_arrhythmia(*, data_home: Folder | None = None) -> Bunch:
     """Cardiac arrhythmia (ODDS): 452 rows of 274 columns, 66 of them anomalies.
 
     Parameters
@@ -93,7 +96,7 @@ def fetch_arrhythmia(*, data_home=None):
     return _bunch(X[:, ~np.isnan(X).any(axis=0)], is_rare)
 
 
-def fetch_dbpedia14(*, data_home=None):
+def fetch_dbpedia14(*, data_home: Folder | None = None) -> Bunch:
     """DBPedia-14: first sentences of encyclopaedia articles of 14 kinds, a subset.
 
     Parameters
@@ -118,7 +121,7 @@ def fetch_dbpedia14(*, data_home=None):
     return Bunch(**parts)
 
 
-def load_features(name, *, data_home=None):
+def load_features(name: str, *, data_home: Folder | None = None) -> Bunch:
     """Features of images from a pre-trained network, with anomalies.
 
     Parameters
@@ -142,7 +145,9 @@ def load_features(name, *, data_home=None):
     return Bunch(data=X, target=y)
 
 
-def load_adbench(data_home=None):
+def load_adbench(
+    data_home: Folder | None = None,
+) -> Iterator[tuple[str, NDArray[np.float32], Integers]]:
     """The sets of a folder of ADBench files, one after the other.
 
     Every ``.npz`` file is taken for one, with rows `X`, and `y` of 1 for anomalies and 0 for the

@@ -2,15 +2,18 @@
 
 from itertools import chain
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cholesky, solve_triangular
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from .._base import NormalRowsEstimator, check_fitted
+from .._base import NormalRowsEstimator
 from .._sklearn import HasMethods, Interval, _fit_context
+from .._typing import Floats, Rows, Seed, Transformer
 from .._validation import resolve_image_shape
 
 
@@ -96,6 +99,14 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
     (179, 80)
     """
 
+    transformer_: Any
+    otherwise_: Any
+    upright_auc_: float
+    is_whitened_: bool
+    mean_: Floats
+    whitening_: Floats
+    image_shape_: tuple[int, int, int]
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "transformer": [HasMethods(["fit", "transform"])],
         "otherwise": [HasMethods(["fit", "transform"]), None],
@@ -110,15 +121,15 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
 
     def __init__(
         self,
-        transformer,
+        transformer: Transformer,
         *,
-        otherwise=None,
-        threshold=0.7,
-        ridge=0.3,
-        max_images=5000,
-        image_shape=None,
-        random_state=None,
-    ):
+        otherwise: Transformer | None = None,
+        threshold: float = 0.7,
+        ridge: float = 0.3,
+        max_images: int = 5000,
+        image_shape: tuple[int, ...] | list[int] | None = None,
+        random_state: Seed = None,
+    ) -> None:
         self.transformer = transformer
         self.otherwise = otherwise
         self.threshold = threshold
@@ -128,7 +139,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Rows, y: ArrayLike | None = None) -> NDArray[np.floating]:
         """Fit, and give the rows of the same images, whose features are computed once.
 
         Parameters
@@ -197,7 +208,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         )
         return shift + mean, np.ascontiguousarray(inverse.T)
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> NDArray[np.floating]:
         """Features of images: whitened and of length one, or as `otherwise` makes them.
 
         Parameters
@@ -208,8 +219,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
-        check_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         return self._seen(np.asarray(self.transformer_.transform(X)))
 
     def _seen(self, features):

@@ -4,12 +4,14 @@ from numbers import Integral, Real
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import check_random_state
 
-from .._base import NormalRowsEstimator, check_fitted, row_blocks
+from .._base import NormalRowsEstimator, row_blocks
 from .._sklearn import Interval
+from .._typing import Floats, Rows, Seed
 from .._validation import check_range, resolve_image_shape
 
 # Patches from which the words are learned.
@@ -101,6 +103,11 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
     (1797, 80)
     """
 
+    words_: Floats
+    bias_: Floats
+    scale_: float
+    image_shape_: tuple[int, int, int]
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "n_words": [Interval(Integral, 1, None, closed="left")],
         "patch_size": [Interval(Integral, 1, None, closed="left")],
@@ -115,15 +122,15 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
 
     def __init__(
         self,
-        n_words=200,
+        n_words: int = 200,
         *,
-        patch_size=7,
-        threshold=0.2,
-        grid=4,
-        power=1.0,
-        image_shape=None,
-        random_state=None,
-    ):
+        patch_size: int = 7,
+        threshold: float = 0.2,
+        grid: int = 4,
+        power: float = 1.0,
+        image_shape: tuple[int, ...] | list[int] | None = None,
+        random_state: Seed = None,
+    ) -> None:
         self.n_words = n_words
         self.patch_size = patch_size
         self.threshold = threshold
@@ -164,7 +171,7 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         self.words_ = words.reshape(-1, height, width, shape[2])
         self.image_shape_, self.scale_ = shape, scale
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> NDArray[np.float32]:
         """Mean responses of the words over the parts of each image, to the power.
 
         Parameters
@@ -176,8 +183,7 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         Z : ndarray of shape (n_samples, n_words * n_parts), float32
             At least 0; the parts of one word stand together.
         """
-        check_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         weights, (height, width, _) = self._weights(), self.image_shape_
         n_words, *patch_size, _ = self.words_.shape
         sizes = zip(self.image_shape_, patch_size, self._parts(), strict=False)

@@ -1,6 +1,7 @@
 """Why a row scores as it does: one number a column, and the normal row it is compared with."""
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -10,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._base import row_blocks
 from .._sklearn import _safe_indexing
+from .._typing import Estimator, Floats, Rows
 from ..conformal import ConformalOutlierDetector
 from ._columns import fitted_steps, sources, transformed
 from ._slopes import NoSlopeError, pull_back
@@ -21,7 +23,7 @@ N_PIECES = 8
 N_ORDERS = 4
 
 
-def feature_attribution(detector, X, *, reference=None):
+def feature_attribution(detector: Estimator, X: Rows, *, reference: Rows | None = None) -> Floats:
     r"""How much each column raises or lowers the score of a row, against a typical normal row.
 
     For a row x and its reference r the numbers of all columns sum to the difference of the scores,
@@ -114,7 +116,7 @@ def feature_attribution(detector, X, *, reference=None):
     return attributions.reshape(-1, *(shape[:2] if shape[2] == 1 else shape))
 
 
-def nearest_normal(detector, X, *, reference=None):
+def nearest_normal(detector: Estimator, X: Rows, *, reference: Rows | None = None) -> Any:
     """The typical normal row that is nearest to each row: what would have to change.
 
     Parameters

@@ -1,9 +1,18 @@
 """Attributions as bars for a row, as a heat map over an image, or for many rows at once."""
 
-import numpy as np
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Self
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._typing import Estimator, Floats, Rows
 from ._attribution import feature_attribution
 from ._displays import axes_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 KINDS = ("auto", "bars", "heatmap", "beeswarm")
 
@@ -47,7 +56,18 @@ class AttributionDisplay:
     ['age', 'size']
     """
 
-    def __init__(self, attributions, *, X=None, feature_names=None):
+    attributions: Floats
+    feature_names: list[str]
+    ax_: "Axes"
+    figure_: "Figure"
+
+    def __init__(
+        self,
+        attributions: ArrayLike,
+        *,
+        X: Rows | None = None,
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
         self.attributions = np.asarray(attributions, dtype=float)
         self.X = X
         if feature_names is None:
@@ -56,7 +76,15 @@ class AttributionDisplay:
         self.feature_names = [str(name) for name in feature_names]
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, reference=None, kind="auto", ax=None):
+    def from_estimator(
+        cls,
+        estimator: Estimator,
+        X: Rows,
+        *,
+        reference: Rows | None = None,
+        kind: Literal["auto", "bars", "heatmap", "beeswarm"] = "auto",
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Explain the scores of rows, and draw the explanation.
 
         Parameters
@@ -80,7 +108,15 @@ class AttributionDisplay:
         return cls(attributions, X=X).plot(ax=ax, kind=kind)
 
     @classmethod
-    def from_predictions(cls, attributions, *, X=None, feature_names=None, kind="auto", ax=None):
+    def from_predictions(
+        cls,
+        attributions: ArrayLike,
+        *,
+        X: Rows | None = None,
+        feature_names: Sequence[str] | None = None,
+        kind: Literal["auto", "bars", "heatmap", "beeswarm"] = "auto",
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw attributions that are there already.
 
         Parameters
@@ -102,7 +138,14 @@ class AttributionDisplay:
         """
         return cls(attributions, X=X, feature_names=feature_names).plot(ax=ax, kind=kind)
 
-    def plot(self, ax=None, *, kind="auto", row=0, max_features=10):
+    def plot(
+        self,
+        ax: "Axes | None" = None,
+        *,
+        kind: Literal["auto", "bars", "heatmap", "beeswarm"] = "auto",
+        row: int = 0,
+        max_features: int = 10,
+    ) -> Self:
         """Draw one row as bars or as a heat map, or all rows as a beeswarm.
 
         Parameters

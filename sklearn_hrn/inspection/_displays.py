@@ -1,10 +1,19 @@
 """Pictures in scikit-learn's form: what they show is computed first, and drawn with `plot`."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import beta
 from sklearn.utils.validation import check_is_fitted
 
+from .._typing import Estimator, Floats, Rows
 from ._attribution import scores_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def axes_of(ax, **size):
@@ -55,7 +64,13 @@ class AnomalyScoreDisplay:
     {'fresh': 0.0, 'anomalies': 1.0}
     """
 
-    def __init__(self, scores, *, threshold=None):
+    scores: dict[str, Floats]
+    threshold: float | None
+    flagged_: dict[str, float]
+    ax_: "Axes"
+    figure_: "Figure"
+
+    def __init__(self, scores: Mapping[str, ArrayLike], *, threshold: float | None = None) -> None:
         self.scores = {name: np.asarray(values, dtype=float) for name, values in scores.items()}
         self.threshold = threshold
         self.flagged_ = {}
@@ -65,7 +80,9 @@ class AnomalyScoreDisplay:
             }
 
     @classmethod
-    def from_estimator(cls, estimator, groups, *, ax=None):
+    def from_estimator(
+        cls, estimator: Estimator, groups: Mapping[str, Rows], *, ax: "Axes | None" = None
+    ) -> Self:
         """Score groups of rows with a fitted detector, and draw the scores.
 
         Parameters
@@ -86,7 +103,13 @@ class AnomalyScoreDisplay:
         return cls(scores, threshold=getattr(estimator, "offset_", None)).plot(ax=ax)
 
     @classmethod
-    def from_predictions(cls, scores, *, threshold=None, ax=None):
+    def from_predictions(
+        cls,
+        scores: Mapping[str, ArrayLike],
+        *,
+        threshold: float | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw scores that are there already.
 
         Parameters
@@ -104,7 +127,7 @@ class AnomalyScoreDisplay:
         """
         return cls(scores, threshold=threshold).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw a histogram of each group, each of area one.
 
         Parameters
@@ -174,7 +197,14 @@ class FalseAlarmDisplay:
     0.2 [0.13 0.29]
     """
 
-    def __init__(self, p_values, anomaly_p_values=None):
+    rates_: Floats
+    realised_: Floats
+    band_: Floats
+    detected_: Floats | None
+    ax_: "Axes"
+    figure_: "Figure"
+
+    def __init__(self, p_values: ArrayLike, anomaly_p_values: ArrayLike | None = None) -> None:
         self.p_values = np.asarray(p_values, dtype=float)
         self.anomaly_p_values = anomaly_p_values
         self.rates_ = np.geomspace(0.005, 0.5, 200)
@@ -190,7 +220,15 @@ class FalseAlarmDisplay:
             self.detected_ = _shares_up_to(np.asarray(anomaly_p_values), self.rates_)
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, anomalies=None, kind="rates", ax=None):
+    def from_estimator(
+        cls,
+        estimator: Estimator,
+        X: Rows,
+        *,
+        anomalies: Rows | None = None,
+        kind: Literal["rates", "detections"] = "rates",
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the decisions of a calibrated detector on fresh rows.
 
         Parameters
@@ -220,7 +258,14 @@ class FalseAlarmDisplay:
         return cls(estimator.p_values(X), found).plot(ax=ax, kind=kind)
 
     @classmethod
-    def from_predictions(cls, p_values, *, anomaly_p_values=None, kind="rates", ax=None):
+    def from_predictions(
+        cls,
+        p_values: ArrayLike,
+        *,
+        anomaly_p_values: ArrayLike | None = None,
+        kind: Literal["rates", "detections"] = "rates",
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw p-values that are there already.
 
         Parameters
@@ -240,7 +285,9 @@ class FalseAlarmDisplay:
         """
         return cls(p_values, anomaly_p_values).plot(ax=ax, kind=kind)
 
-    def plot(self, ax=None, *, kind="rates"):
+    def plot(
+        self, ax: "Axes | None" = None, *, kind: Literal["rates", "detections"] = "rates"
+    ) -> Self:
         """Draw the rates asked for against those realised, or false alarms against detections.
 
         Parameters

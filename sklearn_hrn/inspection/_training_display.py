@@ -1,10 +1,19 @@
 """How a detector was trained."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from .._typing import Estimator
 from ._attribution import innermost
 from ._displays import axes_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class TrainingCurveDisplay:
@@ -35,11 +44,14 @@ class TrainingCurveDisplay:
     (4, 1)
     """
 
-    def __init__(self, history):
+    ax_: "Axes"
+    figure_: "Figure"
+
+    def __init__(self, history: Mapping[str, NDArray[np.floating]]) -> None:
         self.history = history
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator: Estimator, *, ax: "Axes | None" = None) -> Self:
         """Draw how a fitted detector was trained.
 
         Parameters
@@ -68,7 +80,9 @@ class TrainingCurveDisplay:
         return cls.from_predictions(last.history_, ax=ax)
 
     @classmethod
-    def from_predictions(cls, history, *, ax=None):
+    def from_predictions(
+        cls, history: Mapping[str, NDArray[np.floating]], *, ax: "Axes | None" = None
+    ) -> Self:
         """Draw a history.
 
         Parameters
@@ -84,7 +98,7 @@ class TrainingCurveDisplay:
         """
         return cls(history).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the means over the estimators of an ensemble, and each as a thin line.
 
         Parameters

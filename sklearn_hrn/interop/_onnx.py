@@ -1,5 +1,7 @@
 """Fitted detectors as ONNX graphs in float64: features, score, decision."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
@@ -7,6 +9,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .._typing import Estimator, Table
 from ..image import PatchDictionary, RotationWhitening
 from ..image._visual_words import FLAT
 from ..kernel_approximation import FourierFeatures, LandmarkFeatures
@@ -24,7 +27,7 @@ from ..preprocessing._instance import ROUNDINGS
 OPSET = 18
 
 
-def to_onnx(detector, X=None):
+def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
     """A fitted detector as an ONNX model, which other languages and devices run without Python.
 
     Parameters

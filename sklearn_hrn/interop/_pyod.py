@@ -4,7 +4,7 @@ import random
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import OutlierMixin, clone
@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from .._base import NormalRowsEstimator
 from .._sklearn import HasMethods
+from .._typing import Estimator, Floats, Integers, Rows, Seed
 from .._validation import draw_seeds
 from ..recipes import make_hrn_pipeline
 
@@ -64,12 +65,16 @@ class PyODDetector(OutlierMixin, NormalRowsEstimator):
     -1.0
     """
 
+    detector_: Any
+    offset_: float
+    seed_: int
+
     _parameter_constraints: ClassVar[dict] = {
         "detector": [HasMethods(["fit", "decision_function"]), str],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, detector, *, random_state=None):
+    def __init__(self, detector: Estimator | str, *, random_state: Seed = None) -> None:
         self.detector = detector
         self.random_state = random_state
 
@@ -107,7 +112,7 @@ class PyODDetector(OutlierMixin, NormalRowsEstimator):
             made = kind(**{**parameters, "batch_size": len(X)})
         return made
 
-    def score_samples(self, X):
+    def score_samples(self, X: Rows) -> Floats:
         """Minus PyOD's score: the higher, the more normal.
 
         Parameters
@@ -118,12 +123,11 @@ class PyODDetector(OutlierMixin, NormalRowsEstimator):
         -------
         scores : ndarray of shape (n_samples,)
         """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         with _seeded(self.seed_):
             return -np.asarray(self.detector_.decision_function(X), dtype=np.float64)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """``score_samples(X) - offset_``: negative for anomalies.
 
         Parameters
@@ -136,7 +140,7 @@ class PyODDetector(OutlierMixin, NormalRowsEstimator):
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X: Rows) -> Integers:
         """+1 where the decision function is at least 0, else -1.
 
         Parameters
@@ -205,14 +209,24 @@ class HRNDetector(BaseDetector):
     1.0
     """
 
-    def __init__(self, estimator=None, contamination=0.1, random_state=None):
+    detector_: Any
+    decision_scores_: Floats
+    threshold_: float
+    labels_: Integers
+
+    def __init__(
+        self,
+        estimator: Estimator | None = None,
+        contamination: Any = 0.1,
+        random_state: Seed = None,
+    ) -> None:
         if BaseDetector is object:
             raise ImportError(f"HRNDetector needs PyOD: {INSTALL}.")
         super().__init__(contamination=contamination)
         self.estimator = estimator
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X: Rows, y: Any = None) -> Self:
         """Fit on all rows of X.
 
         Parameters
@@ -236,7 +250,7 @@ class HRNDetector(BaseDetector):
         self._process_decision_scores()
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """Scores: the higher, the more anomalous.
 
         Parameters

@@ -3,7 +3,7 @@
 import inspect
 
 
-def trusted_types():
+def trusted_types() -> list[str]:
     """The types of this package that a file of skops may hold.
 
     ``skops.io.load`` makes no object of a type that it neither knows nor is told to trust. These

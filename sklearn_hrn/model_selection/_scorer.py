@@ -1,17 +1,19 @@
 """Scorers that need no labels."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from .._labels import normal_rows
 from .._sklearn import _num_samples, _safe_indexing
+from .._typing import Estimator, Rows
 
 # Rounds of shuffling: held-out parts can be small.
 N_SHUFFLES = 5
 
 
-def shuffled_columns_score(estimator, X, y=None):
+def shuffled_columns_score(estimator: Estimator, X: Rows, y: ArrayLike | None = None) -> float:
     """How well a detector tells normal rows from rows whose columns were shuffled.
 
     A scorer for model selection without labels: ``scoring=shuffled_columns_score`` in

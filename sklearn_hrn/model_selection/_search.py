@@ -2,12 +2,14 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from numbers import Integral
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
@@ -26,6 +28,7 @@ from .._sklearn import (
     _num_samples,
     _warn_or_raise_about_fit_failures,
 )
+from .._typing import Estimator, Rows, Splitter
 from .._validation import draw_seeds
 from ..one_class import HRNOneClassClassifier
 from ._joint_evaluation import Settings, evaluate
@@ -150,6 +153,17 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
     True
     """
 
+    cv_results_: dict[str, Any]
+    best_estimator_: Any
+    best_score_: float
+    best_params_: dict[str, Any]
+    best_index_: int
+    scorer_: Any
+    n_splits_: int
+    refit_time_: float
+    multimetric_: bool
+    feature_names_in_: NDArray[np.object_]
+
     _parameter_constraints: ClassVar[dict] = {
         **GridSearchCV._parameter_constraints,
         "param_grid": [dict, list, StrOptions({"paper"})],
@@ -158,19 +172,21 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
 
     def __init__(
         self,
-        estimator,
-        param_grid,
+        estimator: Estimator,
+        param_grid: Mapping[str, Sequence[Any]]
+        | Sequence[Mapping[str, Sequence[Any]]]
+        | Literal["paper"],
         *,
-        strategy="grid",
-        scoring=None,
-        n_jobs=None,
-        refit=True,
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        error_score=np.nan,
-        return_train_score=False,
-    ):
+        strategy: Literal["grid", "coordinate"] = "grid",
+        scoring: str | Callable[..., Any] | Sequence[str] | Mapping[str, Any] | None = None,
+        n_jobs: int | None = None,
+        refit: bool | str | Callable[[dict[str, Any]], int] = True,
+        cv: int | Splitter | Iterable[Any] | None = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: Literal["raise"] | float = np.nan,
+        return_train_score: bool = False,
+    ) -> None:
         super().__init__(
             estimator,
             param_grid,
@@ -186,7 +202,7 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
         self.strategy = strategy
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, **params):
+    def fit(self, X: Rows, y: ArrayLike | None = None, **params: Any) -> Self:
         """Try all candidates, and fit the best one on all normal rows.
 
         Parameters
@@ -270,7 +286,7 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
         return self
 
     @property
-    def offset_(self):
+    def offset_(self) -> float:
         """Threshold of the best estimator."""
         return last_step(self.best_estimator_).offset_
 

@@ -1,10 +1,15 @@
 """Folds that train on normal rows, and test on normal rows and anomalies."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.utils import check_random_state
 
 from .._labels import inlier_mask
+from .._typing import Integers, Rows
 
 
 class InlierKFold(KFold):
@@ -64,7 +69,9 @@ class InlierKFold(KFold):
     [0 2] [1 3 5]
     """
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Rows, y: ArrayLike | None = None, groups: Any = None
+    ) -> Iterator[tuple[Integers, Integers]]:
         """Generate indices that split the rows into training and test sets.
 
         Parameters

@@ -1,8 +1,10 @@
 """Instance normalisation: every row on its own, in contrast to scalers, which treat columns."""
 
 from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.utils.extmath import row_norms
@@ -10,6 +12,7 @@ from sklearn.utils.sparsefuncs import min_max_axis
 
 from .._base import NormalRowsEstimator, check_fitted, check_numbers, row_blocks
 from .._sklearn import Interval, StrOptions, _check_feature_names_in
+from .._typing import Rows
 from ..exceptions import DominantColumnWarning, warn
 
 __all__ = ["InstanceL2Normalizer", "InstanceStandardizer"]
@@ -30,7 +33,7 @@ COLUMN_ROWS, SHARE = 1000, (0.9, 0.15)
 class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
     """Checks, blocks and names, which all row-wise normalisations share."""
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> Any:
         """Normalise each row.
 
         Parameters
@@ -43,8 +46,7 @@ class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
         Xt : {ndarray, sparse matrix} of shape (n_samples, n_features_out)
             float32 for float32 input, else float64.
         """
-        check_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         if sparse.issparse(X):
             return self._transform_sparse(X)
         n_out = X.shape[1] + len(self._appended_names())
@@ -54,7 +56,7 @@ class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
             self._normalize(X[block], out[block])
         return out
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
         """Names of the output columns: those of the input, and one for an appended constant.
 
         Parameters
@@ -158,6 +160,8 @@ class InstanceL2Normalizer(_InstanceTransformer):
     array([[0.231, 0.308, 0.923]])
     """
 
+    append_: float | None
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "center": [StrOptions({"after", "before"}), None],
         "append": [Interval(Real, 0, None, closed="neither"), StrOptions({"median"}), None],
@@ -165,7 +169,14 @@ class InstanceL2Normalizer(_InstanceTransformer):
         "copy": ["boolean"],
     }
 
-    def __init__(self, *, center="after", append=None, power=1.0, copy=True):
+    def __init__(
+        self,
+        *,
+        center: Literal["after", "before"] | None = "after",
+        append: float | Literal["median"] | None = None,
+        power: float = 1.0,
+        copy: bool = True,
+    ) -> None:
         self.center = center
         self.append = append
         self.power = power
@@ -297,7 +308,7 @@ class InstanceStandardizer(_InstanceTransformer):
 
     _parameter_constraints: dict = {"copy": ["boolean"]}  # noqa: RUF012 - as above
 
-    def __init__(self, *, copy=True):
+    def __init__(self, *, copy: bool = True) -> None:
         self.copy = copy
 
     def _normalize(self, block, out):

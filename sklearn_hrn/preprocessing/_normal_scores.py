@@ -3,12 +3,14 @@
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 
-from .._base import NormalRowsEstimator, check_fitted
+from .._base import NormalRowsEstimator
 from .._sklearn import Interval
+from .._typing import Floats, Rows, Seed
 
 # Rows of a group.
 GROUP = 10
@@ -113,6 +115,9 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
     array([ 0.1,  2.1,  4.7, 15.4, 24.6])
     """
 
+    quantiles_: list[Floats]
+    scores_: list[Floats]
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "n_quantiles": [Interval(Integral, 2, None, closed="left"), None],
         "linear": [Interval(Real, 0, 1, closed="both")],
@@ -120,7 +125,14 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_quantiles=None, *, linear=0.5, subsample=2000, random_state=None):
+    def __init__(
+        self,
+        n_quantiles: int | None = None,
+        *,
+        linear: float = 0.5,
+        subsample: int = 2000,
+        random_state: Seed = None,
+    ) -> None:
         self.n_quantiles = n_quantiles
         self.linear = linear
         self.subsample = subsample
@@ -134,7 +146,7 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
         knots = [_knots(*column, self.linear, self.n_quantiles) for column in columns]
         self.quantiles_, self.scores_ = map(list, zip(*knots, strict=True))
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> NDArray[np.floating]:
         """The scores of all values.
 
         Parameters
@@ -146,8 +158,7 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
         Z : ndarray of shape (n_samples, n_features)
             float32 for float32 input, else float64.
         """
-        check_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         out = np.empty_like(X)
         for j, knots in enumerate(zip(self.quantiles_, self.scores_, strict=True)):
             out[:, j] = np.interp(X[:, j], *knots)

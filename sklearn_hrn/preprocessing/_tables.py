@@ -5,8 +5,10 @@ from collections.abc import Hashable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import validate_data
@@ -14,6 +16,7 @@ from sklearn.utils.validation import validate_data
 from .._base import NormalRowsEstimator, check_fitted, is_plain
 from .._labels import is_missing
 from .._sklearn import _check_feature_names_in
+from .._typing import Floats, Integers, Rows
 
 # The most frequent categories, which get a column of their own.
 OWN_COLUMNS = 10
@@ -96,9 +99,18 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     array([[2.  , 0.  , 0.  , 3.22]])
     """
 
+    kinds_: list[Literal["number", "date", "category"]]
+    gaps_: NDArray[np.bool_]
+    fill_: Floats
+    categories_: list[list[Any]]
+    surprise_: list[dict[Any, float]]
+    gap_surprise_: Floats
+    unseen_: Floats
+    columns_out_: Integers
+
     _parameter_constraints: dict = {}  # noqa: RUF012 - scikit-learn's way of declaring parameters
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> Any:
         """All columns as numbers.
 
         Parameters
@@ -117,14 +129,13 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         ValueError
             For an infinite value.
         """
-        check_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         if X.ndim == 2 and not _has_gaps(X):
             return X
         parts = [part for j, column in enumerate(_columns(X)) for part in self._encode(j, column)]
         return np.column_stack(parts).astype(np.float64, copy=False)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
         """Names of the columns that come out: ``name``, ``name_category``, ``name_surprise``.
 
         Parameters

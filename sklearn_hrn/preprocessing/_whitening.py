@@ -3,10 +3,12 @@
 from numbers import Real
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from .._base import NormalRowsEstimator, check_fitted, row_blocks
+from .._base import NormalRowsEstimator, row_blocks
 from .._sklearn import Interval
+from .._typing import Floats, Rows
 
 
 class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
@@ -74,12 +76,15 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
            [ 0.  ,  0.35]])
     """
 
+    whitening_: Floats
+    mean_: Floats | None
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "ridge": [Interval(Real, 0, None, closed="left")],
         "center": ["boolean"],
     }
 
-    def __init__(self, ridge=3.0, *, center=True):
+    def __init__(self, ridge: float = 3.0, *, center: bool = True) -> None:
         self.ridge = ridge
         self.center = center
 
@@ -97,7 +102,7 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         self.whitening_ = (axes / np.sqrt(variances) @ axes.T) / unit
         self.mean_ = mean if self.center else None
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> NDArray[np.floating]:
         """Rows in whitened coordinates.
 
         Parameters
@@ -109,8 +114,7 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         Xt : ndarray of shape (n_samples, n_features)
             float32 for float32 input, else float64.
         """
-        check_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._checked(X)
         out = np.empty(X.shape, dtype=X.dtype)
         for block in row_blocks(len(X), X.shape[1]):
             rows = X[block] if self.mean_ is None else X[block] - self.mean_
