@@ -1,6 +1,7 @@
 """The benchmark: records that survive an interruption, figures that mean what they say."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -27,6 +28,7 @@ from sklearn_hrn.benchmark import (
     peers,
     protocol,
     records,
+    reproduced,
     search,
     speed,
     table4,
@@ -826,6 +828,33 @@ def verdict(text, claim):
 )
 def test_a_claim_gets_its_verdict_by_its_rule(claim, made, expected):
     assert verdict(claims.render(made), claim) == expected
+
+
+def test_every_published_figure_has_ours_or_the_command_that_makes_it():
+    made = [
+        a_record({"dataset": "mnist", "variant": "HRN", "normal": k, "seed": seed}, {"best": auc})
+        for k in range(10)
+        for seed, auc in enumerate((97.5, 97.9))
+    ]
+    rows = {row[0]: row[1:] for row in reproduced.rows(made)}
+    assert rows["table 1, MNIST, HRN: AUC"] == ["97.59", "97.70 ± 0.28", 2, "reproduced"]
+    _, here, runs, _ = rows["table 5, CIFAR-10, 1% of other classes: AUC"]
+    assert (here, runs) == ("not run", 0)
+    # Every command names runs that the table has.
+    for *_, text in rows.values():
+        if text.startswith("``python"):
+            args = command_line(text)
+            assert command_settings(args)
+    assert "68.61" in rows["table 1, CIFAR-100, HRN: AUC"][0]
+
+
+def command_line(text):
+    words = shlex.split(text.strip("`"))[3:]
+    return command.make_parser().parse_args(words)
+
+
+def command_settings(args):
+    return command.module_of(args.table).settings(args)
 
 
 def test_steps_of_the_ablation_are_counted_and_claims_without_runs_left_out():

@@ -33,7 +33,7 @@ TABLES = {
 BORROWED = {
     "table3": {"table1": {"variant": "HRN"}},
     "table5": {"table1": {"variant": "HRN"}},
-    "claims": {"table1": {}, "table3": {}, "table5": {}, "letters": {}, "search": {}},
+    "claims": {f"table{k}": {} for k in (1, 2, 3, 5, 6, 7)} | {"letters": {}, "search": {}},
 }
 DOCS = "docs"
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer
-from . import announced, data
+from . import announced, data, reproduced
 from .images import DATASETS, means_over
 from .published import MEANS
 from .records import rst_table, spread, with_marks
@@ -126,7 +126,9 @@ def render(records):
         own.setdefault(r["settings"].get("experiment"), []).append(r)
     others = own.pop(None, [])
     rows = [row for claim in CLAIMS for row in [claim(own, others)] if row]
-    table = rst_table(["claim", "paper", "here", "runs", "verdict"], rows)
+    header = ["claim", "paper", "here", "runs", "verdict"]
+    published = rst_table(header, reproduced.rows(others))
+    table = rst_table(header, rows)
     figures = ("auc", "gradient_norm", "median_f", "saturated", "bias")
     details = [
         [
@@ -139,7 +141,9 @@ def render(records):
     ]
     header = ["on digits of MNIST", "runs", "AUC", "norm of the gradient", "median f"]
     header += ["anomalies with sigma(f) > 0.999, %", "share of a tenth of the features, %"]
-    text = f"{table}\n\n{rst_table(header, details)}\n"
+    text = (
+        f"{table}\n\n{rst_table(header, details)}\n\nFigures of HRN as published\n\n{published}\n"
+    )
     done = {(name, r["settings"]["normal"]) for name, runs in own.items() for r in runs}
     if not done >= {(name, normal) for name in EXPERIMENTS for normal in CLASSES}:
         text += "\nNot all of it has run: ``python -m sklearn_hrn.benchmark claims``\n"
