@@ -4,6 +4,9 @@ A small convolutional network learns the 43 classes of traffic signs. Test stop 
 right are then attacked: the Boundary Attack starts from noise that the network takes for another
 sign and walks towards the stop sign for a number of steps. Detectors train on the stop signs of the
 training part alone. An attacked image is compared with all test stop signs but its own original.
+
+What an attack adds lies in directions in which photographs hardly differ. The input "whitened" is
+the view of the embedding recipe that makes much of them, learned from the training signs alone.
 """
 
 from functools import cache
@@ -19,7 +22,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer
 from ..recipes import make_hrn_pipeline
-from . import data
+from . import data, table4
 from .peers import available, make_peer
 from .records import recipe_of, rst_table, spread, with_marks
 
@@ -65,6 +68,7 @@ def band_energies(X):
 INPUTS = {
     "divide, centre": lambda: InstanceL2Normalizer(),
     "centre, divide": lambda: InstanceL2Normalizer(center="before"),
+    "whitened": lambda: make_pipeline(*table4.INPUTS[table4.WHITENED]()),
     "spectrum": lambda: make_pipeline(FunctionTransformer(band_energies), StandardScaler()),
 }
 
