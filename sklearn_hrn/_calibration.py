@@ -395,9 +395,9 @@ def check_scores(scores, name):
 # Scores of a stream that are remembered: 20 of them lie below a threshold for 1 %.
 RESERVOIR_SIZE = 2000
 
-# Alarms over those that are due up to which there is no talk of drift: training moves the scores,
-# and the threshold follows it by estimates.
-TOLERATED_ALARMS = 1.25
+# Rows below the threshold, and below the median, over those that are due up to which there is no
+# talk of drift: training moves the scores, and both follow it by estimates.
+TOLERATED = (1.25, 1.01)
 
 # Chunks between two false signals of drift, on average and at least.
 CHUNKS_BETWEEN_SIGNALS = 1000
@@ -424,7 +424,25 @@ def decaying_reservoir(reservoir, scores, rng):
     return np.sort(np.r_[rng.permutation(reservoir)[:n_staying], scores])
 
 
-def carried_over(scores, before, after):
+def training_gain(in_halves):
+    """How much higher the quartiles of the scores of rows lie for having trained.
+
+    A network that trained on a half of the rows scores both; what one half is more normal than the
+    other cancels in the mean over the two networks.
+
+    Parameters
+    ----------
+    in_halves : list of (ndarray, ndarray)
+        Scores by each network of the rows that it trained on, and of the others.
+
+    Returns
+    -------
+    gain : ndarray of shape (3,)
+    """
+    return np.mean([_quartiles(own) - _quartiles(other) for own, other in in_halves], axis=0)
+
+
+def carried_over(scores, before, after, gain=0.0):
     """Scores by a model as they would be by what it has become.
 
     Parameters
@@ -434,29 +452,39 @@ def carried_over(scores, before, after):
     before, after : ndarray of shape (n_samples,)
         Scores of the same rows by both. The line that takes the quartiles of one to those of the
         other takes `scores` along.
+    gain : ndarray of shape (3,), default=0.0
+        What the quartiles after owe to the training on these rows.
 
     Returns
     -------
     scores : ndarray
     """
-    low, middle, high = np.quantile(before, [0.25, 0.5, 0.75])
-    low_after, middle_after, high_after = np.quantile(after, [0.25, 0.5, 0.75])
-    slope = (high_after - low_after) / (high - low) if high > low else 1.0
+    low, middle, high = _quartiles(before)
+    low_after, middle_after, high_after = _quartiles(after) - gain
+    slope = max(0.0, high_after - low_after) / (high - low) if high > low else 1.0
     return middle_after + slope * (scores - middle)
 
 
+def _quartiles(scores):
+    return np.quantile(scores, [0.25, 0.5, 0.75])
+
+
 def drift_evidence(evidence, scores, reservoir, rate):
-    """The Shiryaev-Roberts statistic of the hypothesis that chunks have few more alarms than due.
+    """Two Shiryaev-Roberts statistics of the hypothesis that scores are no lower than before.
 
     Of m scores that are exchangeable with the n of the reservoir, the number below the r-th lowest
-    of these is beta-binomial, with parameters m, r and n + 1 - r; a quarter more is tolerated. The
+    of these is beta-binomial, with parameters m, r and n + 1 - r; a little more is tolerated. The
     p-value p of that number is bet against: the statistic becomes
     ``(1 + evidence) / (2 sqrt(p))``. As long as there is no drift a bet is fair or better for the
-    house, and the statistic exceeds c once in c chunks at most, on average.
+    house, and the mean of both statistics exceeds c once in c chunks at most, on average.
+
+    One of them counts rows below the threshold, whose rate is promised. They are few, and where it
+    follows a slow drift hardly more than due; the other counts rows below the median, of which a
+    drift that goes on leaves a few too many in every chunk.
 
     Parameters
     ----------
-    evidence : float
+    evidence : ndarray of shape (2,)
         Of the chunks before; 0 at the beginning.
     scores : ndarray
         Of a chunk.
@@ -467,10 +495,11 @@ def drift_evidence(evidence, scores, reservoir, rate):
 
     Returns
     -------
-    evidence : float
+    evidence : ndarray of shape (2,)
     """
-    rank = max(1, int((rate or 0) * (len(reservoir) + 1)))
-    n_below = np.sum(scores < reservoir[rank - 1])
-    due = TOLERATED_ALARMS * rank
-    p = betabinom.sf(n_below - 1, len(scores), due, len(reservoir) + 1 - due)
-    return float((1 + evidence) / (2 * np.sqrt(max(p, np.finfo(float).tiny))))
+    n = len(reservoir)
+    ranks = np.maximum(1, (np.array([rate or 0, 0.5]) * (n + 1)).astype(int))
+    n_below = np.searchsorted(np.sort(scores), reservoir[ranks - 1])
+    due = ranks * TOLERATED
+    p = betabinom.sf(n_below - 1, len(scores), due, n + 1 - due)
+    return (1 + evidence) / (2 * np.sqrt(np.maximum(p, np.finfo(float).tiny)))

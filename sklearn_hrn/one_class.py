@@ -21,6 +21,7 @@ from ._calibration import (
     drift_evidence,
     make_folds,
     nearest_threshold,
+    training_gain,
 )
 from ._labels import normal_rows
 from ._sklearn import HasMethods, Interval, StrOptions, _fit_context
@@ -44,6 +45,9 @@ LARGEST = np.finfo(np.float32).max
 # MNIST and features of networks ratios below 1.1.
 LENGTH_ROWS = 1000
 LENGTH_CORRELATIONS = ((1.8, 0.65), (1.15, 0.85))
+
+# Rows of a chunk of which both halves can be trained on.
+MIN_CHUNK = 4
 
 # Parameters in which estimators that train together may differ. All others shape the networks or
 # the loop: a parameter that is not named here has to be equal.
@@ -160,9 +164,10 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
     calibration_scores_ : ndarray of shape (n_calibration,)
         Scores of training rows by networks that were not trained on them, ascending. Only with
         `calibration`, or after `partial_fit`: then of the last 2000 rows, old ones being rarer.
-    drift_evidence_ : float
-        How much speaks against a stream that keeps its rate of alarms (a Shiryaev-Roberts
-        statistic, one step a chunk); `DriftWarning` comes at 1000. Only after `partial_fit`.
+    drift_evidence_ : ndarray of shape (2,)
+        How much speaks against a stream whose scores stay: of rows below the threshold, and of rows
+        below the median (Shiryaev-Roberts statistics, one step a chunk). `DriftWarning` comes when
+        their mean is above 1000. Only after `partial_fit`.
     coefs_ : list of ndarray of shape (n_estimators, n_in, n_out), float32
         Weights, layer by layer. Not with `module`.
     module_state_ : dict of str to ndarray of shape (n_estimators, ...)
@@ -355,13 +360,14 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         become rarer, places the threshold for `contamination`: fresh rows are flagged at about
         that rate, also where what is normal changes slowly. As training moves the network, the
         scores are moved along, by the line that takes the quartiles of the chunk's scores from
-        before to after. Of the first rows the scores are out-of-fold. A stream may go on from a
-        `fit`.
+        before to after, less what they gain by having trained: that is seen where two more networks
+        go on with a half of the chunk each. Of the first chunk the scores are out-of-fold. A stream
+        may go on from a `fit`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            A chunk of two rows and more, of hundreds better.
+            A chunk of four rows and more, of hundreds better.
         y : array-like of shape (n_samples,), default=None
             Rows with ``y == -1`` are left out; all others are taken to be normal.
 
@@ -372,8 +378,9 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         Warns
         -----
         DriftWarning
-            When a quarter more rows than `contamination` says, or above, fall below the threshold
-            chunk after chunk. Only once there were 2000 rows.
+            When chunk after chunk a quarter more rows than `contamination` says fall below the
+            threshold, or a few more than half of them below the median of the scores before. Only
+            once there were 2000 rows.
         """
         with learning_on_copy(self, continues=True) as learner:
             learner._learn_chunk(X, y)
@@ -508,8 +515,8 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
                 learner._set_threshold(scores)
                 learner._check_lengths(task.X, task.rows, scores)
                 if held_out:
-                    in_folds = [(*next(trained), rows) for _, rows in held_out]
-                    learner._set_calibrated(learner._held_out_scores(in_folds))
+                    scores = [learner._scores_by(*next(trained), [rows]) for _, rows in held_out]
+                    learner._set_calibrated(np.concatenate(scores, axis=None))
 
     def _learn_chunk(self, X, y):
         from ._training import Task, train
@@ -518,42 +525,64 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         X = self._validate_rows(X, reset=begins)
         rows = normal_rows(X, y)
         X = X if rows is None else X[rows]
+        if len(X) < MIN_CHUNK:
+            raise ValueError(
+                f"{len(X)} normal row(s) in the chunk, but at least {MIN_CHUNK} are needed, so "
+                "that each half can be scored by what has learned from the other: gather more rows."
+            )
         scores = None if begins else self._score(X)
         shared = self.get_params(deep=False)
         own = {name: shared.pop(name) for name in PER_ESTIMATOR}
-        # An epoch, counted in updates: the chunk before may have had another number of rows.
-        own |= {"tol": 0.0, "max_updates": -(-len(X) // min(self.batch_size, len(X)))}
-        folds = make_folds("cross", len(X)) if begins else []
-        tasks = [Task(own, shared, X, start=None if begins else self._learned())]
-        tasks += [Task(own, shared, X, fit_on) for fit_on, _ in folds]
+        begin = None if begins else self._learned()
+        # Beside the network itself: from the first chunk, those that score it out of fold; from all
+        # others, one on each half, which show how much higher rows score for having trained.
+        folds = make_folds("cross" if begins else 2, len(X))
+        tasks = []
+        for fit_on in [None, *(fit_on for fit_on, _ in folds)]:
+            # An epoch, counted in updates: the chunk before may have had another number of rows.
+            n_rows = len(X) if fit_on is None or begins else len(fit_on)
+            budget = {"tol": 0.0, "max_updates": -(-n_rows // min(self.batch_size, n_rows))}
+            tasks.append(Task(own | budget, shared, X, fit_on, start=begin))
         learned, *in_folds = train(tasks)
         self._keep(learned)
         after = self._score(X)
         self._set_threshold(after)
+        in_folds = [*zip(tasks[1:], in_folds, folds, strict=True)]
         if begins:
-            held_out = (rows for _, rows in folds)
-            scores = self._held_out_scores(zip(tasks[1:], in_folds, held_out, strict=True))
-        self._follow(scores, after)
+            held_out = [self._scores_by(*fold, [rows]) for *fold, (_, rows) in in_folds]
+            scores = np.concatenate(held_out, axis=None)
+            self._follow(scores, scores, gain=0.0)
+        else:
+            self._follow(
+                scores, after, training_gain([self._scores_by(*fold) for fold in in_folds])
+            )
 
-    def _follow(self, scores, after):
+    def _scores_by(self, task, learned, parts):
+        """Scores of parts of the rows of a task, by the networks that learned from it."""
+        model = copy(self)
+        model._keep(learned)
+        return [model._score(task.X, rows) for rows in parts]
+
+    def _follow(self, scores, after, gain):
         """Move the threshold by the scores of a chunk, before and after it was trained on."""
         reservoir = getattr(self, "calibration_scores_", np.empty(0))
-        evidence = getattr(self, "drift_evidence_", 0.0)
+        evidence = getattr(self, "drift_evidence_", np.zeros(2))
         if len(reservoir) == RESERVOIR_SIZE:  # before, much is new to the network
             evidence = drift_evidence(evidence, scores, reservoir, self.contamination)
-        if evidence > CHUNKS_BETWEEN_SIGNALS:
+        if evidence.mean() > CHUNKS_BETWEEN_SIGNALS:
             warn(
-                f"the stream has drifted: chunk after chunk more rows than "
-                f"contamination={self.contamination} fall below the threshold (evidence "
-                f"{evidence:.3g}). It follows, but the steps before the network do not, and "
-                "detections may suffer: look at recent rows, and fit anew if they are normal.",
+                "the stream has drifted: chunk after chunk more rows than are due fall below the "
+                f"threshold for contamination={self.contamination}, or below the median of the "
+                f"scores before (evidence {evidence.mean():.3g}). The threshold follows, but the "
+                "steps before the network do not, and detections may suffer: look at recent rows, "
+                "and fit anew if they are normal.",
                 DriftWarning,
             )
-            evidence = 0.0
+            evidence = np.zeros(2)
         self.drift_evidence_ = evidence
         rng = np.random.default_rng([int(self._loop["seed"][0]), self.n_updates_])
         reservoir = decaying_reservoir(reservoir, scores, rng)
-        self._set_calibrated(carried_over(reservoir, scores, after))
+        self._set_calibrated(carried_over(reservoir, scores, after, gain))
 
     def _learned(self):
         """What `_keep` was given."""
@@ -621,15 +650,6 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
             )
         folds = make_folds(self.calibration, len(rows))
         return [(rows[fit_on], rows[held_out]) for fit_on, held_out in folds]
-
-    def _held_out_scores(self, folds):
-        """Scores of rows by networks that did not train on them."""
-        scores = []
-        for task, learned, rows in folds:
-            model = copy(self)
-            model._keep(learned)
-            scores.append(model._score(task.X, rows))
-        return np.concatenate(scores)
 
     def _set_calibrated(self, scores):
         """Move `offset_` to where scores of rows that did not train place it."""
