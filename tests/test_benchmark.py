@@ -292,6 +292,8 @@ def test_peers_show_what_each_takes_and_keeps_and_where_ours_is_behind(folder, c
     ranks, auc = comparison.mean_ranks(done)
     assert list(ranks.values()) == sorted(ranks.values()) and sum(ranks.values()) == 6
     assert all(len(values) == 3 for values in auc.values())
+    # A set that one method has not come to counts for none.
+    assert len(comparison.mean_ranks(comparison.complete(done[1:]))[1]["HRN tabular"]) == 2
     pytest.importorskip("matplotlib")
     comparison.plot(done, plot)
     assert plot.stat().st_size > 1000

@@ -19,7 +19,7 @@ TABLES = {
     "table7": ("table7", "continual learning: MNIST, EMNIST-47, DBPedia-14"),
     "letters": ("letters", "letters shown to a classifier of digits: how many it rejects"),
     "adbench": ("adbench", "any folder of ADBench files"),
-    "peers": ("comparison", "detectors of today on ADBench files: quality, time and memory"),
+    "peers": ("comparison", "detectors of today on ADBench files: quality, time and size"),
     "tables": ("tables", "tables with a glitch, words and gaps, groups of anomalies; wide tables"),
     "image_choice": ("image_choice", "settings of the image recipe, on training files"),
     "decisions": ("decisions", "false alarms of calibrated recipes on fresh rows"),

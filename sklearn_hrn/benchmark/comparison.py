@@ -1,22 +1,17 @@
 """Detectors of today beside ours on ADBench files: quality, time, and what each takes and keeps.
 
 The rows, splits and seeds are those of `adbench`. *Kept* is the size of the fitted detector as a
-pickle, which is what scoring needs. *Peak* is by how much the memory of the process grew at most
-while the detector was fitted and scored, as Linux tells it. EllipticEnvelope is not tried beyond
-500 columns, where it would take hours, and counts as guessing there, as what fails does. Peers see
-z-scores of the columns unless their name says otherwise; `OUR_FEATURES` are those of the tabular
-recipe.
+pickle, which is what scoring needs. EllipticEnvelope is not tried beyond 500 columns, where it
+would take hours, and counts as guessing there, as what fails does. Peers see z-scores of the
+columns unless their name says otherwise; `OUR_FEATURES` are those of the tabular recipe.
 """
-
-import re
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import rankdata
 
 from . import adbench, protocol
+from .adbench import measure, recipe  # noqa: F401 - parts of a table
 from .peers import OUR_FEATURES, UNSCALED
-from .protocol import recipe  # noqa: F401 - part of a table
 from .records import rst_table, spread, with_marks
 
 OURS = "HRN tabular"
@@ -26,7 +21,6 @@ PEERS = (
     *("DTE without a network", "isotree", "PyOD ECOD", "PyOD COPOD", "PyOD LUNAR"),
     *("PyOD DeepSVDD", "PyOD AutoEncoder"),
 )
-PROCESS = Path("/proc/self")
 
 
 def add_arguments(parser):
@@ -38,34 +32,45 @@ def settings(args):
     return adbench.settings(args, PEERS)
 
 
-def measure(data_home=None, **settings):
-    before = _memory("VmRSS")
-    if before is not None:
-        (PROCESS / "clear_refs").write_text("5")  # the peak starts at what there is now
-    figures = adbench.measure(data_home=data_home, **settings)
-    grown = None if before is None else _memory("VmHWM") - before
-    return figures | {"peak_kb": grown}
+def complete(records):
+    """The records of the sets and splits that all methods have run on."""
+    methods = {r["settings"]["method"] for r in records}
+    seen = {}
+    for r in records:
+        seen.setdefault(_place(r), set()).add(r["settings"]["method"])
+    return [r for r in records if seen[_place(r)] == methods]
 
 
-def _memory(name):
-    """What Linux says of this process, in kB; None elsewhere."""
-    status = PROCESS / "status"
-    found = status.is_file() and re.search(rf"^{name}:\s*(\d+) kB", status.read_text(), re.M)
-    return int(found[1]) if found else None
+def _place(record):
+    return record["settings"]["dataset"], record["settings"]["split"]
 
 
 def mean_ranks(records):
-    """Method -> its mean rank by AUC over the sets that all methods have run on, best first."""
+    """Ranks and AUCs by method, best first.
+
+    Parameters
+    ----------
+    records : list of dict
+        As of `complete`.
+
+    Returns
+    -------
+    ranks : dict of str to float
+        Means over the sets.
+    auc : dict of str to ndarray of shape (n_sets,)
+        Means over the splits.
+    """
     methods = list(dict.fromkeys(r["settings"]["method"] for r in records))
     datasets = list(dict.fromkeys(r["settings"]["dataset"] for r in records))
     values = protocol.means_by_set(records, methods, datasets, "auc")
-    auc = values[:, ~np.isnan(values).any(axis=(0, 2))].mean(axis=2)  # (methods, sets)
+    auc = np.nanmean(values, axis=2)  # (methods, sets)
     ranks = rankdata(-auc, axis=0).mean(axis=1)
     order = np.argsort(ranks, kind="stable")
     return {methods[i]: float(ranks[i]) for i in order}, {methods[i]: auc[i] for i in order}
 
 
 def render(records):
+    records = complete(records)
     ranks, auc = mean_ranks(records)
     n_sets = len(next(iter(auc.values())))
     rows = []
@@ -94,13 +99,12 @@ def render(records):
                 _median(own, "fit_seconds", 1, 2),
                 _median(own, "score_seconds", 1, 2),
                 _median(own, "kept_bytes", 1e-3, 0),
-                _median(own, "peak_kb", 1e-3, 0),
                 sum("error" in r["figures"] for r in own),
             ]
         )
     header = ["method", "splits", "AUC", "average precision", "mean rank", f"AUC over {OURS}"]
-    header += ["sets ahead of it", "fit s", "score s", "kept kB", "peak MB", "failed"]
-    text = f"{n_sets} sets; seconds and memory are medians over runs, differences ± their standard "
+    header += ["sets ahead of it", "fit s", "score s", "kept kB", "failed"]
+    text = f"{n_sets} sets; seconds and sizes are medians over runs, differences ± their standard "
     text += "error over sets."
     if len(ranks) > 1:
         distance = protocol.critical_difference(len(ranks), n_sets)
@@ -118,7 +122,7 @@ def plot(records, path):
     """The mean ranks on a line; methods that no difference parts are under one bar."""
     from matplotlib import pyplot
 
-    ranks, auc = mean_ranks(records)
+    ranks, auc = mean_ranks(complete(records))
     values = np.array(list(ranks.values()))
     distance = protocol.critical_difference(len(ranks), len(next(iter(auc.values()))))
     figure, axis = pyplot.subplots(figsize=(9, 0.3 * len(ranks) + 1.5), layout="constrained")
@@ -137,7 +141,7 @@ def plot(records, path):
         if end > max(last, i):
             axis.plot([rank - 0.05, values[end] + 0.05], [height, height], "k", linewidth=3)
             last, height = end, height + 0.6
-    margin = 0.6 * (values[-1] - values[0])
+    margin = 0.7 * (values[-1] - values[0])
     axis.set_xlim(values[0] - margin, values[-1] + margin)
     axis.set_ylim(-2.5 - half, height + 0.5)
     axis.set_xlabel(f"mean rank by AUC; critical difference {distance:.2f}")
