@@ -19,6 +19,7 @@ from sklearn_hrn.benchmark import (
     adbench,
     choice,
     claims,
+    classes,
     comparison,
     data,
     figures,
@@ -297,6 +298,16 @@ def test_peers_show_what_each_takes_and_keeps_and_where_ours_is_behind(folder, c
     pytest.importorskip("matplotlib")
     comparison.plot(done, plot)
     assert plot.stat().st_size > 1000
+
+
+def test_what_a_class_costs_is_told_for_the_first_and_the_last():
+    figures = classes.measure(10, 0)
+    assert [k for k, *_ in figures["curve"]] == [1, 10]
+    assert all(value > 0 for point in figures["curve"] for value in point)
+    made = a_record({"classes": 10, "seed": 0}, {"curve": [[1, 0.01, 2000, 5e-6]]})
+    assert ["1", "1", "10.0", "2.0", "5.0"] in [
+        r.split() for r in classes.render([made]).splitlines()
+    ]
 
 
 def test_a_robust_covariance_of_many_columns_is_refused(rng):

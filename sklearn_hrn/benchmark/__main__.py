@@ -17,6 +17,7 @@ TABLES = {
     "table4": ("table4", "frozen features of a pre-trained network"),
     "table6": ("table6", "stop signs under an adversarial attack"),
     "table7": ("table7", "continual learning: MNIST, EMNIST-47, DBPedia-14"),
+    "classes": ("classes", "what a class costs that is learned after many others"),
     "letters": ("letters", "letters shown to a classifier of digits: how many it rejects"),
     "adbench": ("adbench", "any folder of ADBench files"),
     "peers": ("comparison", "detectors of today on ADBench files: quality, time and size"),
