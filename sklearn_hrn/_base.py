@@ -103,7 +103,7 @@ class NormalRowsEstimator(VersionedMixin, BaseEstimator):
         """Fit; what `_learn` returned, and the numbers of the normal rows (None: all)."""
         with learning_on_copy(self) as learner:
             X = learner._validate(X, reset=True)
-            rows = normal_rows(X, y)
+            rows = normal_rows(X, y, self)
             learned = learner._learn(X if rows is None else X[rows])
         return learned, rows
 
@@ -133,7 +133,8 @@ def learning_on_copy(estimator, *, continues=False):
         for name in [n for n in vars(learner) if n.endswith("_") and n not in given]:
             delattr(learner, name)
     scalars = {name: value for name, value in given.items() if isinstance(value, np.generic)}
-    vars(learner).update({name: value.item() for name, value in scalars.items()})
+    plain = {n: float(v) if isinstance(v, np.floating) else v.item() for n, v in scalars.items()}
+    vars(learner).update(plain)
     yield learner
     vars(learner).update(scalars)
     # One assignment: an interrupt comes before it or after it.

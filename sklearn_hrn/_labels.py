@@ -1,5 +1,6 @@
 """Labels of detectors: +1 is normal, -1 is an anomaly, as everywhere in scikit-learn."""
 
+import sys
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from numbers import Number
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import ClassifierMixin, is_outlier_detector
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._sklearn import _num_samples
@@ -32,13 +34,15 @@ def judged_labels():
         _LABELS_ARE_JUDGED.reset(token)
 
 
-def normal_rows(X, y):
+def normal_rows(X, y, estimator=None):
     """Indices of the rows of X that may be trained on: all but those with ``y == -1``.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, ...)
     y : array-like of shape (n_samples,) or None
+    estimator : estimator, default=None
+        What is fitted on them.
 
     Returns
     -------
@@ -48,8 +52,8 @@ def normal_rows(X, y):
     Raises
     ------
     ValueError
-        If y and X differ in length, if y is no single column or misses values, or if every row is
-        labelled -1.
+        If y and X differ in length, if y is no single column or misses values, if every row is
+        labelled -1, or if a classifier that recodes labels fits a detector.
 
     Warns
     -----
@@ -74,11 +78,12 @@ def normal_rows(X, y):
     labels = distinct_labels(y)
     _refuse_missing(labels)
     doubt = None if _LABELS_ARE_JUDGED.get() else _doubt(labels)
+    if not _LABELS_ARE_JUDGED.get():
+        _refuse_within_classifier(estimator, labels, doubt is not None)
     if doubt is not None:
         warn(
             f"y holds {doubt}, so no row is known to be an anomaly and all rows are used for "
-            f"training. {EXPECTED_LABELS}. Meta-estimators made for classifiers, such as "
-            "BaggingClassifier, recode labels in this way: fit a detector without them.",
+            f"training. {EXPECTED_LABELS}.",
             LabelConventionWarning,
         )
     if y.dtype.kind not in "bifucO":
@@ -188,6 +193,39 @@ def _refuse_missing(labels):
         raise ValueError(
             f"y holds missing values ({missing[0]!r}), which are neither normal nor anomalous; "
             "leave those rows out."
+        )
+
+
+def _refuse_within_classifier(estimator, labels, in_doubt):
+    """Refuse a detector that a classifier fits, such as BaggingClassifier or OneVsRestClassifier.
+
+    Such meta-estimators recode -1 and 1 as 0 and 1, or each class against the others, so that a
+    label no longer tells an anomaly. What recoded labels look like is what labels of a user with
+    another convention look like; only who calls tells them apart. A classifier of a user's own may
+    know what it does: only doubtful labels are refused there.
+    """
+    frame, name = sys._getframe(1), None
+    while frame is not None:
+        # Functions that run in other processes have no `self`: Bagging hands itself to them, and
+        # the others are known by their modules.
+        owner = frame.f_locals.get("self", frame.f_locals.get("ensemble"))
+        module = frame.f_globals.get("__name__")
+        if isinstance(owner, ClassifierMixin):
+            if not (in_doubt or type(owner).__module__.startswith("sklearn.")):
+                return
+            name = type(owner).__name__
+            break
+        if module == "sklearn.multiclass" or (in_doubt and module == "sklearn.ensemble._base"):
+            name = module
+        frame = frame.f_back
+    if name is not None and is_outlier_detector(estimator):
+        raise ValueError(
+            f"{name} is made for classifiers. It recodes labels or leaves some out, so that those "
+            f"it hands on ({_listed(labels)}) do not tell {type(estimator).__name__} the anomalies "
+            "from the normal rows. Fit the detector without it: n_estimators of "
+            "HRNOneClassClassifier makes an ensemble, "
+            'ConformalOutlierDetector(strategy="bootstrap") draws rows for each of several '
+            "detectors, and HRNContinualClassifier learns several classes."
         )
 
 

@@ -207,7 +207,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         if _routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit
         (X,) = indexable(X)
-        rows = normal_rows(X, y)
+        rows = normal_rows(X, y, self)
         rows = np.arange(_num_samples(X)) if rows is None else rows
         if isinstance(self.estimator, FrozenEstimator):
             check_is_fitted(self.estimator)
@@ -247,7 +247,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         for model in models:
             check_is_fitted(model)
         (X,) = indexable(X)
-        rows = normal_rows(X, y)
+        rows = normal_rows(X, y, self)
         return self._calibrate(models, X if rows is None else _safe_indexing(X, rows))
 
     def set_false_alarm_rate(self, false_alarm_rate: float) -> Self:

@@ -151,7 +151,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
 
     def _learn(self, X, y, groups):
         X, groups = self._without_groups(X, groups, reset=True)
-        rows = normal_rows(X, y)
+        rows = normal_rows(X, y, self)
         rows = np.arange(_num_samples(X)) if rows is None else rows
         names, parts = _parts(groups[rows])
         parts = [rows[part] for part in parts]

@@ -347,7 +347,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         TrainingDivergedError
             If the loss is not finite however small the step.
         """
-        rows = normal_rows(X, y)
+        rows = normal_rows(X, y, self)
         left_out = None if rows is None else np.setdiff1d(np.arange(len(y)), rows)
         self.fit_together([self], [X], [rows], [left_out])
         return self
@@ -523,7 +523,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
 
         begins = not hasattr(self, "history_")
         X = self._validate_rows(X, reset=begins)
-        rows = normal_rows(X, y)
+        rows = normal_rows(X, y, self)
         X = X if rows is None else X[rows]
         if len(X) < MIN_CHUNK:
             raise ValueError(

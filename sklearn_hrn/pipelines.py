@@ -307,7 +307,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         -------
         self : object
         """
-        rows, anomalies = normal_rows(X, y), None
+        rows, anomalies = normal_rows(X, y, self), None
         if rows is not None:
             X, y = indexable(X, y)
             if self._asks_for_anomalies() and len(rows) < _num_samples(X):
@@ -351,7 +351,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
                 f"outlier_share={self.outlier_share!r} compares all training rows, which a stream "
                 "does not have: set outlier_share=0."
             )
-        rows = normal_rows(X, y)
+        rows = normal_rows(X, y, self)
         if rows is not None:
             X = _safe_indexing(X, rows)
         begins = "steps_" not in vars(self)
@@ -392,7 +392,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         labels : ndarray of shape (n_samples,)
             Predictions of the last step, one a row of X.
         """
-        if self.calibration is None and not self.outlier_share and normal_rows(X, y) is None:
+        if self.calibration is None and not self.outlier_share and normal_rows(X, y, self) is None:
             return self._run_on_clone("fit_predict", X, y, params)
         return self.fit(X, y, **params).predict(X)
 
@@ -411,7 +411,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         -------
         Xt : ndarray of shape (n_samples, n_transformed_features)
         """
-        if not self.outlier_share and normal_rows(X, y) is None:
+        if not self.outlier_share and normal_rows(X, y, self) is None:
             return self._run_on_clone("fit_transform", X, y, params)
         return self.fit(X, y, **params).transform(X)
 

@@ -10,6 +10,7 @@ from sklearn.metrics import get_scorer, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.svm import OneClassSVM
 
+from sklearn_hrn import HRNOneClassClassifier
 from sklearn_hrn.model_selection import (
     InlierKFold,
     InlierShuffleSplit,
@@ -241,6 +242,38 @@ def test_roc_auc_without_anomalies_is_undefined_and_says_so(labelled):
             forest(), X[y == 1], y[y == 1], cv=InlierKFold(3), scoring="roc_auc"
         )
     assert np.isnan(scores).all()
+
+
+@pytest.mark.parametrize("kind", [InlierKFold, InlierShuffleSplit])
+def test_training_scores_have_a_value_where_training_parts_hold_anomalies_too(labelled, kind):
+    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+    from sklearn.model_selection import HalvingGridSearchCV, learning_curve, validation_curve
+
+    X, y = labelled
+    detector = HRNOneClassClassifier(max_iter=2, random_state=0)
+    options = {"shuffle": True} if kind is InlierKFold else {}
+    cv, both = (kind(3, random_state=0, train_anomalies=t, **options) for t in (False, True))
+    for (train, test), (normal, _) in zip(both.split(X, y), cv.split(X, y), strict=True):
+        assert not np.intersect1d(train, test).size
+        np.testing.assert_array_equal(np.sort(train[y[train] == 1]), np.sort(normal))
+        for n in range(2, len(train)):  # every first part has both kinds in their proportion
+            assert abs(np.mean(y[train[:n]] == -1) - np.mean(y[train] == -1)) < 1 / n
+            assert set(y[train[:n]]) == {1, -1}
+    search = HalvingGridSearchCV(
+        detector, {"max_iter": [1, 2]}, scoring="roc_auc", cv=both, min_resources=100
+    ).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_train_score"]).all()
+    _, trained, _ = learning_curve(detector, X, y, cv=both, scoring="roc_auc")
+    assert np.isfinite(trained).all()
+    trained, tested = validation_curve(
+        *(detector, X, y), param_name="max_iter", param_range=[1, 2], cv=both, scoring="roc_auc"
+    )
+    assert np.isfinite(trained).all()
+    # The models are those of training parts without anomalies.
+    _, as_before = validation_curve(
+        *(detector, X, y), param_name="max_iter", param_range=[1, 2], cv=cv, scoring="roc_auc"
+    )
+    np.testing.assert_allclose(tested, as_before, atol=1e-6)
 
 
 def test_splitters_work_under_metadata_routing(labelled):

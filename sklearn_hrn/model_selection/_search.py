@@ -21,6 +21,7 @@ from .._base import VersionedMixin, learning_on_copy
 from .._joint_fit import last_step, take
 from .._labels import judged_labels, normal_rows
 from .._sklearn import (
+    N_JOBS,
     StrOptions,
     _check_method_params,
     _fit_context,
@@ -168,6 +169,7 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
         **GridSearchCV._parameter_constraints,
         "param_grid": [dict, list, StrOptions({"paper"})],
         "strategy": [StrOptions({"grid", "coordinate"})],
+        "n_jobs": [N_JOBS, None],
     }
 
     def __init__(
@@ -233,7 +235,7 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
-        normal = normal_rows(X, y)
+        normal = normal_rows(X, y, self)
         if self.scoring is None:
             needs_labels = normal is not None
             scorers = scorers if needs_labels else shuffled_columns_score
@@ -298,7 +300,8 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
     def _check_labels(self, y):
         """Refuse named scorers without labels; whether y must be +1 and -1."""
         scoring = self.scoring
-        named = scoring.values() if isinstance(scoring, dict) else np.atleast_1d(scoring)
+        several = scoring.values() if isinstance(scoring, dict) else scoring
+        named = [scoring] if isinstance(scoring, str) or not np.iterable(scoring) else several
         needs_labels = any(isinstance(scorer, str) for scorer in named)
         if y is None and needs_labels:
             raise ValueError(
@@ -313,17 +316,19 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
         cv = 5 if self.cv is None else self.cv
         if isinstance(cv, Integral):
             cv, y = InlierKFold(cv), labels
-        else:
-            cv = check_cv(cv, y)
         every = np.arange(_num_samples(X))
         normal = every if normal is None else normal
-        folds = []
-        for train, test in cv.split(X, y, **split_params):
-            train, test = every[train], every[test]
-            folds.append((train[np.isin(train, normal)], train, test))
+        try:
+            pairs = check_cv(cv, y).split(X, y, **split_params)
+            folds = [(every[train], every[test]) for train, test in pairs]
+        except (TypeError, IndexError) as error:
+            raise ValueError(
+                f"cv={self.cv!r} gives no folds of these rows ({error}): give a number of folds, a "
+                "splitter, or pairs of the rows to train and those to test on."
+            ) from error
         if not folds:
             raise ValueError(f"cv={self.cv!r} gives no folds: at least one is needed.")
-        return folds
+        return [(train[np.isin(train, normal)], train, test) for train, test in folds]
 
     def _run_search(self, evaluate_candidates):
         """Call `evaluate_candidates` with lists of parameters; it returns the results so far."""
@@ -331,7 +336,14 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
         if isinstance(grid, str):
             prefix = _prefix(self.estimator)
             grid = {prefix + name: values for name, values in PAPER_GRID.items()}
-        all_candidates = ParameterGrid(grid)  # which checks the grid
+        try:
+            all_candidates = ParameterGrid(grid)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"param_grid={grid!r} is not allowed: {error}") from error
+        if not len(all_candidates):
+            raise ValueError(f"param_grid={grid!r} holds no candidate: give at least one.")
+        if any(not isinstance(name, str) for grid in all_candidates.param_grid for name in grid):
+            raise ValueError(f"param_grid={grid!r} must have names of parameters for its keys.")
         if self.strategy == "grid":
             evaluate_candidates(all_candidates)
             return

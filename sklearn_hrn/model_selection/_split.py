@@ -1,6 +1,7 @@
 """Folds that train on normal rows, and test on normal rows and anomalies."""
 
 from collections.abc import Iterator
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.utils import check_random_state
 
 from .._labels import inlier_mask
-from .._typing import Integers, Rows
+from .._typing import Integers, Rows, Seed
 
 
 class InlierKFold(KFold):
@@ -33,6 +34,11 @@ class InlierKFold(KFold):
         Deal the rows in random order rather than in the order of the data.
     random_state : int, RandomState instance or None, default=None
         Order of the rows when `shuffle` is True; an int gives the same folds at every call.
+    train_anomalies : bool, default=False
+        Put the anomalies of the other folds into the training parts, too. Detectors that leave out
+        rows with ``y == -1`` by themselves, as all of this package do, are trained on the same
+        rows, and training scores that need both kinds have a value. All others would be trained on
+        anomalies.
 
     See Also
     --------
@@ -46,9 +52,11 @@ class InlierKFold(KFold):
     candidate without a word. More folds than normal rows, or than anomalies where there are any,
     are refused as well.
 
-    Training parts hold no anomalies, so that scores of them that need both kinds, such as
-    ``roc_auc``, are NaN: give ``return_train_score=False`` to halving searches, and do not read the
-    training scores of learning and validation curves.
+    *Training scores.* Halving searches, learning curves and validation curves score the training
+    parts, too. Those of normal rows alone have no ``roc_auc``, which is NaN then: give
+    ``train_anomalies=True`` for one, or ``return_train_score=False`` to a halving search. With
+    `train_anomalies` the rows of a training part come in an order in which any first part of them,
+    as a learning curve takes it, holds anomalies in about their share, and one at least.
 
     A search refits its best candidate on *all* rows. A detector, and every step before it, must
     therefore leave out the rows with ``y == -1`` by itself, as
@@ -69,6 +77,17 @@ class InlierKFold(KFold):
     [0 2] [1 3 5]
     """
 
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = False,
+        random_state: Seed = None,
+        train_anomalies: bool = False,
+    ) -> None:
+        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
+        self.train_anomalies = train_anomalies
+
     def split(
         self, X: Rows, y: ArrayLike | None = None, groups: Any = None
     ) -> Iterator[tuple[Integers, Integers]]:
@@ -85,13 +104,14 @@ class InlierKFold(KFold):
         Yields
         ------
         train : ndarray of int
-            Normal rows only, ascending.
+            Normal rows only, ascending; with `train_anomalies` anomalies in between.
         test : ndarray of int
             Normal rows and anomalies, ascending.
         """
         is_normal = inlier_mask(X, y)
         for train, test in super().split(X, np.where(is_normal, 1, -1), groups):
-            yield train[is_normal[train]], test
+            normal, anomalous = train[is_normal[train]], train[~is_normal[train]]
+            yield _mixed(normal, anomalous) if self.train_anomalies else normal, test
 
     def _iter_test_indices(self, X, y, groups=None):
         normal, anomalous = np.flatnonzero(y == 1), np.flatnonzero(y != 1)
@@ -129,6 +149,9 @@ class InlierShuffleSplit(ShuffleSplit):
         Share or number of the *normal* rows to train on. None is what `test_size` leaves.
     random_state : int, RandomState instance or None, default=None
         An int gives the same splits at every call.
+    train_anomalies : bool, default=False
+        Put anomalies that are not tested on, in the same proportion, into the training parts, too;
+        see :class:`InlierKFold`.
 
     See Also
     --------
@@ -136,7 +159,7 @@ class InlierShuffleSplit(ShuffleSplit):
 
     Notes
     -----
-    Labels and refitting: see the notes of :class:`InlierKFold`.
+    Labels, training scores and refitting: see the notes of :class:`InlierKFold`.
 
     Examples
     --------
@@ -148,6 +171,20 @@ class InlierShuffleSplit(ShuffleSplit):
     2 3
     """
 
+    def __init__(
+        self,
+        n_splits: int = 10,
+        *,
+        test_size: float | None = None,
+        train_size: float | None = None,
+        random_state: Seed = None,
+        train_anomalies: bool = False,
+    ) -> None:
+        super().__init__(
+            n_splits, test_size=test_size, train_size=train_size, random_state=random_state
+        )
+        self.train_anomalies = train_anomalies
+
     def _iter_indices(self, X, y=None, groups=None):
         is_normal = inlier_mask(X, y)
         normal, anomalous = np.flatnonzero(is_normal), np.flatnonzero(~is_normal)
@@ -157,6 +194,18 @@ class InlierShuffleSplit(ShuffleSplit):
         rng = check_random_state(self.random_state)
         for _ in range(self.n_splits):
             shuffled = rng.permutation(normal)
-            test_anomalous = rng.permutation(anomalous)[:n_test_anomalous]
-            test = np.concatenate([shuffled[:n_test], test_anomalous])
-            yield shuffled[n_test : n_test + n_train], test
+            of_test, others = np.split(rng.permutation(anomalous), [n_test_anomalous])
+            test = np.concatenate([shuffled[:n_test], of_test])
+            train = shuffled[n_test : n_test + n_train]
+            if self.train_anomalies:
+                train = _mixed(train, others[: ceil(len(anomalous) * n_train / len(normal))])
+            yield train, test
+
+
+def _mixed(normal, anomalous):
+    """Both kinds in one order, whose every first part has them in their proportion."""
+    places = np.r_[
+        np.arange(len(anomalous)) / max(len(anomalous), 1),  # an anomaly comes first
+        (np.arange(len(normal)) + 0.5) / len(normal),
+    ]
+    return np.r_[anomalous, normal][np.argsort(places, kind="stable")]
