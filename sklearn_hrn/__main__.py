@@ -5,6 +5,7 @@ import pickle
 import sys
 from pathlib import Path
 
+from .datasets._local import writing
 from .recipes import RECIPES, make_hrn_pipeline
 
 
@@ -50,7 +51,8 @@ def _fit(options):
         data = to_onnx(detector).SerializeToString()
     else:
         data = pickle.dumps(detector)
-    options.output.write_bytes(data)
+    with writing(options.output) as file:
+        file.write(data)
 
 
 def _score(options):
@@ -68,7 +70,12 @@ def _score(options):
     answers = {"score": scores, "label": (scores >= detector.offset_) * 2 - 1}
     if hasattr(detector, "p_values"):
         answers["p_value"] = detector.p_values(X)
-    pd.DataFrame(answers).to_csv(options.output or sys.stdout, index=False)
+    text = pd.DataFrame(answers).to_csv(index=False)
+    if options.output is None:
+        sys.stdout.write(text)
+        return
+    with writing(options.output) as file:
+        file.write(text.encode())
 
 
 def _table(path):

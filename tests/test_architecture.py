@@ -65,7 +65,7 @@ ARROWS = {
         "preprocessing",
         "recipes",
     },
-    "__main__": {"interop", "recipes"},
+    "__main__": {"datasets", "interop", "recipes"},
     "grouped": {"_base", "_joint_fit", "_labels", "_sklearn"},
     "inspection": {
         *("_base", "_sklearn", "conformal", "core", "image", "kernel_approximation", "networks"),

@@ -157,8 +157,12 @@ def _timed(measure, settings, recipe, data_home):
 def _append(path, *items):
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     is_torn = bool(text) and not text.endswith("\n")
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n" * is_torn + "".join(json.dumps(item) + "\n" for item in items))
+    lines = "\n" * is_torn + "".join(json.dumps(item) + "\n" for item in items)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(lines)
+    except OSError as error:  # which does not say where the disk is full
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def environment():

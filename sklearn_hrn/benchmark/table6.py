@@ -19,6 +19,7 @@ from sklearn.datasets import get_data_home
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from ..datasets._local import writing
 from ..one_class import HRNOneClassClassifier
 from ..preprocessing import InstanceL2Normalizer
 from ..recipes import make_hrn_pipeline
@@ -168,7 +169,8 @@ def attacked_stop_signs(budget, n_attacked, data_home=None):
         originals = np.flatnonzero(is_right)
         originals = np.random.default_rng(CLASSIFIER_SEED).permutation(originals)[:n_attacked]
         attacked = attack(classifier, stop[1][originals], budget)
-        np.savez(path, originals=originals, attacked=attacked, accuracy=accuracy)
+        with writing(path) as file:
+            np.savez(file, originals=originals, attacked=attacked, accuracy=accuracy)
     with np.load(path) as file:
         return *stop, file["originals"], file["attacked"], float(file["accuracy"])
 

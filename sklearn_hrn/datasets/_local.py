@@ -135,6 +135,29 @@ def reading(path):
         ) from error
 
 
+@contextmanager
+def writing(path):
+    """A file to write in place of another, which takes that place once all is written.
+
+    Whatever goes wrong, such as a disk that is full, what was there stays.
+
+    Raises
+    ------
+    OSError
+        That of the system, with the name of the file.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def downloaded(name, fetch, *arguments, **options):
     """What a fetcher of scikit-learn returns, or an error that says how to do without it.
 

@@ -318,10 +318,13 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
             cv, y = InlierKFold(cv), labels
         every = np.arange(_num_samples(X))
         normal = every if normal is None else normal
+        is_splitter = hasattr(cv, "split")
         try:
             pairs = check_cv(cv, y).split(X, y, **split_params)
             folds = [(every[train], every[test]) for train, test in pairs]
-        except (TypeError, IndexError) as error:
+        except (TypeError, IndexError, ValueError) as error:
+            if is_splitter and isinstance(error, ValueError):
+                raise  # which says what is wrong
             raise ValueError(
                 f"cv={self.cv!r} gives no folds of these rows ({error}): give a number of folds, a "
                 "splitter, or pairs of the rows to train and those to test on."
