@@ -5,6 +5,7 @@ parameters of odd kinds are taken for what they are or refused by name; a pickle
 """
 
 import copy
+import functools
 import io
 import linecache
 import pickle
@@ -714,6 +715,28 @@ def test_knn_of_pyod_finds_anomalies():
 # A life of an estimator in any order
 
 
+ROWS = (X, OTHER_X)
+OPERATIONS = {
+    "fit": fit,
+    "partial_fit": lambda estimator, rows: estimator.partial_fit(rows, labels_for(estimator, rows)),
+    "feedback": lambda estimator, rows: estimator.feedback(
+        rows[:5] + 9, -np.ones(5), n_screened=100
+    ),
+}
+
+
+def born(name):
+    """An estimator as its life begins; a pipeline with a threshold that takes feedback."""
+    estimator = make(name)
+    return estimator.set_params(calibration=2) if name == "OneClassPipeline" else estimator
+
+
+def standing(estimator):
+    """What a fitted estimator says, and where its threshold is."""
+    offset = getattr(estimator, "offset_", 0.0)
+    return np.append(answer(estimator), offset)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 def test_no_order_of_calls_breaks_an_estimator(name):
@@ -721,44 +744,99 @@ def test_no_order_of_calls_breaks_an_estimator(name):
     from hypothesis.stateful import (
         RuleBasedStateMachine,
         invariant,
+        precondition,
         rule,
         run_state_machine_as_test,
     )
 
-    every = {id(rows): answer(fit(make(name), rows)) for rows in (X, OTHER_X)}
-    integers = hypothesis.strategies.integers
+    def has(method):
+        return precondition(lambda life: hasattr(life.estimator, method) and len(life.past) < 5)
+
+    @functools.cache
+    def due(past):
+        """What is due after some operations: an estimator says it that has never seen another."""
+        estimator = born(name)
+        for operation, which in past:
+            OPERATIONS[operation](estimator, ROWS[which])
+        return standing(estimator)
+
+    which_rows = hypothesis.strategies.integers(0, 1)
+    bad_rows = hypothesis.strategies.sampled_from(["no rows", "one axis", "ragged", "complex"])
 
     class Life(RuleBasedStateMachine):
-        """Fits, failures and travels; the model of it is the answer that is due."""
+        """Fits, failures and travels; the model of it is what it has been through."""
 
         def __init__(self):
             super().__init__()
-            self.estimator, self.due = make(name), None
+            self.estimator, self.past = born(name), ()
 
-        @rule(which=integers(0, 1))
+        def goes_through(self, operation, which, step=0):
+            after = (*(() if operation == "fit" else self.past), (operation, which))
+            try:
+                run_until(
+                    step,
+                    KeyboardInterrupt(),
+                    lambda: OPERATIONS[operation](self.estimator, ROWS[which]),
+                )
+            except KeyboardInterrupt:
+                is_as_before = is_fitted(self.estimator) == bool(self.past)
+                if is_as_before and self.past:
+                    is_as_before = np.array_equal(standing(self.estimator), due(self.past))
+                if is_as_before:
+                    return
+            self.past = after
+
+        @rule(which=which_rows)
         def fits(self, which):
-            rows = (X, OTHER_X)[which]
-            fit(self.estimator, rows)
-            self.due = every[id(rows)]
+            self.goes_through("fit", which)
 
-        @rule(kind=hypothesis.strategies.sampled_from(["no rows", "one axis", "ragged", "complex"]))
+        @has("partial_fit")
+        @rule(which=which_rows)
+        def learns_more(self, which):
+            self.goes_through("partial_fit", which)
+
+        @precondition(lambda life: life.past)
+        @has("feedback")
+        @rule(which=which_rows)
+        def hears_verdicts(self, which):
+            self.goes_through("feedback", which)
+
+        @rule(kind=bad_rows)
         def fails_for_its_rows(self, kind):
             with pytest.raises((ValueError, TypeError)):
                 self.estimator.fit(BAD_ROWS[kind], labels_for(self.estimator, X))
 
-        @rule(step=integers(1, 60))
-        def is_interrupted(self, step):
-            with pytest.raises(KeyboardInterrupt):
-                run_until(step, KeyboardInterrupt(), lambda: fit(self.estimator, X))
-                raise KeyboardInterrupt  # where there are fewer steps
-            if self.due is not None or is_fitted(self.estimator):
-                now = answer(self.estimator)
-                if self.due is None or not np.array_equal(now, self.due):
-                    self.due = every[id(X)]
+        @has("partial_fit")
+        @rule(kind=bad_rows)
+        def fails_to_learn_more(self, kind):
+            with pytest.raises((ValueError, TypeError)):
+                self.estimator.partial_fit(BAD_ROWS[kind], labels_for(self.estimator, X))
+
+        @precondition(lambda life: life.past)
+        @has("feedback")
+        @rule(verdicts=hypothesis.strategies.sampled_from([[2], [1, -1], [None], ["a"], []]))
+        def refuses_verdicts(self, verdicts):
+            with pytest.raises((ValueError, TypeError)):
+                self.estimator.feedback(X[:1] + 9, verdicts, n_screened=100)
+
+        @rule(which=which_rows, step=hypothesis.strategies.integers(1, 60))
+        def is_interrupted(self, which, step):
+            self.goes_through("fit", which, step)
+
+        @has("partial_fit")
+        @rule(which=which_rows, step=hypothesis.strategies.integers(1, 60))
+        def is_interrupted_as_it_learns_more(self, which, step):
+            self.goes_through("partial_fit", which, step)
+
+        @precondition(lambda life: life.past)
+        @has("feedback")
+        @rule(which=which_rows, step=hypothesis.strategies.integers(1, 20))
+        def is_interrupted_as_it_hears_verdicts(self, which, step):
+            self.goes_through("feedback", which, step)
 
         @rule()
         def is_cloned(self):
-            self.estimator, self.due = clone(self.estimator), None
+            self.estimator, self.past = clone(self.estimator), ()
 
         @rule()
         def travels(self):
@@ -774,9 +852,9 @@ def test_no_order_of_calls_breaks_an_estimator(name):
 
         @invariant()
         def answers_what_is_due(self):
-            assert is_fitted(self.estimator) == (self.due is not None)
-            if self.due is not None:
-                np.testing.assert_array_equal(answer(self.estimator), self.due)
+            assert is_fitted(self.estimator) == bool(self.past)
+            if self.past:
+                np.testing.assert_array_equal(standing(self.estimator), due(self.past))
 
     few = hypothesis.settings(max_examples=10, stateful_step_count=12, deadline=None)
     with warnings.catch_warnings():
