@@ -247,12 +247,9 @@ class _Run:
         rows = self.rows.of(longest)
         trainer = Trainer(rows, _of_networks(self.plan, longest), self.start, self.device)
         final = self.n_updates[longest]
-        is_short = self.n_updates < final[path]
-        lengths = np.unique(self._each("max_iter", np.int64)[is_short])
-        ends = [updates_of(length, rows.counts, self.plan.batch_size) for length in lengths]
         states = [None] * len(self.tasks)
         with _Report(trainer, final, self._verbose()) as report:
-            for goal in [*(np.minimum(final, end) for end in ends), final]:
+            for goal in self._goals(path, longest):
                 trainer.run(goal, report.after_round)
                 for i in range(len(self.tasks)):
                     mine = self.of_task == i
@@ -267,14 +264,29 @@ class _Run:
             return every, every
         plan, rows, numbers = self.plan, self.rows, {}
         path = np.empty_like(every)
-        # A number of updates can end within an epoch, where no other network can go on.
         budgets = self._each("max_updates", object)
         for m in every:
             settings = tuple(getattr(plan, name)[m] for name in OF_MODELS)
-            key = (settings, rows.subset_of[m], rows.anomalies_of[m], budgets[m])
+            key = (settings, rows.subset_of[m], rows.anomalies_of[m], budgets[m] is None)
             path[m] = numbers.setdefault(key, len(numbers))
         of_paths = (every[path == number] for number in range(len(numbers)))
         return path, np.array([max(same, key=self.n_updates.item) for same in of_paths])
+
+    def _goals(self, path, longest):
+        """Generate how far each path is trained before the next of its networks has ended."""
+        final, n_rows = self.n_updates[longest], self.rows.counts[longest]
+        is_short = self.n_updates < final[path]
+        budgets = self._each("max_updates", object)
+        is_counted = np.array([budget is not None for budget in budgets])
+        epochs = np.unique(self._each("max_iter", np.int64)[is_short & ~is_counted])
+        updates = np.unique(budgets[is_short & is_counted].astype(np.int64))
+        for k in range(max(len(epochs), len(updates))):
+            after_epochs = final
+            if k < len(epochs):
+                after_epochs = updates_of(epochs[k], n_rows, self.plan.batch_size)
+            after_updates = updates[k] if k < len(updates) else final
+            yield np.minimum(final, np.where(is_counted[longest], after_updates, after_epochs))
+        yield final
 
     def _verbose(self):
         return max(task.parameters["verbose"] for task in self.tasks)

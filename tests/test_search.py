@@ -139,7 +139,6 @@ def test_pipelines_are_searched_like_a_grid_search_does(rows, pipeline):
     steps = [("scale", StandardScaler()), ("norm", InstanceL2Normalizer()), ("hrn", hrn())]
     grid = {
         "hrn__reg_lambda": [0.1, 0.5],
-        "hrn__max_iter": [3, 6],
         "norm__center": [None, "before"],
         "scale": ["passthrough", PCA(5, random_state=0)],
     }
@@ -285,11 +284,28 @@ def test_lengths_of_one_path_are_trained_once_and_end_where_a_fit_alone_ends(row
             np.testing.assert_array_equal(model.history_[name], other.history_[name])
 
 
+def test_numbers_of_updates_of_one_path_are_trained_once_whatever_epochs_they_cut(rows, trained):
+    X, _ = rows
+    # Of 140 rows in batches of 10, an epoch is 14 updates: 3 and 17 end within one.
+    settings = [(None, 5), (3, 8), (28, 8), (17, 8), (None, 2), (40, 8)]
+    alone = [hrn(max_updates=n, max_iter=m, n_estimators=2).fit(X) for n, m in settings]
+    together = [clone(model) for model in alone]
+    trained.clear()
+    fit_all(together, X)
+    assert trained == [4]  # two seeds, each by epochs and by updates
+    for model, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(model.coefs_[0], other.coefs_[0])
+        assert (model.n_iter_, model.n_updates_) == (other.n_iter_, other.n_updates_)
+        for name in model.history_:
+            # Means of float64, of an epoch in one piece and in two.
+            np.testing.assert_allclose(model.history_[name], other.history_[name], rtol=1e-12)
+
+
 def test_a_stop_on_the_plateau_is_the_same_on_both_sides_of_a_length(rows):
     X, _ = rows
     # Of 140 rows in batches of 10, four epochs make a round.
-    tolerances, lengths = [0.0, 0.05, 0.5], [1, 7, 8, 9, 12, 60]
-    models = [hrn(tol=t, max_iter=n, n_estimators=2) for t in tolerances for n in lengths]
+    tolerances, lengths = [0.0, 0.05, 0.5], [7, 8, 9, 60]
+    models = [hrn(tol=t, max_iter=n) for t in tolerances for n in lengths]
     alone = [clone(model).fit(X) for model in models]
     fit_all(models, X)
     assert len({model.n_iter_ for model in alone if model.max_iter == 60}) == 3
@@ -389,7 +405,8 @@ def test_a_candidate_that_cannot_be_fitted_leaves_the_others_their_scores(rows, 
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.NonFiniteLossWarning")
-def test_a_diverging_candidate_does_not_take_the_others_down(rows):
+def test_a_diverging_candidate_does_not_take_the_others_down(rows, monkeypatch):
+    monkeypatch.setattr("sklearn_hrn.core.training.MAX_HALVINGS", 3)
     X, y = rows
     # 1e30 overflows float32 whatever the step, and a linear network is scale free otherwise.
     grid = {"reg_lambda": [0.1, 1e300, 0.3]}

@@ -135,7 +135,7 @@ class Trainer:
     loss has not exploded; else it goes back to the start of the round and takes half the step.
 
     ``run(a)`` and ``run(b)`` end where ``run(b)`` alone does, bit for bit, and so does a trainer
-    that starts from the state of another.
+    that starts from the state of another (whose history then has an epoch cut in two, if it was).
 
     Parameters
     ----------
@@ -155,6 +155,7 @@ class Trainer:
         self.step_scale = start.step_scale.copy()
         self.history = start.history.copy()
         self.n_epochs = (~np.isnan(start.history[0])).sum(axis=0)
+        self.begin = start.n_updates
         self.has_stopped = np.zeros(len(plan.seed), dtype=bool)
         self.n_rows = rows.counts
         self.batch_size = np.minimum(plan.batch_size, self.n_rows)
@@ -303,6 +304,14 @@ class Trainer:
         begins = np.array([0, *(ends - first)])
         lengths = np.diff([*begins, last - first])
         of_epochs = np.add.reduceat(means, begins, axis=1) / lengths[:, None]
+        # Of the first epoch, the run before may have recorded a part.
+        began = np.maximum(updates_of(epochs_of(first, *size), *size), self.begin[models])
+        n_before = first - began
+        if n_before.any():
+            before = self.history[:3, self.n_epochs[models] - 1, models]
+            share = n_before / (n_before + lengths[0])
+            of_epochs[:, 0] += np.where(share > 0, share * (before - of_epochs[:, 0]), 0.0)
+            self.n_epochs[models] -= n_before > 0
         at = self.n_epochs[models] + np.arange(len(begins))[:, None]
         if at.max() >= self.history.shape[1]:
             room = np.full((len(HISTORY), at.max() + 1, self.history.shape[2]), np.nan)
