@@ -8,6 +8,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A quarter of the examples by default; `-m slow`, or any other choice of marks, tries them all.
+settings.register_profile("few", max_examples=25, deadline=None)
+settings.register_profile("many", max_examples=100, deadline=None)
+
+
+def pytest_configure(config):
+    settings.load_profile("few" if config.option.markexpr == "not slow" else "many")
+
+
+@pytest.fixture
+def few_patches(monkeypatch):
+    """Words of images learned from 500 patches in place of 60,000: small images have few."""
+    monkeypatch.setattr("sklearn_hrn.image._visual_words.N_PATCHES", 500)
 
 
 @pytest.fixture

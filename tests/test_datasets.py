@@ -99,7 +99,7 @@ def test_a_download_has_the_official_parts(monkeypatch):
 
 
 def test_colour_planes_of_a_download_become_channels_last(monkeypatch):
-    planes = np.repeat([[10, 20, 30]], 1024, axis=1)
+    planes = np.repeat(np.array([[10, 20, 30]], np.uint8), 1024, axis=1)
     monkeypatch.setattr(
         _images,
         "fetch_openml",

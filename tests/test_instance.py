@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
@@ -137,7 +137,6 @@ def test_standardized_rows_have_mean_zero_and_variance_one(rng):
     np.testing.assert_allclose(Xt.std(axis=1), 1)
 
 
-@settings(deadline=None)
 @given(rows_of_numbers, st.floats(1e-3, 1e3), st.sampled_from(["after", "before", None]))
 def test_the_scale_of_a_row_does_not_count(X, scale, center):
     # A row that cancels to a rounding when centred is zero for one scale and noise for another.
@@ -150,7 +149,6 @@ def test_the_scale_of_a_row_does_not_count(X, scale, center):
         )
 
 
-@settings(deadline=None)
 @given(rows_of_numbers, st.permutations(range(7)), st.integers(1, 6))
 def test_a_row_depends_on_itself_alone(X, order, n_first):
     for transformer in VARIANTS:
@@ -160,7 +158,6 @@ def test_a_row_depends_on_itself_alone(X, order, n_first):
         np.testing.assert_array_equal(fitted.transform(X[:n_first]), whole[:n_first])
 
 
-@settings(deadline=None)
 @given(rows_of_numbers)
 def test_a_row_is_the_same_bit_for_bit_in_every_memory_layout(X):
     wide = np.repeat(X, 2, axis=1)
@@ -191,7 +188,6 @@ def test_a_transform_needs_little_memory_beside_its_output(rng, transformer):
     assert peak < size + 8 * _base.BLOCK_BYTES
 
 
-@settings(deadline=None)
 @given(rows_of_numbers)
 def test_nothing_but_numbers_of_at_most_length_one_comes_out(X):
     for transformer in VARIANTS[:-1]:

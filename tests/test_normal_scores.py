@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -166,7 +166,6 @@ COLUMNS = {
 }
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     kind=st.sampled_from(sorted(COLUMNS)),
     n_rows=st.integers(1, 300),

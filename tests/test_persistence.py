@@ -71,11 +71,14 @@ def test_every_estimator_comes_back_bit_for_bit(through, fitted):
 
 @pytest.fixture(scope="module")
 def fitted_recipes():
-    X = load_digits(return_X_y=True)[0][:60]
-    small = {"words__transformer__n_words": 10, "hrn__max_updates": 5}
+    X = load_digits(return_X_y=True)[0][:40]
+    small = {"words__transformer__n_words": 10, "hrn__max_updates": 5, "calibration": 2}
+    small["hrn__contamination"] = 0.1
     recipes = [make_hrn_pipeline(kind, random_state=0) for kind in RECIPES]
-    for recipe in recipes:
-        recipe.set_params(**{k: v for k, v in small.items() if k in recipe.get_params()}).fit(X)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sklearn_hrn.image._visual_words.N_PATCHES", 500)
+        for recipe in recipes:
+            recipe.set_params(**{k: v for k, v in small.items() if k in recipe.get_params()}).fit(X)
     return X, recipes
 
 

@@ -34,6 +34,7 @@ def quick(kind, calibration=None, **parameters):
     return recipe.set_params(hrn__max_updates=20, calibration=calibration, **parameters)
 
 
+@pytest.mark.usefixtures("few_patches")
 @pytest.mark.parametrize("kind", sorted(RECIPES))
 def test_anomalies_are_gone_before_the_first_step(kind, tumours):
     X, y = tumours
@@ -42,6 +43,7 @@ def test_anomalies_are_gone_before_the_first_step(kind, tumours):
     assert np.array_equal(with_anomalies.score_samples(X), without.score_samples(X))
 
 
+@pytest.mark.usefixtures("few_patches")
 @pytest.mark.parametrize("kind", sorted(RECIPES))
 def test_a_recipe_is_a_pipeline_that_ends_in_hrn(kind, tumours):
     X, y = tumours
@@ -167,7 +169,10 @@ def test_names_of_columns_are_kept(tumours):
 @pytest.mark.parametrize("search", [GridSearchCV, HRNSearchCV])
 def test_a_recipe_is_searched_like_any_pipeline(search, tumours):
     X, y = tumours
-    grid = {"lift__gammas": [(1.0,), (0.1, 1.0)], "hrn__reg_lambda": [0.1, 0.5]}
+    grid = [
+        {"lift__gammas": [(1.0,)], "hrn__reg_lambda": [0.1]},
+        {"lift__gammas": [(0.1, 1.0)], "hrn__reg_lambda": [0.5]},
+    ]
     fitted = search(
         quick("tabular", calibration=2), grid, cv=InlierKFold(2), scoring="roc_auc"
     ).fit(X, y)

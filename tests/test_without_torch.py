@@ -55,12 +55,16 @@ def detectors():
         for kind in ("paper", "tabular", "embedding", "image")
     }
     recipes["image"].set_params(words__transformer__patch_size=3)
+    for kind in ("tabular", "embedding", "image"):
+        recipes[kind].set_params(calibration=2)
     guarded = ConformalOutlierDetector(recipes["paper"], false_alarm_rate=0.1, random_state=0)
     classes = HRNContinualClassifier(HRNOneClassClassifier(max_updates=3), random_state=0)
     return recipes | {"conformal": guarded, "continual": classes}
 
 
-def test_whatever_was_trained_elsewhere_scores_the_same_without_torch(digits, tmp_path):
+def test_whatever_was_trained_elsewhere_scores_the_same_without_torch(
+    digits, tmp_path, few_patches
+):
     trained = {name: d.fit(digits, np.ones(len(digits))) for name, d in detectors().items()}
     for name, detector in trained.items():
         joblib.dump(detector, tmp_path / f"{name}.joblib")
