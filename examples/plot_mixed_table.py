@@ -104,7 +104,7 @@ train, test, y = halves(wines.target_names[1])
 shown = test[y[test] == -1][:10]
 rows = np.r_[train, shown]
 search = HRNSearchCV(
-    detector, {"hrn__reg_lambda": [0.01, 0.1], "hrn__max_updates": [500, 2000]}, cv=2
+    detector, {"hrn__reg_lambda": [0.01, 0.1], "hrn__max_updates": [100, 200]}, cv=2
 )
 search.fit(table.iloc[rows], y[rows])
 print(f"\nbest of four settings: {search.best_params_}")

@@ -27,6 +27,7 @@ TABLES = {
     "choice": ("choice", "choosing parameters without labels, on ADBench files"),
     "search": ("search", "the paper's search for lambda and n, on held-out rows of MNIST"),
     "attribution": ("attribution", "which columns made a row strange, where that is known"),
+    "streams": ("streams", "learning in chunks beside one fit, and a normal class that moves"),
     "claims": ("claims", "the paper's claims, each with a verdict"),
 }
 # Runs that a table shows of others: the method as published is the last step of the ablations, and
