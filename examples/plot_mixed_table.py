@@ -113,11 +113,14 @@ print(f"\nbest of four settings: {search.best_params_}")
 # From scores to decisions
 # ------------------------
 #
-# A fifth of the normal rows is held back to calibrate. Then, on average over such splits, no more
-# than the wanted share of normal rows is called an anomaly; another rate needs no new training.
+# Every fifth of the normal rows is scored by a detector that trained on the others, and these
+# scores place the threshold: of fresh normal rows about the wanted share is flagged. Another rate
+# needs no new training.
 
 test = np.setdiff1d(test, shown)
-decider = ConformalOutlierDetector(search.best_estimator_, false_alarm_rate=0.1, random_state=0)
+decider = ConformalOutlierDetector(
+    search.best_estimator_, strategy="cross", false_alarm_rate=0.1, random_state=0
+)
 decider.fit(table.iloc[train])
 for rate in (0.1, 0.2):
     labels = decider.set_false_alarm_rate(rate).predict(table.iloc[test])

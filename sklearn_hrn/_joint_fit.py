@@ -107,6 +107,10 @@ def fit_folds(candidates, X, y, folds, fit_params=None):
         except Exception as failure:
             transformed = chosen = None
             error = failure
+        if len(candidates) > 1:
+            for _, step in fold.front_steps:
+                if hasattr(step, "transform"):
+                    step.transform = _Remembered(step.transform)
         fold.seconds = time.perf_counter() - start
         fold.models = [
             switched_off(clone(last_step(candidate)), "calibration") for candidate in candidates
@@ -127,9 +131,6 @@ def _fit_front(candidate, X, y, fold, fit_params):
     front.steps = front.steps[:-1]
     params = _check_method_params(X, fit_params, fold.rows)
     transformed = front.fit_transform(*take(X, y, fold.rows), **params)
-    for _, step in front.steps:
-        if hasattr(step, "transform"):
-            step.transform = _Remembered(step.transform)
     fold.front_steps = front.steps
     return transformed, None
 

@@ -308,8 +308,6 @@ def _can_be_joined(estimator):
 def _fit_together(estimator, X, parts):
     fitted = []
     for fold in fit_folds([estimator], X, None, parts):
-        for _, step in fold.front_steps:
-            vars(step).pop("transform", None)  # what a search remembers of the rows it scores
         detector = None if fold.errors[0] else fold.fitted([estimator])[0]
         fitted.append((detector, fold.errors[0]))
     return fitted

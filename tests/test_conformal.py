@@ -626,3 +626,14 @@ def test_it_can_be_searched_cloned_and_pickled(X):
     copy = pickle.loads(pickle.dumps(search.best_estimator_))
     np.testing.assert_array_equal(copy.p_values(X), search.best_estimator_.p_values(X))
     assert not hasattr(clone(copy), "offset_")
+
+
+def test_rows_that_change_in_place_are_scored_anew(rng):
+    # As a buffer of a stream does, and an explanation that alters column after column.
+    X = rng.normal(size=(60, 3))
+    pipeline = make_pipeline(StandardScaler(), IsolationForest(n_estimators=5, random_state=0))
+    detector = ConformalOutlierDetector(pipeline, strategy="cross", random_state=0).fit(X)
+    buffer = X[:5].copy()
+    before = detector.score_samples(buffer)
+    buffer += 9.0
+    assert not np.allclose(detector.score_samples(buffer), before)
