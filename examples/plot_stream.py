@@ -1,0 +1,110 @@
+"""
+=======================
+A camera in the evening
+=======================
+
+What is normal changes while it is watched. A camera looks at a building; every minute brings 400
+small pieces of its picture, and one in a hundred shows something that does not belong there. Nobody
+labels anything, and the sun goes down.
+
+A detector that was fitted at noon calls the dusk an anomaly. One that goes on learning keeps its
+rate of false alarms, still finds what does not belong, and says that what it sees has changed.
+
+Both pictures come with scikit-learn: the building is a temple, and what does not belong is a piece
+of a flower.
+"""
+
+import warnings
+from copy import deepcopy
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_sample_images
+
+from sklearn_hrn import make_hrn_pipeline
+from sklearn_hrn.exceptions import DriftWarning
+
+temple, flower = (image / 255 for image in load_sample_images().images)
+rng = np.random.default_rng(0)
+
+# %%
+# Minutes of a stream
+# -------------------
+#
+# A piece has 16 by 16 pixels. Eight numbers tell of it: the mean and the deviation of each colour,
+# and how rough it is in either direction.
+
+SIDE, MINUTES = 16, 40
+
+
+def pieces(image, n):
+    windows = np.lib.stride_tricks.sliding_window_view(image, (SIDE, SIDE), axis=(0, 1))
+    tops, lefts = (rng.integers(0, size, n) for size in windows.shape[:2])
+    return windows[tops, lefts].copy()  # (n, colours, SIDE, SIDE)
+
+
+def minute(light, n=400, share=0.01):
+    """Numbers of some pieces in that light, and which of them belong there (+1)."""
+    belongs = np.where(rng.random(n) < share, -1, 1)
+    shown = pieces(temple, n)
+    shown[belongs == -1] = pieces(flower, np.sum(belongs == -1))
+    shown *= light
+    grey = shown.mean(axis=1)
+    roughness = [np.abs(np.diff(grey, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2)]
+    return np.c_[shown.mean(axis=(2, 3)), shown.std(axis=(2, 3)), *roughness], belongs
+
+
+# %%
+# Ask, then learn
+# ---------------
+#
+# Both begin with the same fit at noon. 2 % of the pieces may be flagged: one of them is there to be
+# found, the other is left for false alarms.
+
+frozen = make_hrn_pipeline("tabular", random_state=0).set_params(hrn__contamination=0.02)
+frozen.fit(minute(light=1.0, n=1000, share=0.0)[0])
+detector = deepcopy(frozen)
+
+light = np.linspace(1, 0.5, MINUTES)
+names = {"goes on learning": detector, "frozen at noon": frozen}
+flagged = {name: [] for name in names}
+labels, told = [], []
+for now in range(MINUTES):
+    X, belongs = minute(light[now])
+    labels.append(belongs)
+    for name, model in names.items():
+        flagged[name].append(model.predict(X) == -1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        detector.partial_fit(X)
+    told += [now] * any(issubclass(w.category, DriftWarning) for w in caught)
+
+# %%
+# Decisions
+# ---------
+
+labels = np.array(labels)
+print("share flagged             of pieces that belong there    of those that do not")
+for name, of_model in flagged.items():
+    of_model = np.array(of_model)
+    for part in (slice(0, 10), slice(30, 40)):
+        normal = labels[part] == 1
+        alarms, found = (of_model[part][where].mean() for where in (normal, ~normal))
+        when = f"minutes {part.start} to {part.stop}"
+        print(f"{name:<17}{when:<19}{alarms:>12.1%}{found:>26.0%}")
+print(f"drift was told of at minutes {', '.join(map(str, told)) or '(never)'}")
+
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(11, 3.6), width_ratios=[1, 2], layout="constrained"
+)
+left.imshow(np.hstack([temple[:, :320], temple[:, 320:] * light[-1]]))
+left.set(title="noon, and minute 40", xticks=[], yticks=[])
+for name, of_model in flagged.items():
+    alarms = [f[y == 1].mean() for f, y in zip(of_model, labels, strict=True)]
+    right.plot(100 * np.array(alarms), label=name)
+right.axhline(2, color="k", linestyle=":", label="asked for")
+for now in told[:1]:
+    right.axvline(now, color="C3", linewidth=1, label="drift is told of")
+right.set(xlabel="minute", ylabel="false alarms, per cent")
+right.legend()
+plt.show()
