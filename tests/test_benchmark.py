@@ -602,6 +602,18 @@ def test_attacked_stop_signs_are_scored_by_every_method(monkeypatch, rng):
     assert "95.4" in text
 
 
+def test_heads_and_covariance_add_the_scores_of_the_same_classes(rng):
+    X = rng.normal(size=(60, 4)).astype(np.float32) + np.repeat(3 * np.eye(4)[:3], 20, axis=0)
+    both, lda = table7.HeadsAndCovariance(0, max_iter=2), table7.StreamingLDA(0)
+    for label in (2, 0, 1):
+        rows = X[20 * label : 20 * label + 20]
+        both.learn(rows, label)
+        lda.learn(rows, label)
+    of_heads = both.heads.model.score_heads(X)[:, [2, 0, 1]]
+    assert both.scores(X) == pytest.approx(of_heads + both.WEIGHT * lda.scores(X))
+    assert (both.predict(X) == np.repeat([0, 1, 2], 20)).mean() > 0.9
+
+
 @pytest.mark.parametrize("method", table7.METHODS)
 def test_classes_are_learned_one_by_one_by_every_method(method, rng, monkeypatch):
     centres = 3 * rng.normal(size=(6, 12))
