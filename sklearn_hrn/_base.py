@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._labels import normal_rows
+from ._labels import normal_rows, refuse_lazy
 from ._sklearn import _fit_context
 from ._typing import Rows
 from .exceptions import VersionMismatchWarning, warn
@@ -174,6 +174,7 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
     """What `validate_data` makes of X; its errors say in which column, and what to do."""
     if not reset and is_plain(estimator, X, dtype) and X.flags.writeable >= force_writeable:
         return X
+    refuse_lazy(X)
     options |= {"reset": reset, "dtype": dtype, "force_writeable": force_writeable}
     try:
         return validate_data(estimator, X, **options)

@@ -34,6 +34,29 @@ def judged_labels():
         _LABELS_ARE_JUDGED.reset(token)
 
 
+# Collections that hold no rows yet: how they are told, whose they are, what brings the rows.
+LAZY = (
+    ("__dask_graph__", "Dask", "X.compute()"),
+    ("toPandas", "Spark", "X.toPandas()"),
+    ("iter_batches", "Ray Data", "X.to_pandas()"),
+    ("collect", "polars", "X.collect()"),
+)
+
+
+def refuse_lazy(X):
+    """Refuse collections whose rows lie elsewhere, which an array of them would fetch whole."""
+    if isinstance(X, np.ndarray | list | tuple):
+        return
+    for method, kind, remedy in LAZY:
+        if hasattr(X, method):
+            raise TypeError(
+                f"X is a lazy collection of {kind}, {type(X).__name__}, all rows of which would be "
+                f"fetched into memory: give {remedy} if they fit there; else score block by block "
+                "(map_blocks, map_batches, pandas_udf: see the page on scaling out) and learn by "
+                "partial_fit."
+            )
+
+
 def normal_rows(X, y, estimator=None):
     """Indices of the rows of X that may be trained on: all but those with ``y == -1``.
 
@@ -51,6 +74,8 @@ def normal_rows(X, y, estimator=None):
 
     Raises
     ------
+    TypeError
+        If X is a collection whose rows lie elsewhere.
     ValueError
         If y and X differ in length, if y is no single column or misses values, if every row is
         labelled -1, or if a classifier that recodes labels fits a detector.
@@ -61,6 +86,7 @@ def normal_rows(X, y, estimator=None):
         If y holds only 0s and 1s (with a 0 among them) or booleans, or anything that is no number:
         no row can then be told to be an anomaly, and all are used.
     """
+    refuse_lazy(X)
     if y is None:
         return None
     y = np.asarray(y)

@@ -25,7 +25,7 @@ from ._calibration import (
     switched_off,
 )
 from ._joint_fit import fit_folds
-from ._labels import normal_rows
+from ._labels import normal_rows, refuse_lazy
 from ._sklearn import (
     HasMethods,
     Interval,
@@ -206,6 +206,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         score_method(self.estimator)
         if _routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+        refuse_lazy(X)
         (X,) = indexable(X)
         rows = normal_rows(X, y, self)
         rows = np.arange(_num_samples(X)) if rows is None else rows

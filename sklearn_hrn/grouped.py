@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from ._base import VersionedMixin, learning_on_copy
 from ._joint_fit import fit_folds, last_step
-from ._labels import is_missing, normal_rows
+from ._labels import is_missing, normal_rows, refuse_lazy
 from ._sklearn import (
     N_JOBS,
     HasMethods,
@@ -254,6 +254,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
 
     def _without_groups(self, X, groups, reset):
         """X as the detectors see it, and the group of each row."""
+        refuse_lazy(X)
         if not hasattr(X, "columns"):  # what the values must be is for the detectors to say
             X = check_array(X, accept_sparse="csr", dtype=None, ensure_all_finite=False)
         validate_data(self, X, skip_check_array=True, reset=reset)

@@ -30,7 +30,7 @@ from ._calibration import (
     scores_of,
 )
 from ._joint_fit import fit_folds, take
-from ._labels import judged_labels, normal_rows
+from ._labels import judged_labels, normal_rows, refuse_lazy
 from ._medoids import medoids
 from ._sklearn import (
     HasMethods,
@@ -665,6 +665,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
 
     def _by_block(self, method, X):
         """Concatenate what a method of the last step returns for even blocks of the rows of X."""
+        refuse_lazy(X)
         if "steps_" not in vars(self):  # the check asks every step for its tags
             check_is_fitted(self)
 

@@ -120,6 +120,40 @@ def name(request):
     return request.param
 
 
+class LazyRows:
+    """Rows of a collection such as Dask's, which become an array when asked."""
+
+    shape, ndim, dtype = X.shape, 2, X.dtype
+
+    def __len__(self):
+        return len(X)
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("all rows were fetched")
+
+    def __dask_graph__(self):
+        return {}
+
+
+def test_rows_that_lie_elsewhere_are_refused_rather_than_fetched(name):
+    y = np.arange(40) % 2 if name == "HRNContinualClassifier" else None
+    for labels in (y, np.ones(40)):
+        with pytest.raises(TypeError, match="lazy collection of Dask, LazyRows"):
+            make(name).fit(LazyRows(), labels)
+    fitted = fit(make(name), X)
+    methods = ("score_samples", "decision_function", "predict", "p_values", "transform")
+    for method in (m for m in methods if hasattr(fitted, m)):
+        with pytest.raises(TypeError, match="lazy collection of Dask, LazyRows"):
+            getattr(fitted, method)(LazyRows())
+
+
+@pytest.mark.parametrize("kind", ["toPandas", "iter_batches", "collect"])
+def test_lazy_collections_are_told_by_what_they_offer(kind):
+    rows = type("Rows", (LazyRows,), {kind: None, "__dask_graph__": property()})()
+    with pytest.raises(TypeError, match=r"lazy collection of (Spark|Ray Data|polars), Rows"):
+        make_hrn_pipeline("tabular").fit(rows)
+
+
 # A fit that fails
 
 

@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._base import VersionedMixin, learning_on_copy
 from .._joint_fit import last_step, take
-from .._labels import judged_labels, normal_rows
+from .._labels import judged_labels, normal_rows, refuse_lazy
 from .._sklearn import (
     N_JOBS,
     StrOptions,
@@ -230,6 +230,7 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
             score of every candidate is NaN, so that none is the best.
         """
         _model(self.estimator)
+        refuse_lazy(X)
         needs_labels = self._check_labels(y)
         scorers, metric = self._get_scorers()
         X, y = indexable(X, y)
