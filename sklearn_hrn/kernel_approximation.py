@@ -1,6 +1,7 @@
 """Features whose products are Gaussian kernels: of random frequencies, and of landmarks."""
 
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,7 +10,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.utils import check_random_state
 
 from ._base import NormalRowsEstimator, row_blocks
-from ._sklearn import Interval
+from ._sklearn import Interval, StrOptions
 from ._typing import Floats, Rows, Seed
 
 __all__ = ["FourierFeatures", "LandmarkFeatures"]
@@ -105,12 +106,9 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
             raise ValueError(
                 f"gammas={self.gammas!r} is not allowed: give one positive number, or several."
             )
-        variance = np.var(X, dtype=np.float64)
-        n_features = X.shape[1]
-        # Rows that are all alike have no width of their own.
-        gammas = gammas / (n_features * (variance if variance > 0 else 1.0))
+        gammas = gammas * _per_variance(X)
         rng = check_random_state(self.random_state)
-        weights = _orthogonal(n_features, self.n_components, rng)
+        weights = _orthogonal(X.shape[1], self.n_components, rng)
         self.random_weights_ = weights * np.sqrt(2 * np.resize(gammas, self.n_components))
         self.random_offset_ = rng.uniform(0, 2 * np.pi, size=self.n_components)
 
@@ -168,10 +166,12 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
     ----------
     n_components : int, default=1000
         Landmarks at most; all training rows if there are fewer. As many as `FourierFeatures` makes.
-    gamma : float, default=4.0
+    gamma : float or "scale", default=4.0
         Inverse width of the kernel, for rows of length one. On development parts of image features
         and sentences 2 was a tenth of a point of AUC worse, 8 up to one
-        (``python -m sklearn_hrn.benchmark table4 --choice``).
+        (``python -m sklearn_hrn.benchmark table4 --choice``). "scale" is one over the number of
+        columns times the variance of the training rows, for rows of any length, as for
+        :class:`sklearn.svm.OneClassSVM`.
     random_state : int, RandomState instance or None, default=None
         Of the rows drawn.
 
@@ -179,6 +179,8 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
     ----------
     landmarks_ : ndarray of shape (n_landmarks, `n_features_in_`)
         Rows of the training set.
+    gamma_ : float
+        The inverse width.
     normalization_ : ndarray of shape (n_landmarks, n_features_out)
         A root of the inverse of K, in its principal axes. Those along which K vanishes, such as of
         rows that occur twice, are left out.
@@ -213,12 +215,16 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "gamma": [Interval(Real, 0, None, closed="neither")],
+        "gamma": [Interval(Real, 0, None, closed="neither"), StrOptions({"scale"})],
         "random_state": ["random_state"],
     }
 
     def __init__(
-        self, n_components: int = 1000, *, gamma: float = 4.0, random_state: Seed = None
+        self,
+        n_components: int = 1000,
+        *,
+        gamma: float | Literal["scale"] = 4.0,
+        random_state: Seed = None,
     ) -> None:
         self.n_components = n_components
         self.gamma = gamma
@@ -227,7 +233,8 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
     def _learn(self, X):
         drawn = check_random_state(self.random_state).permutation(len(X))[: self.n_components]
         self.landmarks_ = X[drawn].astype(np.float64)
-        shares, axes = np.linalg.eigh(rbf_kernel(self.landmarks_, gamma=float(self.gamma)))
+        self.gamma_ = _per_variance(X) if self.gamma == "scale" else float(self.gamma)
+        shares, axes = np.linalg.eigh(self._kernel(self.landmarks_))
         kept = shares > SMALLEST_SHARE * shares[-1]
         self.normalization_ = axes[:, kept] / np.sqrt(shares[kept])
 
@@ -245,11 +252,12 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         X = self._checked(X)
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
         for block in row_blocks(len(X), len(self.landmarks_)):
-            kernel = rbf_kernel(
-                X[block].astype(np.float64), self.landmarks_, gamma=float(self.gamma)
-            )
+            kernel = self._kernel(X[block].astype(np.float64))
             out[block] = kernel @ self.normalization_
         return out
+
+    def _kernel(self, X):
+        return rbf_kernel(X, self.landmarks_, gamma=self.gamma_)
 
     @property
     def _n_features_out(self):
@@ -259,6 +267,13 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _per_variance(X):
+    """One over the number of columns times the variance."""
+    variance = np.var(X, dtype=np.float64)
+    # Rows that are all alike have no width of their own.
+    return 1 / (X.shape[1] * (float(variance) if variance > 0 else 1.0))
 
 
 def _orthogonal(n_features, n_components, rng):

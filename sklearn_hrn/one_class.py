@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
 
-from ._base import VersionedMixin, check_fitted, learning_on_copy
+from ._base import VersionedMixin, check_fitted, learning_on_copy, row_blocks
 from ._calibration import (
     CHUNKS_BETWEEN_SIGNALS,
     RESERVOIR_SIZE,
@@ -46,6 +46,9 @@ LARGEST = np.finfo(np.float32).max
 LENGTH_ROWS = 1000
 LENGTH_CORRELATIONS = ((1.8, 0.65), (1.15, 0.85))
 
+# How far from one the length of a row at a landmark may be.
+ROUNDING_OF_LENGTHS = 1e-3
+
 # Rows of a chunk of which both halves can be trained on.
 MIN_CHUNK = 4
 
@@ -67,6 +70,15 @@ PER_ESTIMATOR = (
     "random_state",
     "verbose",
 )
+
+
+def _of_length_at_most_one(X, rows):
+    """Whether rows are features of a kernel, whose length says how near they are to known rows."""
+    longest = max(
+        row_norms(X[block] if rows is None else X[rows[block]]).max()
+        for block in row_blocks(len(X) if rows is None else len(rows), X.shape[1])
+    )
+    return abs(longest - 1) < ROUNDING_OF_LENGTHS
 
 
 class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
@@ -629,7 +641,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         if self.module is not None or not suspected or not np.ptp(scores[chosen]):
             return
         correlation = np.corrcoef(rankdata(lengths), rankdata(scores[chosen]))[0, 1]
-        if correlation > min(suspected):
+        if correlation > min(suspected) and not _of_length_at_most_one(X, rows):
             warn(
                 f"the training rows differ in length (most from {short:.3g} to {long:.3g}) and "
                 f"their scores follow it (rank correlation {correlation:.2f}): f(c x) = c f(x), so "

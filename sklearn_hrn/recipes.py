@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 
 from ._typing import Cache, Seed
 from .image import PatchDictionary, RotationWhitening
-from .kernel_approximation import FourierFeatures, LandmarkFeatures
+from .kernel_approximation import LandmarkFeatures
 from .one_class import HRNOneClassClassifier
 from .pipelines import OneClassPipeline
 from .preprocessing import InstanceL2Normalizer, NormalScoreTransformer, RidgeWhitener, TableEncoder
@@ -38,10 +38,12 @@ def make_hrn_pipeline(
         - "tabular": columns of any kinds and units, in arrays or data frames. ``"columns"`` makes
           numbers of text, categories, dates and gaps (`TableEncoder`), ``"scale"`` brings every
           column halfway to a normal distribution, such that no single value can move it
-          (`NormalScoreTransformer`), ``"lift"`` makes orthogonal random
-          Fourier features of three widths (`FourierFeatures`), ``"norm"`` brings the rows to
-          length one, and ``"hrn"`` trains 300 units for 200 updates, however many rows there are,
-          with steps that are longer where the rows vary little.
+          (`NormalScoreTransformer`), ``"lift"`` tells which of 500 training rows are near
+          (`LandmarkFeatures`, as wide as the rows are spread), and ``"hrn"`` trains 300 units for
+          200 updates, however many rows there are, with steps that are longer where the rows vary
+          little. ``"norm"`` passes rows on, as landmarks say by the length of a row how near it is;
+          features that say nothing by it, such as `FourierFeatures`, want an
+          `InstanceL2Normalizer` there.
         - "embedding": rows that a pre-trained network computed, such as features of images or
           embeddings of sentences. ``"views"`` are two side by side: the ``"direction"`` of a row,
           and the row ``"whitened"``, with little left of the directions in which normal rows
@@ -94,7 +96,7 @@ def make_hrn_pipeline(
     steps = RECIPES[kind]()
     seeds = check_random_state(random_state)
     for _, step in steps:
-        for name in step.get_params():  # of the parts of the step, too
+        for name in {} if step == "passthrough" else step.get_params():  # of its parts, too
             if name.split("__")[-1] == "image_shape":
                 step.set_params(**{name: image_shape})
             if name.split("__")[-1] == "random_state" and random_state is not None:
@@ -122,8 +124,9 @@ def _tabular():
     return [
         ("columns", TableEncoder()),
         ("scale", NormalScoreTransformer()),
-        ("lift", FourierFeatures(500)),
-        ("norm", InstanceL2Normalizer(center=None, copy=False)),
+        ("lift", LandmarkFeatures(500, gamma="scale")),
+        # Where features of another kind, without a length of their own, take the landmarks' place.
+        ("norm", "passthrough"),
         ("hrn", _classifier(300, n_updates=200)),
     ]
 

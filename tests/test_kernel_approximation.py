@@ -133,3 +133,17 @@ def test_a_seed_draws_the_same_landmarks(rows):
     draw = [LandmarkFeatures(7, random_state=seed).fit(rows).landmarks_ for seed in (0, 0, 1)]
     assert np.array_equal(draw[0], draw[1])
     assert not np.array_equal(draw[0], draw[2])
+
+
+def test_a_width_of_scale_follows_the_rows():
+    rows = np.random.default_rng(0).normal(size=(30, 4))
+    features = LandmarkFeatures(gamma="scale", random_state=0)
+    Z = features.fit_transform(rows)
+    assert features.gamma_ == pytest.approx(1 / (4 * rows.var()))
+    np.testing.assert_allclose(features.fit_transform(100 * rows), Z, atol=1e-4)
+    assert LandmarkFeatures(gamma="scale").fit(np.ones((3, 2))).gamma_ == 0.5
+
+
+def test_another_width_of_scale_is_refused(rows):
+    with pytest.raises(ValueError, match="gamma"):
+        LandmarkFeatures(gamma="auto").fit(rows)

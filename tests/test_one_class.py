@@ -18,8 +18,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.utils.extmath import row_norms
 
-from sklearn_hrn import HRNOneClassClassifier, InlierKFold, InstanceL2Normalizer
+from sklearn_hrn import (
+    HRNOneClassClassifier,
+    InlierKFold,
+    InstanceL2Normalizer,
+    LandmarkFeatures,
+)
 from sklearn_hrn._calibration import make_folds
 from sklearn_hrn.exceptions import (
     ConstantScoresWarning,
@@ -560,6 +566,18 @@ def test_a_table_without_the_recipe_is_told_that_length_is_the_score(scaler):
     detector = make_pipeline(scaler, HRNOneClassClassifier(max_iter=20, random_state=0))
     with pytest.warns(RowLengthWarning, match=r"rank correlation (0\.9|1\.0).*make_hrn_pipeline"):
         detector.fit(X[is_benign == 1])
+
+
+def test_lengths_that_say_how_near_a_row_is_are_not_told_so():
+    X = np.random.default_rng(0).normal(size=(2000, 60))
+    rows = LandmarkFeatures(100, gamma="scale", random_state=0).fit_transform(X)
+    assert np.quantile(row_norms(rows), 0.05) < 0.6
+    detector = HRNOneClassClassifier(max_iter=5, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RowLengthWarning)
+        detector.fit(rows)
+    with pytest.warns(RowLengthWarning):
+        detector.fit(2 * rows)
 
 
 def test_rows_of_one_length_are_not_told_so():

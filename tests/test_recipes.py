@@ -170,8 +170,8 @@ def test_names_of_columns_are_kept(tumours):
 def test_a_recipe_is_searched_like_any_pipeline(search, tumours):
     X, y = tumours
     grid = [
-        {"lift__gammas": [(1.0,)], "hrn__reg_lambda": [0.1]},
-        {"lift__gammas": [(0.1, 1.0)], "hrn__reg_lambda": [0.5]},
+        {"lift__gamma": ["scale"], "hrn__reg_lambda": [0.1]},
+        {"lift__gamma": [0.1], "hrn__reg_lambda": [0.5]},
     ]
     fitted = search(
         quick("tabular", calibration=2), grid, cv=InlierKFold(2), scoring="roc_auc"

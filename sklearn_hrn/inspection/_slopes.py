@@ -89,9 +89,9 @@ def _(step: FourierFeatures, a, b, g):
 def _(step: LandmarkFeatures, a, b, g):
     # exp(-gamma q) has the slope below in q, and q = ||x - l||^2 has a + b - 2 l.
     q_a, q_b = (euclidean_distances(X, step.landmarks_, squared=True) for X in (a, b))
-    drop = step.gamma * np.abs(q_b - q_a)
+    drop = step.gamma_ * np.abs(q_b - q_a)
     share = np.where(drop > SAME, -np.expm1(-drop) / np.maximum(drop, SAME), 1.0)
-    slopes = -step.gamma * np.exp(-step.gamma * np.minimum(q_a, q_b)) * share
+    slopes = -step.gamma_ * np.exp(-step.gamma_ * np.minimum(q_a, q_b)) * share
     back = (g @ step.normalization_.T) * slopes
     return back.sum(axis=1, keepdims=True) * (a + b) - 2 * back @ step.landmarks_
 

@@ -122,7 +122,16 @@ def _scorer(detector):
             "the classifier has a module of its own, which to_onnx cannot read: export "
             "the module by torch.onnx.export."
         )
-    return detector
+    return _acting(detector)
+
+
+def _acting(step):
+    """A pipeline, and those among its steps, without the steps that pass rows on."""
+    if not isinstance(step, Pipeline):
+        return step
+    return Pipeline(
+        [(name, _acting(s)) for name, s in step.steps if s is not None and s != "passthrough"]
+    )
 
 
 def _inside(detector):
@@ -347,7 +356,7 @@ def _landmarks(features, X):
     squares = _op("Add", _sum("ReduceSumSquare", X, 1), np.sum(L**2, axis=1)[None])
     distances = _op("Sub", squares, _op("MatMul", X, 2 * L.T))
     distances = _op("Max", distances, np.zeros(1))
-    kernel = _op("Exp", _op("Mul", distances, np.array([-features.gamma], dtype=np.float64)))
+    kernel = _op("Exp", _op("Mul", distances, np.array([-features.gamma_], dtype=np.float64)))
     return _rounded(_op("MatMul", kernel, features.normalization_))
 
 

@@ -38,6 +38,14 @@ OUTER_SLOPE = np.sqrt(2 * np.pi) * np.exp(ndtri(OUTER) ** 2 / 2)
 # Scores that deviate less are not brought to variance one: few rows differ in such a column.
 LEAST_DEVIATION = 0.5
 
+# Columns are taken for columns of two values the less, the more rows hold another one: not at all
+# from this share on.
+SHARE_OF_OTHERS = 0.1
+
+# Share of the pairs of rows that differ, at least, when two values are told apart: with fewer, a
+# single row would say how far they lie apart.
+LEAST_DIFFERENT = 0.1
+
 # How far beyond the outermost rows their ranks end, relative to their values: much more than
 # float32 rounds by.
 NOVEL = 1e-5
@@ -197,10 +205,22 @@ def _knots(column, middle, deviation, reach, linear, n_quantiles):
         return (1 - linear) * _normal_score(_passed(x, *ranks)) + linear * _passed(x, *near)
 
     of_rows = inner(column)
-    scale = max(of_rows.std(), LEAST_DEVIATION)
+    scale = max(_spread(of_rows), LEAST_DEVIATION)
     damping = 1 / (1 + DAMPING * _share_beyond(column, middle, reach))
     values = _kept(_spaced(ranks[0], n_quantiles), np.concatenate([near[0], far[0]]))
     return values, (inner(values) - of_rows.mean()) / scale + damping * _passed(values, *far)
+
+
+def _spread(scores):
+    """Standard deviation, but for columns of two values how far these lie apart."""
+    ordered, counts = np.unique(scores, return_counts=True)
+    shares = counts / len(scores)
+    of_two = np.clip(1 - (1 - np.sort(shares)[-2:].sum()) / SHARE_OF_OTHERS, 0, 1)
+    # Mean difference of two rows that differ, from the share below each gap.
+    below = np.cumsum(shares)[:-1]
+    differ = max(1 - shares @ shares, LEAST_DIFFERENT)
+    apart = 2 * (below * (1 - below)) @ np.diff(ordered) / differ
+    return (1 - of_two) * scores.std() + of_two * apart
 
 
 def _kept(values, marks):
