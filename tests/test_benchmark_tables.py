@@ -48,3 +48,24 @@ def test_words_are_cut_at_quantiles_of_the_training_rows():
     }
     later, _ = tables.recoded(1e6 + X, 1, edges)
     assert {value for value in later[:, 2] if value is not None} == {"most"}
+
+
+@pytest.mark.parametrize(("share", "n_hidden"), [("natural", 4), (0.05, 2)])
+def test_some_unlabelled_anomalies_train_and_only_others_test(folder, monkeypatch, share, n_hidden):
+    class Peer:
+        def fit(self, X):
+            self.known = X
+
+        def score_samples(self, X):
+            # As rows that trained and others would be told apart, and nothing else.
+            return (X[:, None] == self.known).all(axis=2).any(axis=1).astype(float)
+
+    peer = Peer()
+    monkeypatch.setattr(tables, "make_peer", lambda method, seed: peer)
+    figures = tables.measure("unlabelled", "any", 0, folder, dataset="1_toy", share=share)
+    X = np.load(folder / "1_toy.npz")["X"]
+    assert np.isclose(peer.known[:, None], X[80:]).all(axis=2).any(axis=0).sum() == n_hidden
+    assert len(peer.known) == 40 + n_hidden == figures["n_train"]
+    assert figures["auc"] == 50  # no row of the test has trained
+    # All training rows score 1, which is the threshold; all others lie below.
+    assert figures["found"] == figures["false_alarms"] == 100

@@ -138,6 +138,7 @@ PEERS[OUR_FEATURES] = _on_our_features
 PYOD = {
     "PyOD ECOD": "ecod.ECOD",
     "PyOD COPOD": "copod.COPOD",
+    "PyOD HBOS": "hbos.HBOS",
     "PyOD DeepSVDD": "deep_svdd.DeepSVDD",
     "PyOD LUNAR": "lunar.LUNAR",
     "PyOD AutoEncoder": "auto_encoder.AutoEncoder",

@@ -7,12 +7,19 @@
   and the median in place of a gap.
 - *group*: of 1000 rows in five columns, normal but for a share in one cluster six deviations off,
   of the same spread or a third; our recipe is told the share (`outlier_share`).
+- *unlabelled*: the anomalies of a set at their natural share, a tenth at most, or at a twentieth,
+  are among the training rows, and the other half of them among the test rows; our recipe is told
+  that there may be some (``outlier_share="auto"``). Beside the area the false alarms at the one per
+  cent asked for, and the anomalies found.
 - *wide*: normal rows, and anomalies one deviation off in a tenth of the columns.
 
 Nothing was chosen on these.
 """
 
+import warnings
+
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import roc_auc_score
@@ -20,14 +27,22 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from ..datasets._tables import adbench_paths
+from ..exceptions import ResolutionWarning
+from ..recipes import make_hrn_pipeline
 from . import data, protocol
+from .peers import available, make_peer
 from .protocol import recipe  # noqa: F401 - part of a table
 from .records import rst_table, spread, with_marks
 
 METHODS = ("HRN tabular", "IsolationForest", "OneClassSVM", "LocalOutlierFactor")
+# Those that are made for rows that are not all normal.
+UNSUPERVISED = ("nearest neighbours", "PyOD ECOD", "PyOD HBOS")
 MAX_TRAIN, MAX_TEST = 1000, 2000
 DEVIATIONS = (10, 1e3, 1e6)
 GROUPS = ((0.02, 1), (0.02, 1 / 3), (0.05, 1), (0.05, 1 / 3), (0.1, 1), (0.1, 1 / 3))
+SHARES = ("natural", 0.05)
+MAX_SHARE = 0.1
+RATE = 0.01
 WIDE = ((30, 5000), (60, 2000), (200, 500))
 FAST = 2
 
@@ -46,6 +61,7 @@ def settings(args):
         "glitch": [{"dataset": s, "deviations": d} for s in sets for d in DEVIATIONS],
         "mixed": [{"dataset": s} for s in sets],
         "group": [{"share": share, "width": round(width, 2)} for share, width in GROUPS],
+        "unlabelled": [{"dataset": s, "share": share} for share in SHARES for s in sets],
         "wide": [{"n_rows": n, "n_columns": d} for n, d in WIDE],
     }
     return [
@@ -53,7 +69,7 @@ def settings(args):
         for task in args.tasks
         for case in cases[task][: FAST if args.fast else None]
         for seed in range(1 if args.fast else args.seeds)
-        for method in args.methods
+        for method in [*args.methods, *(available(UNSUPERVISED) if task == "unlabelled" else ())]
     ]
 
 
@@ -154,6 +170,40 @@ def _group(method, seed, data_home, share, width):
     return {"auc": round(100 * roc_auc_score(y_test, scores), 3)}
 
 
+def _unlabelled(method, seed, data_home, dataset, share):
+    X, y = data.adbench(dataset, data_home)
+    rng = np.random.default_rng(seed)
+    normal, anomalous = (rng.permutation(np.flatnonzero(y == label)) for label in (1, -1))
+    if share == "natural":
+        share = min(len(anomalous) / len(y), MAX_SHARE)
+    half = len(normal) // 2
+    n_train, n_known = min(half, MAX_TRAIN), len(anomalous) // 2
+    n_hidden = min(n_known, round(n_train * share / (1 - share)))
+    train = rng.permutation(np.r_[normal[:n_train], anomalous[:n_hidden]])
+    test = np.r_[normal[half : half + MAX_TEST], anomalous[n_known:][:MAX_TEST]]
+    X_train, X_test = X[train].astype(np.float64), X[test].astype(np.float64)
+    if method in protocol.OURS:
+        detector = make_hrn_pipeline("tabular", random_state=seed)
+        detector.set_params(outlier_share="auto", hrn__contamination=RATE)
+    else:
+        detector = make_peer(method, seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResolutionWarning)
+        detector.fit(X_train)
+    scores = detector.score_samples(X_test)
+    if method in protocol.OURS:
+        offset = detector.offset_
+    else:
+        offset = np.quantile(detector.score_samples(X_train), RATE)
+    flagged = scores < offset
+    return {
+        "auc": round(100 * roc_auc_score(y[test], scores), 3),
+        "false_alarms": round(100 * flagged[y[test] == 1].mean(), 3),
+        "found": round(100 * flagged[y[test] == -1].mean(), 3),
+        "n_train": len(train),
+    }
+
+
 def _wide(method, seed, data_home, n_rows, n_columns):
     rng = np.random.default_rng(seed)
     X_train, normal, anomalies = (rng.normal(size=(n, n_columns)) for n in (n_rows, 200, 200))
@@ -162,28 +212,50 @@ def _wide(method, seed, data_home, n_rows, n_columns):
     return protocol.evaluate(method, seed, X_train, X_test, y_test)
 
 
-TASKS = {"glitch": _glitch, "mixed": _mixed, "group": _group, "wide": _wide}
+TASKS = {
+    "glitch": _glitch,
+    "mixed": _mixed,
+    "group": _group,
+    "unlabelled": _unlabelled,
+    "wide": _wide,
+}
+
+
+FIGURES = {
+    "glitch": {"difference": "AUC with the glitch minus AUC without"},
+    "unlabelled": {
+        "auc": "AUC",
+        "false_alarms": "per cent of normal rows flagged, 1 asked for",
+        "found": "per cent of anomalies flagged",
+    },
+}
 
 
 def render(records):
     """For each task a row a case or set, and a column a method; the mean over the seeds."""
-    methods = list(dict.fromkeys(r["settings"]["method"] for r in records))
     tables = []
     for task in dict.fromkeys(r["settings"]["task"] for r in records):
         own = [r for r in records if r["settings"]["task"] == task]
-        name = "difference" if task == "glitch" else "auc"
-        rows = []
-        for case in [*dict.fromkeys(map(_case, own)), "mean"]:
-            cells = []
-            for method in methods:
-                of = [r for r in own if r["settings"]["method"] == method]
-                of = [r for r in of if case in ("mean", _case(r))]
-                cells.append(spread([r["figures"][name] for r in of]))
-            rows.append([case, *cells])
-        what = "AUC with the glitch minus AUC without" if task == "glitch" else "AUC"
-        names = [with_marks(m, [r for r in own if r["settings"]["method"] == m]) for m in methods]
-        tables.append(f"{task}: {what}\n\n{rst_table([task, *names], rows)}\n")
+        for name, what in FIGURES.get(task, {"auc": "AUC"}).items():
+            tables.append(f"{task}: {what}\n\n{_table(task, own, name)}\n")
     return "\n".join(tables)
+
+
+def _table(task, records, name):
+    methods = list(dict.fromkeys(r["settings"]["method"] for r in records))
+    cells = {}
+    for r in records:
+        cells.setdefault((_case(r), r["settings"]["method"]), []).append(r["figures"][name])
+    cases = list(dict.fromkeys(case for case, _ in cells))
+    rows = [[case, *(spread(cells.get((case, m), [])) for m in methods)] for case in cases]
+    complete = [case for case in cases if all((case, m) in cells for m in methods)]
+    means = np.array([[np.mean(cells[case, m]) for m in methods] for case in complete])
+    if len(means):
+        rows.append([f"mean of {len(means)}", *(f"{mean:.2f}" for mean in means.mean(axis=0))])
+        ranks = rankdata(-means, axis=1).mean(axis=0)
+        rows += [["mean rank", *(f"{rank:.2f}" for rank in ranks)]] * (name == "auc")
+    names = [with_marks(m, [r for r in records if r["settings"]["method"] == m]) for m in methods]
+    return rst_table([task, *names], rows)
 
 
 def _case(record):
@@ -192,6 +264,7 @@ def _case(record):
         "glitch": lambda: f"{s['deviations']:.0e} deviations",
         "mixed": lambda: s["dataset"],
         "group": lambda: f"{s['share']:.0%}, width {s['width']}",
+        "unlabelled": lambda: f"{s['dataset']}, {s['share']}",
         "wide": lambda: f"{s['n_rows']} x {s['n_columns']}",
     }
     return by_task[s["task"]]()
