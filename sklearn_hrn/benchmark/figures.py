@@ -184,6 +184,16 @@ FIGURES = {
     "signs svdd": lambda load: mean_of(
         load, "table6", "auc", method="PyOD DeepSVDD", budget=5000, input="centre, divide"
     ),
+    **{
+        f"texts {name}": partial(
+            mean_of, table="table7", figure="accuracy", dataset="dbpedia14", method=method
+        )
+        for name, method in (
+            ("heads", "HRN heads"),
+            ("lda", "streaming LDA"),
+            ("both", "HRN heads and streaming LDA"),
+        )
+    },
     "nll saturated": partial(mean_of, table="claims", figure="saturated", experiment="NLL alone"),
     "nll auc": partial(mean_of, table="claims", figure="auc", experiment="NLL alone"),
     "h auc": partial(mean_of, table="claims", figure="auc", experiment="H"),
