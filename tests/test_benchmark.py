@@ -792,6 +792,21 @@ def test_a_mean_over_classes_waits_for_all_of_them():
     ]
 
 
+def test_seeds_of_an_earlier_recipe_are_left_out_once_the_one_of_today_has_come_to_all_classes():
+    def run(normal, seed, auc, is_stale):
+        given = {"dataset": "mnist", "variant": "image recipe", "normal": normal, "seed": seed}
+        return a_record(given, {"last": auc}, is_stale=is_stale)
+
+    made = [run(k, 1, 90.0, True) for k in (0, 2)] + [run(0, 0, 98.0, False)]
+    assert ["image", "recipe", "†", "1", "90.00"] in [
+        r.split()[:5] for r in images.render(made).splitlines()
+    ]
+    made.append(run(2, 0, 99.0, False))
+    assert ["image", "recipe", "1", "98.50"] in [
+        r.split()[:4] for r in images.render(made).splitlines()
+    ]
+
+
 # Claims, and the search that the paper describes
 
 

@@ -303,10 +303,17 @@ def _row(variant, records, dataset, classes, unused):
     published = MEANS[dataset].get(variant, "")
     if not records:
         return [variant, 0, NOT_RUN, "", published, ""]
+    records = of_today(records, classes)
     last = means_over(classes, records, "last")
     cells = [spread(last), spread(means_over(classes, records, "best")), published]
     of_unused = spread(means_over(unused, records, "last")) if unused else ""
     return [with_marks(variant, records), len(last), *cells, of_unused]
+
+
+def of_today(records, classes):
+    """Those of the recipe of today, once a seed of it has come to all classes; before that all."""
+    fresh = [r for r in records if not r["is_stale"]]
+    return fresh if means_over(classes, fresh, "last") else records
 
 
 def means_over(classes, records, figure):
