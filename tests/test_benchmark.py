@@ -807,6 +807,21 @@ def test_seeds_of_an_earlier_recipe_are_left_out_once_the_one_of_today_has_come_
     ]
 
 
+def test_noise_in_place_of_an_attack_has_its_length_and_its_originals(rng, monkeypatch):
+    X, y = rng.uniform(0.3, 0.7, size=(12, 3072)).astype(np.float32), np.repeat([table6.STOP, 3], 6)
+    monkeypatch.setattr(data, "pixels", lambda name, data_home: (X, y, X, y))
+    train, test, originals, noisy, accuracy = table6.noisy_stop_signs(table6.NOISE, 4)
+    assert np.array_equal(train, X[:6]) and np.array_equal(test, X[:6]) and accuracy is None
+    lengths = np.linalg.norm(noisy - test[originals], axis=1)
+    assert lengths == pytest.approx(np.full(4, table6.NOISE_LENGTH), rel=1e-3)
+    args = command.make_parser().parse_args(["table6", "--noise", "--seeds", "1"])
+    assert {s["budget"] for s in table6.settings(args)} == {table6.NOISE}
+    settings = {"method": table6.HRN, "input": "whitened", "budget": table6.NOISE, "seed": 0}
+    made = a_record({**settings, "n_attacked": 4}, table6.measure(**settings, n_attacked=4))
+    lines = table6.render([made]).splitlines()
+    assert any(line.startswith("noise") and "95.4" not in line for line in lines)
+
+
 # Claims, and the search that the paper describes
 
 
