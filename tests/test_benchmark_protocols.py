@@ -371,7 +371,8 @@ def test_rules_of_choice_see_training_rows_alone(table, monkeypatch):
     seen = []
     monkeypatch.setattr(choice, "make_candidate", candidate)
     monkeypatch.setattr(choice, "RULES", {"rule": lambda fitted, X: seen.append(X) or len(X)})
-    settings = {"dataset": "x", "split": 0, "max_train": None, "width": 1, "updates": 1}
+    settings = {"dataset": "x", "split": 0, "max_train": None, "max_test": None}
+    settings |= {"width": 1, "updates": 1}
     train, test = protocol.one_class_split(table[1], 0)
     learned, fit = [], HRNOneClassClassifier.fit
     monkeypatch.setattr(

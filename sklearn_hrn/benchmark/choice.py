@@ -29,6 +29,7 @@ DEFAULT = (1, 200)  # as wide and as long as the recipe
 def add_arguments(parser):
     parser.add_argument("--splits", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument("--max-train", type=int, default=1500, metavar="N", help="default: 1500")
+    parser.add_argument("--max-test", type=int, default=10_000, metavar="N", help="default: 10000")
 
 
 def settings(args):
@@ -36,7 +37,14 @@ def settings(args):
     if args.fast:
         files = sorted(files, key=lambda file: file.stat().st_size)[: adbench.FAST]
     return [
-        {"dataset": f.stem, "split": s, "max_train": args.max_train, "width": w, "updates": u}
+        {
+            "dataset": f.stem,
+            "split": s,
+            "max_train": args.max_train,
+            "max_test": args.max_test,
+            "width": w,
+            "updates": u,
+        }
         for f in files
         for s in range(args.splits)
         for w in WIDTHS
@@ -67,9 +75,9 @@ def _recipe(width, updates):
     return recipe_of(make_candidate(0, width, updates))
 
 
-def measure(dataset, split, max_train, width, updates, data_home=None):
+def measure(dataset, split, max_train, max_test, width, updates, data_home=None):
     X, y = data.adbench(dataset, data_home)
-    train, test = protocol.one_class_split(y, split, max_train)
+    train, test = protocol.one_class_split(y, split, max_train, max_test)
     X_train = X[train]
     detector = make_candidate(split, width, updates)
     rules = {name: [] for name in RULES}
