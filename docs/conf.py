@@ -29,6 +29,7 @@ html_theme_options = {
     "github_url": "https://github.com/sklearn-hrn/sklearn-hrn",
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,
+    "header_links_before_dropdown": 4,
 }
 # Pages without pages below them have nothing to show at the side.
 ALONE = (
@@ -40,6 +41,9 @@ ALONE = (
     "contributing",
 )
 html_sidebars = {page: [] for page in ALONE}
+
+# Beside the page of a class its methods are listed without its name, which would be cut off.
+toc_object_entries_show_parents = "hide"
 
 # A name in single backticks is a link where it names something of ours, and code where it does not.
 default_role = "obj"

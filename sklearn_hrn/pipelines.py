@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from copy import deepcopy
+from importlib import import_module
 from math import ceil, prod
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -30,7 +31,7 @@ from ._calibration import (
     scores_of,
 )
 from ._joint_fit import fit_folds, take
-from ._labels import judged_labels, normal_rows, refuse_lazy
+from ._labels import is_missing, judged_labels, normal_rows, refuse_lazy
 from ._medoids import medoids
 from ._sklearn import (
     HasMethods,
@@ -101,6 +102,33 @@ def _to_continue(step, begins):
     if begins:
         return clone(step) if hasattr(step, "fit") else step
     return deepcopy(step) if hasattr(step, "partial_fit") else step
+
+
+def _as_columns(X):
+    """A data frame as arrays, which every file can hold, and how it is made again of them."""
+    library = type(X).__module__.partition(".")[0]
+    if library not in ("pandas", "polars"):
+        return X
+    columns = (X.iloc[:, j] if library == "pandas" else X[:, j] for j in range(X.shape[1]))
+    arrays = []
+    for column in columns:
+        values = column.to_numpy()
+        if values.dtype.kind == "O":  # gaps as pandas writes them, which are objects of its own
+            values = np.array([None if is_missing(v) else v for v in values], dtype=object)
+        arrays.append(values)
+    index = X.index.to_numpy() if library == "pandas" else None
+    return {"library": library, "names": list(X.columns), "arrays": arrays, "index": index}
+
+
+def _as_frame(kept):
+    """What `_as_columns` was given; a categorical column comes back as the words in it."""
+    if not isinstance(kept, dict):
+        return kept
+    library = import_module(kept["library"])
+    if kept["library"] == "polars":
+        return library.DataFrame(dict(zip(kept["names"], kept["arrays"], strict=True)))
+    columns = dict(enumerate(kept["arrays"]))
+    return library.DataFrame(columns, index=kept["index"]).set_axis(kept["names"], axis=1)
 
 
 def _drawn_rows(X):
@@ -288,7 +316,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     steps_: list[tuple[str, Any]]
     calibration_scores_: Floats
     left_out_: Integers
-    reference_rows_: Any
+    _reference: Any
 
     def fit(self, X: Rows, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit all steps on the rows that are not labelled as anomalies.
@@ -554,13 +582,13 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         else:
             result = fitted._fit_beside(X, y, params, anomalies)
         with learning_on_copy(self, continues=True) as learner:
-            for stale in ("calibration_scores_", "left_out_", "reference_rows_", "_offset"):
+            for stale in ("calibration_scores_", "left_out_", "_reference", "_offset"):
                 vars(learner).pop(stale, None)
             learner.steps_ = fitted.steps
             if left_out is not None:
                 learner.left_out_ = left_out
             if drawn is not None:
-                learner.reference_rows_ = fitted._typical_rows(drawn)
+                learner._reference = _as_columns(fitted._typical_rows(drawn))
             if self.calibration is not None:
                 scores = learner._out_of_fold_scores(X, y, params, anomalies)
                 if left_out is not None and len(left_out):
@@ -757,6 +785,11 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         """
         self._as_given().set_output(transform=transform)
         return super().set_output(transform=transform)
+
+    @property
+    def reference_rows_(self) -> Any:
+        """Typical training rows, of the kind that was given."""
+        return _as_frame(self._reference)
 
     @property
     def offset_(self) -> float:

@@ -16,6 +16,7 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from sklearn.utils import estimator_html_repr
 from test_sklearn_contract import instance, public_estimators
@@ -124,12 +125,15 @@ def test_a_public_docstring_has_examples(name):
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_what_a_docstring_sends_to_has_a_page(name):
+def test_what_a_docstring_sends_to_has_a_page_by_the_name_that_links_to_it(name):
     lines = sections(PUBLIC[name]).get("See Also", [])
     named = [
         other for line in lines if line[:1].strip() for other in line.split(" :")[0].split(", ")
     ]
-    assert not [other for other in named if other not in PUBLIC and other[:8] != "sklearn."]
+    listed = names_on_the_api_page()
+    beside = next(names for names in listed.values() if name in names)
+    elsewhere = {f"{module}.{other}" for module, names in listed.items() for other in names}
+    assert not [o for o in named if o not in (*beside, *elsewhere) and o[:8] != "sklearn."]
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -363,3 +367,17 @@ def test_every_guarantee_names_tests_that_are_there():
     named = re.findall(r"``(test_\w+)``", page)
     assert len(named) > 10
     assert not [name for name in named if f"def {name}(" not in defined]
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_of_the_rows_end_where_one_does(tmp_path):
+    example = str(ROOT / "examples" / "data_parallel.py")
+    one, two = tmp_path / "one.npz", tmp_path / "two.npz"
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for start, path in (([], one), (torchrun, two)):
+        command = [sys.executable, *start, example, str(path)]
+        subprocess.run(command, env=environment, check=True, timeout=300)
+    one, two = (np.load(path) for path in (one, two))
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5)

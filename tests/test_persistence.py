@@ -23,6 +23,7 @@ from sklearn_hrn import (
     make_hrn_pipeline,
 )
 from sklearn_hrn.exceptions import ResolutionWarning
+from sklearn_hrn.inspection import feature_attribution
 from sklearn_hrn.interop import trusted_types
 from sklearn_hrn.recipes import RECIPES
 
@@ -89,13 +90,29 @@ def test_every_recipe_comes_back_bit_for_bit(through, fitted_recipes):
         assert np.array_equal(through(recipe).decision_function(X), recipe.decision_function(X))
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
 @pytest.mark.parametrize("through", WAYS)
-def test_a_recipe_of_a_table_of_words_comes_back(through):
-    pd = pytest.importorskip("pandas", reason="a table is a data frame")
-    table = pd.DataFrame({"size": np.arange(40.0), "colour": ["red", "blue", None, "red"] * 10})
+def test_a_recipe_of_a_table_of_words_comes_back_with_the_rows_it_compares_with(through, library):
+    frames = pytest.importorskip(library, reason="a table is a data frame")
+    colours = ["red", "blue", None, "green"] * 10
+    days = np.datetime64("2026-01-01") + np.arange(40)
+    columns = {"size": np.arange(40.0), "colour": colours, "day": days.astype("datetime64[ms]")}
+    table = frames.DataFrame(columns)
+    if library == "pandas":
+        table["kind"] = frames.Categorical(["a", "b"] * 20)
+        table["count"] = frames.array([1, 2, None, 4] * 10, dtype="Int64")
     recipe = make_hrn_pipeline("tabular", random_state=0)
-    recipe.set_params(hrn__max_updates=5, calibration=None, reference_rows=0).fit(table)
-    assert np.array_equal(through(recipe).score_samples(table), recipe.score_samples(table))
+    recipe.set_params(hrn__max_updates=5, calibration=None).fit(table)
+    again = through(recipe)
+    assert np.array_equal(again.score_samples(table), recipe.score_samples(table))
+    kept = again.reference_rows_
+    assert type(kept) is type(table) and list(kept.columns) == list(table.columns)
+    assert 1 < len(kept) <= 40
+    # They are rows of the table, and read as such.
+    assert set(again.score_samples(kept)) <= set(again.score_samples(table))
+    if library == "pandas":
+        expected = feature_attribution(recipe, table[:5])
+        assert np.array_equal(feature_attribution(again, table[:5]), expected)
 
 
 @pytest.mark.parametrize("through", WAYS)

@@ -185,7 +185,7 @@ class FalseAlarmDisplay:
 
     See Also
     --------
-    ConformalOutlierDetector : Makes p-values.
+    sklearn_hrn.ConformalOutlierDetector : Makes p-values.
 
     Examples
     --------
