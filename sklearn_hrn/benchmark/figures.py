@@ -186,6 +186,16 @@ FIGURES = {
         load, "table6", "auc", method="PyOD DeepSVDD", budget=5000, input="centre, divide"
     ),
     **{
+        f"noise {name}": partial(
+            mean_of, table="table6", figure="auc", budget="noise", method=method, input=given
+        )
+        for name, method, given in (
+            ("centred", "HRN as published", "centre, divide"),
+            ("whitened", "HRN as published", "whitened"),
+            ("svdd", "PyOD DeepSVDD", "centre, divide"),
+        )
+    },
+    **{
         f"texts {name}": partial(
             mean_of, table="table7", figure="accuracy", dataset="dbpedia14", method=method
         )
