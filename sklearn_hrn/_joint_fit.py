@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from ._calibration import switched_off
-from ._sklearn import _check_method_params, _safe_indexing
+from ._sklearn import _check_method_params, _num_samples, _safe_indexing
 
 # Bytes of transformed rows that folds may hold while they wait to be trained together.
 WAITING_BYTES = 2**28
@@ -75,6 +75,26 @@ def take(X, y, rows):
     return [_safe_indexing(array, rows) for array in (X, y) if array is not None]
 
 
+def at_most(rows, X, most):
+    """Numbers of the rows to fit on: `most` of some rows of X, drawn at random; None for all.
+
+    Parameters
+    ----------
+    rows : ndarray of int or None
+        None stands for all rows of X.
+    X : array-like of shape (n_samples, ...)
+    most : int or None
+        None takes them all.
+    """
+    if most is None:
+        return rows
+    n_rows = _num_samples(X) if rows is None else len(rows)
+    if n_rows <= most:
+        return rows
+    drawn = np.random.default_rng(0).choice(n_rows, most, replace=False, shuffle=False)
+    return np.sort(drawn) if rows is None else rows[np.sort(drawn)]
+
+
 def fit_folds(candidates, X, y, folds, fit_params=None):
     """Fit candidates in each fold, and generate the folds in their order.
 
@@ -90,7 +110,7 @@ def fit_folds(candidates, X, y, folds, fit_params=None):
     y : array-like of shape (n_samples,) or None
         Handed to the earlier steps.
     folds : list of ndarray of int
-        The rows that each fold fits on; all of them are trained on.
+        The rows that each fold fits on, or as many of them as the `subsample` of a pipeline.
     fit_params : dict, default=None
         Handed to the earlier steps.
 
@@ -99,8 +119,9 @@ def fit_folds(candidates, X, y, folds, fit_params=None):
     fold : Fold
     """
     waiting = []
+    subsample = isinstance(candidates[0], Pipeline) and getattr(candidates[0], "subsample", None)
     for rows in folds:
-        fold, start = Fold(rows), time.perf_counter()
+        fold, start = Fold(at_most(rows, X, subsample or None)), time.perf_counter()
         try:
             transformed, chosen = _fit_front(candidates[0], X, y, fold, fit_params or {})
             error = None

@@ -30,7 +30,7 @@ from ._calibration import (
     score_method,
     scores_of,
 )
-from ._joint_fit import fit_folds, take
+from ._joint_fit import at_most, fit_folds, take
 from ._labels import is_missing, judged_labels, normal_rows, refuse_lazy
 from ._medoids import medoids
 from ._sklearn import (
@@ -151,6 +151,7 @@ class _Parameters(Pipeline):
         ],
         "outlier_share": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
         "reference_rows": [Interval(Integral, 0, None, closed="left")],
+        "subsample": [Interval(Integral, 2, None, closed="left"), None],
     }
 
     def __init__(
@@ -160,6 +161,7 @@ class _Parameters(Pipeline):
         calibration: Calibration = None,
         outlier_share: float | Literal["auto"] = 0.0,
         reference_rows: int = 50,
+        subsample: int | None = None,
         transform_input: list[str] | None = None,
         memory: str | Cache | None = None,
         verbose: bool = False,
@@ -168,6 +170,7 @@ class _Parameters(Pipeline):
         self.calibration = calibration
         self.outlier_share = outlier_share
         self.reference_rows = reference_rows
+        self.subsample = subsample
 
 
 class OneClassPipeline(VersionedMixin, _Parameters):
@@ -214,6 +217,11 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         say against which normal row a row is strange
         (:func:`~sklearn_hrn.inspection.feature_attribution`). They are real rows of the training
         set, also in every pickle: 0 keeps none.
+    subsample : int, default=None
+        Normal rows, drawn at random, that all steps are fitted on where there are more; None takes
+        all. A classifier that takes 200 updates of 100 rows sees no more than 20,000 rows in any
+        case: where the steps before it need no more either, the others cost time and memory for
+        nothing. Which rows are drawn depends on how many there are, and on nothing else.
     transform_input : list of str, default=None
         Metadata to transform before they are passed on.
     memory : str or object with the joblib.Memory interface, default=None
@@ -335,13 +343,15 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         -------
         self : object
         """
-        rows, anomalies = normal_rows(X, y, self), None
+        self._validate_params()
+        normal, anomalies = normal_rows(X, y, self), None
+        rows = at_most(normal, X, self.subsample)
         if rows is not None:
             X, y = indexable(X, y)
-            if self._asks_for_anomalies() and len(rows) < _num_samples(X):
-                anomalies = _safe_indexing(X, np.setdiff1d(np.arange(_num_samples(X)), rows))
+            if normal is not None and self._asks_for_anomalies() and len(normal) < _num_samples(X):
+                anomalies = _safe_indexing(X, np.setdiff1d(np.arange(_num_samples(X)), normal))
             params = _check_method_params(X, params, rows)
-            X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
+            X, y = (*take(X, y, rows), None)[:2]
         self._run_on_clone("fit", X, y, params, anomalies)
         if rows is not None and self.outlier_share:
             self.left_out_ = rows[self.left_out_]
@@ -420,7 +430,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         labels : ndarray of shape (n_samples,)
             Predictions of the last step, one a row of X.
         """
-        if self.calibration is None and not self.outlier_share and normal_rows(X, y, self) is None:
+        if self.calibration is None and self._fits_all_rows(X, y):
             return self._run_on_clone("fit_predict", X, y, params)
         return self.fit(X, y, **params).predict(X)
 
@@ -439,7 +449,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         -------
         Xt : ndarray of shape (n_samples, n_transformed_features)
         """
-        if not self.outlier_share and normal_rows(X, y, self) is None:
+        if self._fits_all_rows(X, y):
             return self._run_on_clone("fit_transform", X, y, params)
         return self.fit(X, y, **params).transform(X)
 
@@ -543,6 +553,11 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         if params:
             return super().predict(X, **params)
         return self._by_block("predict", X)
+
+    def _fits_all_rows(self, X, y):
+        self._validate_params()
+        rows = at_most(normal_rows(X, y, self), X, self.subsample)
+        return rows is None and not self.outlier_share
 
     def _asks_for_anomalies(self):
         with suppress(TypeError, IndexError):  # malformed steps are for fit to name

@@ -55,7 +55,9 @@ def make_hrn_pipeline(
         All but "paper" are calibrated (``calibration="cross"`` of `OneClassPipeline`): of fresh
         normal rows about the `contamination` of ``"hrn"`` is flagged, 1 % unless set otherwise.
         That takes five fits more; ``set_params(calibration=None)`` does without, where only the
-        scores matter.
+        scores matter. Of more rows than the updates of ``"hrn"`` take (20,000, and 30,000 images),
+        they fit as many, drawn at random (`subsample` of `OneClassPipeline`): a million rows take
+        no more time and memory than these. Raise it with ``hrn__max_updates``.
     random_state : int, RandomState instance or None, default=None
         Of all steps.
     device : str, default="auto"
@@ -102,8 +104,11 @@ def make_hrn_pipeline(
             if name.split("__")[-1] == "random_state" and random_state is not None:
                 step.set_params(**{name: int(seeds.randint(2**31 - 1))})
     steps[-1][1].set_params(device=device)
-    calibration = None if kind == "paper" else "cross"
-    return OneClassPipeline(steps, calibration=calibration, memory=memory)
+    if kind == "paper":
+        return OneClassPipeline(steps, memory=memory)
+    hrn = steps[-1][1]
+    subsample = hrn.max_updates * hrn.batch_size
+    return OneClassPipeline(steps, calibration="cross", subsample=subsample, memory=memory)
 
 
 def _paper():

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+# A user's script for the type checker, which `test_typing` hands it; nobody runs it.
+collect_ignore = ["typed_script.py"]
+
 # A quarter of the examples by default; `-m slow`, or any other choice of marks, tries them all.
 settings.register_profile("few", max_examples=25, deadline=None)
 settings.register_profile("many", max_examples=100, deadline=None)

@@ -23,7 +23,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import check_estimator
 
-from sklearn_hrn import HRNOneClassClassifier
+from sklearn_hrn import HRNOneClassClassifier, HRNSearchCV
+from sklearn_hrn._joint_fit import at_most
 from sklearn_hrn.exceptions import LabelConventionWarning
 from sklearn_hrn.model_selection import InlierKFold
 from sklearn_hrn.pipelines import OneClassPipeline
@@ -392,7 +393,7 @@ def test_parameters_can_be_read_set_and_cloned(wild):
     X, y = wild
     pipeline = OneClassPipeline(steps(OneClassSVM()), verbose=False).fit(X, y)
     ours, plain = (p(steps()).get_params(deep=False) for p in (OneClassPipeline, Pipeline))
-    assert set(ours) == {*plain, "calibration", "outlier_share", "reference_rows"}
+    assert set(ours) == {*plain, "calibration", "outlier_share", "reference_rows", "subsample"}
     pipeline.set_params(detector__nu=0.2, scale="passthrough")
     assert pipeline.get_params()["detector__nu"] == 0.2
     assert pipeline["detector"].nu == 0.5  # parameters are for the next fit
@@ -552,3 +553,52 @@ def test_labelled_anomalies_lower_the_scores_of_their_like(rng):
 
     told, untold = fitted(1.0), fitted(0.0)
     assert told.p_values(fresh).mean() < untold.p_values(fresh).mean()
+
+
+# --- more rows than a fit needs -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("calibration", [None, 2])
+def test_a_subsample_is_a_fit_of_these_rows_bit_for_bit(wild, calibration):
+    X, y = wild
+    detector = IsolationForest(n_estimators=5, contamination=0.1, random_state=0)
+    whole = OneClassPipeline(steps(detector), calibration=calibration)
+    pipeline = clone(whole).set_params(subsample=100).fit(X, y)
+    drawn = at_most(np.flatnonzero(y == 1), X, 100)
+    assert len(np.unique(drawn)) == 100 and (y[drawn] == 1).all() and (np.diff(drawn) > 0).all()
+    expected = whole.fit(X[drawn])
+    np.testing.assert_array_equal(pipeline.score_samples(X), expected.score_samples(X))
+    assert pipeline.offset_ == expected.offset_
+    np.testing.assert_array_equal(pipeline.fit_predict(X, y), expected.predict(X))
+    same = clone(whole).set_params(subsample=300).fit(X[y == 1])
+    assert same.offset_ == whole.fit(X[y == 1]).offset_
+
+
+def test_a_subsample_is_drawn_from_all_rows_and_transforms_them_all(rng):
+    X = np.arange(1000.0)[:, None]
+    pipeline = OneClassPipeline([("scale", StandardScaler())], subsample=200)
+    assert pipeline.fit_transform(X).shape == (1000, 1)
+    assert pipeline["scale"].n_samples_seen_ == 200
+    assert abs(pipeline["scale"].mean_[0] - 499.5) < 100
+    with pytest.raises(ValueError, match="'subsample' parameter"):
+        pipeline.set_params(subsample=1).fit(X)
+
+
+def test_labelled_anomalies_stay_beside_a_subsample(wild):
+    X, y = wild
+    hrn = HRNOneClassClassifier(5, anomaly_weight=1.0, max_iter=3, random_state=0)
+    pipeline = OneClassPipeline([("scale", StandardScaler()), ("hrn", hrn)], subsample=100)
+    drawn = at_most(np.flatnonzero(y == 1), X, 100)
+    chosen = np.sort(np.r_[drawn, np.flatnonzero(y == -1)])
+    whole = clone(pipeline).set_params(subsample=None).fit(X[chosen], y[chosen])
+    np.testing.assert_array_equal(pipeline.fit(X, y).score_samples(X), whole.score_samples(X))
+
+
+def test_a_search_draws_the_same_rows_in_every_fold(wild):
+    X, y = wild
+    hrn = HRNOneClassClassifier(5, max_iter=3, random_state=0)
+    pipeline = OneClassPipeline([("scale", StandardScaler()), ("hrn", hrn)], subsample=50)
+    how = {"param_grid": {"hrn__reg_lambda": [0.1, 0.5]}, "cv": InlierKFold(2)}
+    searches = [s(pipeline, scoring="roc_auc", **how) for s in (HRNSearchCV, GridSearchCV)]
+    scores = [s.fit(X, y).cv_results_["mean_test_score"] for s in searches]
+    np.testing.assert_allclose(*scores, atol=1e-6)

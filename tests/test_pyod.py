@@ -65,7 +65,9 @@ def test_marked_anomalies_are_left_out(rows):
     assert np.array_equal(fitted.score_samples(mixed), alone.score_samples(mixed))
 
 
-@pytest.mark.parametrize("name", ["iforest.IForest", "deep_svdd.DeepSVDD"])
+@pytest.mark.parametrize(
+    "name", ["iforest.IForest", pytest.param("deep_svdd.DeepSVDD", marks=pytest.mark.slow)]
+)
 def test_a_seed_repeats_a_fit_and_moves_no_global_generator(name, rows):
     import torch
 
@@ -174,6 +176,7 @@ def test_the_tabular_recipe_is_what_it_uses_by_itself(rows):
     assert detector.predict(rows[1])[50:].all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # SUOD's own
 def test_suod_trains_one_of_ours_among_its_own(rows):
     pytest.importorskip("suod", reason="an engine of PyOD's that is installed by itself")
