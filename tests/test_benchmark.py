@@ -713,10 +713,16 @@ def test_streaming_lda_is_lda(rng):
 
 
 @pytest.mark.parametrize(
-    "part", ["epoch", "short", "float32", "many", "models", "search", "scoring", "scaling"]
+    "part",
+    [
+        *("epoch", "short", "float32", "many", "models", "search", "scoring", "scaling"),
+        *("tuning", "fit", "row"),
+    ],
 )
 def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
     monkeypatch.setattr(speed, "ROWS", 300)
+    monkeypatch.setattr(speed, "SHORT_UPDATES", 20)
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)  # PyOD's networks take seconds
     setting = {
         "epoch": {"hidden": 10, "repeats": 1},
         "short": {"rows": 60, "repeats": 1},
@@ -733,6 +739,9 @@ def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
         "search": {"lengths": [1, 2], "repeats": 1},
         "scoring": {"rows": 2000, "features": 10, "repeats": 1},
         "scaling": {"axis": "hidden", "size": 10},
+        "tuning": {"rows": 30, "repeats": 1},
+        "fit": {"kind": "tabular", "rows": 30, "features": 3, "repeats": 1},
+        "row": {"kind": "tabular", "features": 3, "repeats": 3},
     }[part]
     figures = speed.measure(part, **setting)
     difference = figures.get("largest_difference", 0.0)

@@ -6,10 +6,12 @@ differ, and what else they do at the time differs too.
 
 import resource
 import sys
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -34,8 +36,21 @@ PEERS = (
     "PyOD DeepSVDD",
     "PyOD AutoEncoder",
 )
+# Beside the recipes, whose users would take these.
+PEERS_OF_RECIPES = (
+    "IsolationForest",
+    "OneClassSVM",
+    "LocalOutlierFactor",
+    "nearest neighbours",
+    "PyOD DeepSVDD",
+    "PyOD LUNAR",
+)
+# Fits of recipes: rows and columns, of a table as large as most of ADBench, of a small one, and of
+# embeddings.
+FITS = (("tabular", 1500, 20), ("tabular", 178, 13), ("embedding", 2500, 512))
 # Rows of small tables, of 1000 features as the tabular recipe makes them.
 SHORT = (100, 178, 250, 824, 1500)
+SHORT_UPDATES = 500
 SCALING = {
     "rows": (10**3, 10**4, 10**5, 10**6),
     "features": (30, 100, 300, 1000, 3000),
@@ -63,6 +78,16 @@ def settings(args):
     found += [{"part": "models", "features": d, "repeats": repeats} for d in (6, 784)]
     lengths = [2, 4] if args.fast else [10, 20, 50, 100]
     found.append({"part": "search", "lengths": lengths, "repeats": 1 if args.fast else 3})
+    found += [
+        {"part": "fit", "kind": kind, "rows": n, "features": d, "repeats": min(repeats, 3)}
+        for kind, n, d in FITS[: 1 if args.fast else 3]
+    ]
+    found += [
+        {"part": "row", "kind": kind, "features": d, "repeats": 100 if args.fast else 2000}
+        for kind, d in (("tabular", 20), ("embedding", 512), ("paper", 784))
+    ]
+    found.append({"part": "tuning", "rows": 200 if args.fast else 1500, "repeats": 1})
+    found.append({"part": "mapped", "rows": 10**4 if args.fast else 10**6, "features": 30})
     found.append({"part": "scoring", "rows": 10_000, "features": FEATURES, "repeats": repeats})
     found.append({"part": "float32", "rows": 10**4 if args.fast else 10**5, "repeats": repeats})
     million = (10**4, 10**5) if args.fast else (10**5, 10**6)
@@ -186,7 +211,7 @@ def _autograd(X, hidden, n_epochs, penalty):
 
 def _short(rows, repeats, data_home=None):
     """Milliseconds an update of a fit of few rows, and of its two products alone."""
-    X, n_updates = _rows(rows, 1000), 500
+    X, n_updates = _rows(rows, 1000), SHORT_UPDATES
     estimator = HRNOneClassClassifier(max_updates=n_updates, random_state=0, device="cpu")
     batches = np.tile(X[:BATCH], (n_updates, 1))
     seconds = _in_turns(
@@ -310,6 +335,112 @@ def _search(lengths, repeats, data_home=None):
     return seconds | {"largest_difference": float(np.abs(scores[0] - scores[1]).max())}
 
 
+def _fit(kind, rows, features, repeats, data_home=None):
+    """Seconds to fit a recipe, threshold included, and peers on the same rows."""
+    X = np.random.default_rng(0).normal(size=(rows, features))
+    recipe = make_hrn_pipeline(kind, random_state=0, device="cpu")
+    fits = {"HRN": partial(recipe.fit, X)}
+    fits["HRN, scores only"] = partial(
+        make_hrn_pipeline(kind, random_state=0, device="cpu").set_params(calibration=None).fit, X
+    )
+    fits |= {name: partial(make_peer(name, 0).fit, X) for name in available(PEERS_OF_RECIPES)}
+    return _in_turns(fits, repeats)
+
+
+def _row_alone(kind, features, repeats, data_home=None):
+    """Milliseconds of `predict` of one row: the middle one, and the 99th of a hundred."""
+    X = np.random.default_rng(0).normal(size=(500, features))
+
+    def fitted(X):
+        recipe = make_hrn_pipeline(kind, random_state=0, device="cpu")
+        return recipe.set_params(hrn__max_updates=20).fit(X)
+
+    calls = {"HRN": partial(fitted(X).predict, X[:1])}
+    for name in available(PEERS_OF_RECIPES[:4]):
+        detector = make_peer(name, 0).fit(X)
+        # Nearest neighbours have no threshold.
+        calls[name] = partial(getattr(detector, "predict", detector.score_samples), X[:1])
+    try:
+        import pandas as pd
+    except ImportError:
+        pass
+    else:
+        frame = pd.DataFrame(X, columns=[f"column {j}" for j in range(features)])
+        calls["HRN, a frame"] = partial(fitted(frame).predict, frame[:1])
+    figures = {}
+    for name, call in calls.items():
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - start)
+        middle, high = np.percentile(seconds, [50, 99])
+        figures |= {f"{name}, p50": 1000 * middle, f"{name}, p99": 1000 * high}
+    return figures
+
+
+def _tuning(rows, repeats, data_home=None):
+    """A five-fold search of 16 candidates on the tabular recipe, and one fit; no calibration."""
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(size=(rows, 20)), rng.normal(1, 1, size=(max(10, rows // 10), 20))]
+    y = np.repeat([1, -1], [rows, len(X) - rows])
+    recipe = make_hrn_pipeline("tabular", random_state=0, device="cpu").set_params(calibration=None)
+    grid = {"hrn__reg_lambda": [0.05, 0.1, 0.5, 1.0]}
+    lengths = {"hrn__max_updates": [50, 100, 150, 200]}
+    exponents = {"hrn__reg_exponent": [4, 8, 12, 16]}
+    how = {"scoring": "roc_auc", "cv": InlierKFold(5), "refit": False}
+    return _in_turns(
+        {
+            "fit": partial(recipe.fit, X, y),
+            "weights and lengths": partial(HRNSearchCV(recipe, grid | lengths, **how).fit, X, y),
+            "weights and exponents": partial(
+                HRNSearchCV(recipe, grid | exponents, **how).fit, X, y
+            ),
+        },
+        repeats,
+    )
+
+
+def _mapped(rows, features, data_home=None):
+    """The tabular recipe on a memory map of float32: fitted, and scored in either precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows")
+        X = np.memmap(path, np.float32, "w+", shape=(rows, features))
+        rng = np.random.default_rng(0)
+        for start in range(0, rows, 10_000):
+            block = X[start : start + 10_000]
+            block[:] = rng.standard_normal(block.shape, dtype=np.float32)
+        X.flush()
+        del X, block
+        return _in_fresh_process(_fit_and_score_map, path, rows, features)
+
+
+def _fit_and_score_map(path, rows, features):
+    X = np.memmap(path, np.float32, "r", shape=(rows, features))
+    recipe = make_hrn_pipeline("tabular", random_state=0, device="cpu")
+    recipe.fit(X[:500]).score_samples(X[:500])
+    before = _peak_megabytes()
+
+    def seconds(function):
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    # The pages of the map that were read count as memory in use: they are part of the peak.
+    figures = {"fit_seconds": seconds(partial(recipe.fit, X))}
+    figures["fit_megabytes"] = _peak_megabytes() - before
+    network, Z = recipe[-1], recipe[:-1].transform(X[:1000])
+    for dtype in ("float64", "float32"):
+        network.set_params(score_dtype=dtype)
+        figures[dtype] = 1e6 * seconds(partial(recipe.score_samples, X)) / rows
+    figures["score_megabytes"] = _peak_megabytes() - before
+    figures["map_megabytes"] = X.nbytes / 2**20
+    first, second = (coef[0] for coef in network.coefs_)
+    alone = {"network": partial(network.score_samples, Z), "products": lambda: (Z @ first) @ second}
+    medians = _in_turns(alone, 50)
+    return figures | {name: 1e6 * value / len(Z) for name, value in medians.items()}
+
+
 def _scoring(rows, features, repeats, data_home=None):
     """Scoring against its two raw products in float64."""
     X = _rows(rows, features)
@@ -410,6 +541,10 @@ PARTS = {
     "many": _many,
     "models": _models,
     "search": _search,
+    "tuning": _tuning,
+    "fit": _fit,
+    "row": _row_alone,
+    "mapped": _mapped,
     "scoring": _scoring,
     "million": _million,
     "scaling": _scaling,
@@ -459,6 +594,23 @@ def _scoring_row(record):
     return [f"{s['rows']} x {s['features']}", f"{ms['score']:.1f}", ratio]
 
 
+def _listed(figures, digits):
+    return ", ".join(f"{name}: {value:.{digits}f}" for name, value in figures.items())
+
+
+def _row_alone_row(record):
+    figures, row = record["figures"], [record["settings"]["kind"]]
+    names = dict.fromkeys(name.rpartition(", ")[0] for name in figures)
+    pairs = [f"{n}: {figures[f'{n}, p50']:.2f} / {figures[f'{n}, p99']:.2f}" for n in names]
+    return [*row, "; ".join(pairs)]
+
+
+def _tuning_row(record):
+    figures = record["figures"]
+    ratios = [f"{v:.1f} ({v / figures['fit']:.0f})" for k, v in figures.items() if k != "fit"]
+    return [record["settings"]["rows"], f"{figures['fit']:.2f}", *ratios]
+
+
 MILLION = ("epoch_us_a_row", "autograd_us_a_row", "score_us_a_row", "fit_megabytes")
 RENDERED = {
     "epoch": (
@@ -500,6 +652,40 @@ RENDERED = {
         "A search of four penalties times four lengths over five folds: HRNSearchCV, GridSearchCV",
         ["together, s", "one by one, s", "largest difference of a mean score"],
         _numbers("together", "one by one", "largest_difference", digits=4),
+    ),
+    "tuning": (
+        "A five-fold search of 16 candidates on the tabular recipe, seconds, and over one fit"
+        " without calibration",
+        ["rows", "one fit", "4 weights, 4 lengths", "4 weights, 4 exponents"],
+        _tuning_row,
+    ),
+    "fit": (
+        "Seconds to fit a recipe, threshold included, and peers behind a scaler of columns",
+        ["recipe", "rows", "features", "seconds"],
+        lambda record: [
+            *(record["settings"][name] for name in ("kind", "rows", "features")),
+            _listed(record["figures"], 3),
+        ],
+    ),
+    "row": (
+        "Milliseconds of `predict` of one row: the median, and the 99th of a hundred",
+        ["recipe", "milliseconds"],
+        _row_alone_row,
+    ),
+    "mapped": (
+        "The tabular recipe on a memory map of float32: microseconds a row of the recipe in both"
+        " precisions, of its network and the bare products of that, and megabytes of the peak, the"
+        " pages of the map included",
+        [
+            *("rows", "fit s", "float64", "float32", "network", "products"),
+            *("fit MB", "score MB", "map MB"),
+        ],
+        _row(
+            ("rows",),
+            *("fit_seconds", "float64", "float32", "network", "products"),
+            *("fit_megabytes", "score_megabytes", "map_megabytes"),
+            digits=1,
+        ),
     ),
     "scoring": (
         "Scoring, milliseconds, and over the two raw products in float64",
