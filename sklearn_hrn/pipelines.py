@@ -203,7 +203,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         Where the threshold of `predict` comes from. None leaves it to the last step, which takes
         it from scores of its training rows: fresh rows score lower, and more of them are flagged
         than wanted. Else from rows that did not train the model that scored them: "cross" makes
-        five folds of the normal rows (fewer of fewer than five rows), an int that many, at random,
+        five folds of the normal rows (three of 500 or more), an int that many, at random,
         the same for the same number of rows; a splitter of :mod:`sklearn.model_selection` makes
         its own. *All* steps are fitted anew on the other rows of each fold. The rate is
         the `contamination` of the last step.

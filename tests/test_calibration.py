@@ -170,7 +170,7 @@ def test_folds_hold_out_every_row_once_and_repeat_themselves():
         again = make_folds(calibration, 23)
         assert all(np.array_equal(a[1], b[1]) for a, b in zip(folds, again, strict=True))
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    assert len(make_folds("cross", 3)) == 3
+    assert [len(make_folds("cross", n)) for n in (2, 3, 499, 500)] == [2, 3, 5, 3]
 
 
 def test_rows_in_order_are_shuffled_before_they_are_cut():
