@@ -55,9 +55,10 @@ def make_hrn_pipeline(
         All but "paper" are calibrated (``calibration="cross"`` of `OneClassPipeline`): of fresh
         normal rows about the `contamination` of ``"hrn"`` is flagged, 1 % unless set otherwise.
         That takes three to five fits more; ``set_params(calibration=None)`` does without, where
-        only the scores matter. Of more rows than the updates of ``"hrn"`` take (20,000, and 30,000 images),
-        they fit as many, drawn at random (`subsample` of `OneClassPipeline`): a million rows take
-        no more time and memory than these. Raise it with ``hrn__max_updates``.
+        only the scores matter. Of more rows than the updates of ``"hrn"`` take (20,000, and
+        30,000 images), they fit as many, drawn at random (`subsample` of `OneClassPipeline`): a
+        million rows take no more time and memory than these. Raise both together, with
+        ``hrn__max_updates``.
     random_state : int, RandomState instance or None, default=None
         Of all steps.
     device : str, default="auto"
