@@ -17,7 +17,7 @@ from sklearn_hrn import (
 pytestmark = [
     pytest.mark.slow,
     # A word of Ray's to itself.
-    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`use_:DeprecationWarning"),
 ]
 
 

@@ -120,6 +120,21 @@ def name(request):
     return request.param
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_transformer_gives_frames_where_it_is_asked_for_them(name, library):
+    frames = pytest.importorskip(library, reason="it is asked for its frames")
+    if not hasattr(make(name), "fit_transform") or name == "OneClassPipeline":
+        pytest.skip("no transformer of its own")
+    transformer = make(name).fit(X)
+    expected = np.asarray(transformer.transform(X))
+    found = transformer.set_output(transform=library).transform(X)
+    assert isinstance(found, frames.DataFrame)
+    assert list(found.columns) == list(transformer.get_feature_names_out())
+    assert np.array_equal(found.to_numpy(), expected)
+    again = make(name).set_output(transform=library).fit_transform(X)
+    assert list(again.columns) == list(found.columns)
+
+
 class LazyRows:
     """Rows of a collection such as Dask's, which become an array when asked."""
 

@@ -40,6 +40,7 @@ from sklearn_hrn import (
     RotationWhitening,
     make_hrn_pipeline,
 )
+from sklearn_hrn.benchmark.__main__ import main as benchmark
 from sklearn_hrn.interop import to_onnx
 from sklearn_hrn.recipes import RECIPES
 
@@ -239,3 +240,10 @@ def test_a_missing_package_is_named(monkeypatch, wine):
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
     with pytest.raises(ImportError, match=r"pip install 'sklearn-hrn\[onnx\]'"):
         to_onnx(detector)
+
+
+def test_the_benchmark_puts_graphs_beside_python(tmp_path, capsys):
+    command = ["onnx", "--fast", "--quiet", "--output", str(tmp_path / "onnx.jsonl")]
+    benchmark(command)
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("paper")]
+    assert "0 of 1705" in row

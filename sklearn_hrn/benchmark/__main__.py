@@ -27,6 +27,7 @@ TABLES = {
     "choice": ("choice", "choosing parameters without labels, on ADBench files"),
     "search": ("search", "the paper's search for lambda and n, on held-out rows of MNIST"),
     "attribution": ("attribution", "which columns made a row strange, where that is known"),
+    "onnx": ("graphs", "recipes as ONNX graphs: scores, labels and the time of one row"),
     "streams": ("streams", "learning in chunks beside one fit, and a normal class that moves"),
     "claims": ("claims", "the paper's claims, each with a verdict"),
 }
