@@ -1,5 +1,6 @@
 """What every estimator has in common: how it checks, fits, travels and cuts rows."""
 
+import re
 from contextlib import contextmanager
 from copy import copy
 from importlib import import_module
@@ -172,16 +173,28 @@ def is_plain(estimator, X, dtypes):
 
 def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **options):
     """What `validate_data` makes of X; its errors say in which column, and what to do."""
-    if not reset and is_plain(estimator, X, dtype) and X.flags.writeable >= force_writeable:
+    if (
+        not reset
+        and dtype is not None
+        and is_plain(estimator, X, dtype)
+        and X.flags.writeable >= force_writeable
+    ):
         return X
     refuse_lazy(X)
     options |= {"reset": reset, "dtype": dtype, "force_writeable": force_writeable}
+    refuse_masked(X)
     try:
         return validate_data(estimator, X, **options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         found = _first_that_is_no_number(X)
         if found is None:
-            raise
+            is_told = isinstance(error, TypeError | ValueError)
+            if is_told and not re.search("could not convert|float.. argument", str(error)):
+                raise
+            raise ValueError(
+                "X must be rows of numbers, (n_samples, n_features), that float64 can hold, but is "
+                f"{type(X).__name__}: {error}"
+            ) from error
         what, column, value = found
         raise type(error)(
             f"X holds {what}{column}, for instance {value!r}, but {type(estimator).__name__} takes "
@@ -189,17 +202,26 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
         ) from None  # whose text advises other estimators, supervised ones
 
 
+def refuse_masked(X):
+    """Refuse a masked array that hides values: as an array it would show them."""
+    if np.ma.is_masked(X):
+        raise ValueError(
+            f"X is a masked array that hides {np.ma.count_masked(X)} values: leave those rows out, "
+            "or give X.filled(numpy.nan) to a step that takes gaps."
+        )
+
+
 def _first_that_is_no_number(X):
     """(what, in which column, value) of the first value of X that is no finite number, or None."""
     if sparse.issparse(X):
         columns = [("", X.tocoo().data)]
-    elif hasattr(X, "columns"):
+    elif hasattr(X, "columns") and hasattr(X, "shape"):
         series = (X.iloc[:, j] if hasattr(X, "iloc") else X[:, j] for j in range(X.shape[1]))
         columns = [(f" in column {c.name!r}", np.asarray(c)) for c in series]
     else:
         try:
             X = np.asarray(X)
-        except ValueError:  # ragged rows
+        except (ValueError, RuntimeError):  # ragged rows, tensors with a gradient
             return None
         columns = [(f" in column {j}", c) for j, c in enumerate(X.T)] if X.ndim == 2 else []
     for column, values in columns:

@@ -11,7 +11,7 @@ distribution. Flagging rows with p <= a is flagging rows with s < s_(m), the m-t
 m = floor(a (n + 1)).
 """
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,6 +22,7 @@ from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._base import row_blocks, scores_anomalies
+from ._sklearn import Interval
 from ._typing import Floats
 from .exceptions import CalibrationError, ResolutionWarning, warn
 
@@ -125,9 +126,12 @@ def _rows_for(rate):
     return f"{np.ceil(1 / rate) - 1:.15g}"
 
 
+BETWEEN_0_AND_1 = Interval(Real, 0, 1, closed="neither")
+
+
 def _rank(n_scores, rate):
     """floor(rate (n + 1)): which of the sorted scores is the threshold, counted from 1."""
-    if not 0 < rate < 1:
+    if not BETWEEN_0_AND_1.is_satisfied_by(rate):
         raise ValueError(f"the false-alarm rate must lie between 0 and 1, got {rate!r}.")
     # p-values are m / (n + 1) as floats; comparing those keeps thresholds and p-values of one mind
     # where rate * (n + 1) is rounded, as in 0.29 * 100 = 28.999999999999996.
@@ -253,7 +257,9 @@ def after_verdicts(calibration_scores, offset, scores, verdicts, n_screened):
             f"{(verdicts[~is_flagged] == 1).sum()} of the normal rows were not flagged: give the "
             "rows that were flagged, and anomalies that were missed; n_screened counts the others."
         )
-    n_passed = n_screened - len(scores)
+    if not Interval(Integral, 0, None, closed="left").is_satisfied_by(n_screened):
+        raise ValueError(f"n_screened={n_screened!r} must be a whole number of rows.")
+    n_passed = int(n_screened) - len(scores)
     if n_passed < 0:
         raise ValueError(f"n_screened={n_screened} is less than the {len(scores)} rows given.")
     above = calibration_scores[calibration_scores >= offset]
@@ -384,7 +390,10 @@ def switched_off(estimator, *names):
 
 def check_scores(scores, name):
     """Scores (n,) as float64: at least one, and no NaN."""
-    scores = column_or_1d(scores, dtype=np.float64)
+    try:
+        scores = column_or_1d(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers, one a row: {error}") from error
     if len(scores) == 0 or np.isnan(scores).any():
         raise ValueError(
             f"{name} must be numbers, at least one and none of them NaN; got "

@@ -192,9 +192,9 @@ def to_inlier_labels(y: ArrayLike, *, normal: Any) -> Integers:
     y = column_or_1d(y)
     labels = distinct_labels(y)
     _refuse_missing(labels)
-    is_collection = isinstance(normal, (set, frozenset)) or np.ndim(normal) > 0
+    is_collection = isinstance(normal, (set, frozenset, list, tuple)) or np.ndim(normal) > 0
     wanted = list(normal) if is_collection else [normal]
-    unknown = [label for label in wanted if label not in labels]
+    unknown = [label for label in wanted if not _occurs(label, labels)]
     if unknown or not wanted:
         raise ValueError(
             f"normal={normal!r} must name labels that occur in y, which holds {_listed(labels)}"
@@ -202,6 +202,12 @@ def to_inlier_labels(y: ArrayLike, *, normal: Any) -> Integers:
         )
     is_normal = np.logical_or.reduce([np.asarray(y == label, dtype=bool) for label in wanted])
     return np.where(is_normal, 1, -1)
+
+
+def _occurs(label, labels):
+    with suppress(TypeError, ValueError):  # what cannot be compared with labels is none of them
+        return label in labels
+    return False
 
 
 def distinct_labels(y):

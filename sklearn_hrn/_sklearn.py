@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_feature_names_in, _check_method_para
 from ._typing import Function
 
 __all__ = [
+    "NUMBER",
     "N_JOBS",
     "HasMethods",
     "Interval",
@@ -34,6 +35,7 @@ __all__ = [
     "_score",
     "_warn_or_raise_about_fit_failures",
     "available_if",
+    "validate_params",
 ]
 
 
@@ -45,6 +47,11 @@ def _fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Function],
 def available_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]:
     """scikit-learn's, which for type checkers keeps the types of what it decorates."""
     return metaestimators.available_if(check)
+
+
+def validate_params(**constraints: Any) -> Callable[[Function], Function]:
+    """Check arguments of a function by name, as `_parameter_constraints` do those of estimators."""
+    return _param_validation.validate_params(constraints, prefer_skip_nested_validation=False)
 
 
 class Interval(_param_validation.Interval):
@@ -64,6 +71,8 @@ class Interval(_param_validation.Interval):
             return False
         return super().is_satisfied_by(val)
 
+
+NUMBER = Interval(Real, None, None, closed="both")
 
 # Numbers of processes, as far as joblib counts them.
 N_JOBS = Interval(Integral, -(2**15), 2**15, closed="both")

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import VersionedMixin, learning_on_copy
 from ._calibration import (
+    BETWEEN_0_AND_1,
     after_verdicts,
     conformal_p_values,
     decisions,
@@ -402,9 +403,9 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             If not even a batch of the smallest p-values could be flagged. Short of that, about
             n_samples / (fdr * (n_calibration + 1)) rows must stand out together for any to be.
         """
-        if not 0 < fdr < 1:
+        if not BETWEEN_0_AND_1.is_satisfied_by(fdr):
             raise ValueError(f"fdr must lie between 0 and 1, got {fdr!r}.")
-        if method not in ("bh", "by", "lond"):
+        if not isinstance(method, str) or method not in ("bh", "by", "lond"):
             raise ValueError(f"method={method!r} is unknown: allowed are 'bh', 'by' and 'lond'.")
         p_values = self.p_values(X)
         smallest = np.full(len(p_values), 1 / (len(self.calibration_scores_) + 1))

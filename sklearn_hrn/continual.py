@@ -19,7 +19,7 @@ from ._base import VersionedMixin, learning_on_copy
 from ._calibration import false_alarm_threshold
 from ._joint_fit import fit_together
 from ._labels import is_missing
-from ._sklearn import Interval, _fit_context
+from ._sklearn import Interval, _fit_context, validate_params
 from ._typing import Floats, Function, Rows, Seed
 from ._validation import check_rows, draw_seeds
 from .one_class import HRNOneClassClassifier
@@ -186,6 +186,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         """
         return self._learn(X, y, None, anew=True)
 
+    @validate_params(classes=["array-like", None])
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Rows, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
         """Learn new classes, one or several; continue those that are known.
@@ -232,6 +233,8 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
             If the class is not known, or the only one.
         """
         check_is_fitted(self)
+        if not isinstance(label, str | Number):
+            raise ValueError(f"label={label!r} is no label: give one of {self.classes_.tolist()}.")
         heads = {known: head for known, head in self.heads_.items() if known != label}
         if len(heads) == len(self.heads_) or not heads:
             reason = "unknown" if heads else "the only one"
@@ -329,8 +332,9 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
                 learner.seed_, learner.heads_ = int(draw_seeds(self.random_state, 1)[0]), {}
             labels = _sorted_labels([*learner.heads_, *rows])
             _answers(labels, self.reject_label)
-            if classes is not None and not set(rows) <= set(np.asarray(classes).tolist()):
-                unnamed = sorted(set(rows) - set(np.asarray(classes).tolist()))
+            allowed = rows if classes is None else np.array(classes, dtype=object).ravel().tolist()
+            unnamed = [label for label in rows if label not in allowed]
+            if unnamed:
                 raise ValueError(f"y holds {unnamed}, which are not in classes={classes!r}.")
             # A dictionary of its own: the one before stays if the heads cannot be trained.
             learner.heads_ = {**learner.heads_, **learner._train(X, rows)}

@@ -9,11 +9,11 @@ from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from ._base import VersionedMixin, learning_on_copy
+from ._base import VersionedMixin, check_numbers, learning_on_copy
 from ._joint_fit import fit_folds, last_step
 from ._labels import is_missing, normal_rows, refuse_lazy
 from ._sklearn import (
@@ -256,8 +256,11 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         """X as the detectors see it, and the group of each row."""
         refuse_lazy(X)
         if not hasattr(X, "columns"):  # what the values must be is for the detectors to say
-            X = check_array(X, accept_sparse="csr", dtype=None, ensure_all_finite=False)
+            options = {"accept_sparse": "csr", "ensure_all_finite": False}
+            X = check_numbers(self, X, reset=reset, dtype=None, **options)
         validate_data(self, X, skip_check_array=True, reset=reset)
+        if not _num_samples(X):
+            raise ValueError("X has no rows, where one at least is needed.")
         column = self.group_column
         if column is not None and groups is not None:
             raise ValueError(f"groups are given twice: as an argument, and as column {column!r}.")
@@ -268,7 +271,10 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
             X = _safe_indexing(X, np.delete(every, place), axis=1)
         elif groups is None:
             groups = np.zeros(_num_samples(X), dtype=int)
-        groups = column_or_1d(groups.toarray().ravel() if issparse(groups) else groups)
+        try:
+            groups = column_or_1d(groups.toarray().ravel() if issparse(groups) else groups)
+        except ValueError as error:
+            raise ValueError(f"groups must be a number or a text for each row: {error}") from error
         if len(groups) != _num_samples(X):
             raise ValueError(f"groups has {len(groups)} entries, but X has {_num_samples(X)} rows.")
         return X, groups

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["ChannelNetwork", "TorchFeatures"]
 
 PENALTIES = ("row", "pixel")
+
+LARGEST = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)
@@ -90,20 +92,21 @@ class ChannelNetwork:
         from .core.channels import ChannelModule, ChannelModuleByPixel
 
         for name in ("n_channels", "branch_size", "hidden_size"):
-            if getattr(self, name) < 1:
+            if not Interval(Integral, 1, 2**31, closed="both").is_satisfied_by(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)!r}: it must be at least 1.")
-        if not self.init > 0:
-            raise ValueError(f"init={self.init!r}: it must be above 0.")
+        if not Interval(Real, 0, LARGEST, closed="neither").is_satisfied_by(self.init):
+            raise ValueError(f"init={self.init!r}: it must be above 0, and a number of float32.")
         if n_features % self.n_channels:
             raise ValueError(
                 f"X has {n_features} features, which are no whole number of pixels of "
                 f"n_channels={self.n_channels} values: rows are images, flattened channels last."
             )
-        if self.penalty not in PENALTIES:
+        if not isinstance(self.penalty, str) or self.penalty not in PENALTIES:
             raise ValueError(f"penalty={self.penalty!r} is unknown: allowed are {PENALTIES}.")
         kind = ChannelModule if self.penalty == "row" else ChannelModuleByPixel
-        n_pixels = n_features // self.n_channels
-        return kind(n_pixels, self.n_channels, self.branch_size, self.hidden_size, self.init)
+        # As numbers of Python, which do not overflow.
+        sizes = (int(n) for n in (self.n_channels, self.branch_size, self.hidden_size))
+        return kind(n_features // int(self.n_channels), *sizes, float(self.init))
 
 
 class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):

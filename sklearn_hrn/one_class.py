@@ -24,7 +24,7 @@ from ._calibration import (
     training_gain,
 )
 from ._labels import normal_rows
-from ._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from ._sklearn import HasMethods, Interval, StrOptions, _fit_context, validate_params
 from ._typing import Calibration, Floats, Integers, Rows, Seed
 from ._validation import check_rows
 from .core.scoring import SLOPES, score_rows
@@ -460,6 +460,9 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         return check_rows(self, X, reset)
 
     @staticmethod
+    @validate_params(
+        estimators=[list, tuple], arrays=[list, tuple], rows=[list], anomalies=[list, None]
+    )
     def fit_together(
         estimators: "Sequence[HRNOneClassClassifier]",
         arrays: Sequence[Rows],
@@ -500,6 +503,8 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         """
         from ._training import Task, train
 
+        if not all(isinstance(one, HRNOneClassClassifier) for one in estimators):
+            raise TypeError(f"estimators={estimators!r} must be HRNOneClassClassifiers.")
         with ExitStack() as stack:
             learners = [
                 stack.enter_context(learning_on_copy(e, continues=e._continues()))
@@ -507,6 +512,11 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
             ]
             tasks, folds, checked = [], [], {}
             anomalies = [None] * len(learners) if anomalies is None else anomalies
+            if {len(arrays), len(rows), len(anomalies)} != {len(learners)}:
+                raise ValueError(
+                    f"{len(learners)} estimators take as many arrays, rows and anomalies, but got "
+                    f"{len(arrays)}, {len(rows)} and {len(anomalies)}."
+                )
             given = zip(learners, arrays, rows, anomalies, strict=True)
             for learner, X, chosen, labelled in given:
                 learner._validate_params()

@@ -568,6 +568,8 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     def _run_on_clone(self, method, X, y, params, anomalies=None):
         """Call a fitting method of `Pipeline` on a clone, and take its steps once it is done."""
         self._validate_params()
+        if isinstance(X, dict):
+            raise TypeError("X is a dict, which has no rows: give an array or a data frame.")
         try:
             _, last = self.steps[-1]
         except (TypeError, ValueError, IndexError):

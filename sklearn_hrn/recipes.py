@@ -5,6 +5,7 @@ from typing import Literal
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import check_random_state
 
+from ._sklearn import HasMethods, validate_params
 from ._typing import Cache, Seed
 from .image import PatchDictionary, RotationWhitening
 from .kernel_approximation import LandmarkFeatures
@@ -15,6 +16,12 @@ from .preprocessing import InstanceL2Normalizer, NormalScoreTransformer, RidgeWh
 __all__ = ["make_hrn_pipeline"]
 
 
+@validate_params(
+    random_state=["random_state"],
+    device=[str],
+    image_shape=[tuple, list, None],
+    memory=[str, HasMethods(["cache"]), None],
+)
 def make_hrn_pipeline(
     kind: Literal["paper", "image", "tabular", "embedding"],
     *,
@@ -92,7 +99,7 @@ def make_hrn_pipeline(
     >>> bool((detector.predict(fresh) == -1).mean() < 0.2)  # fresh wines of that one
     True
     """
-    if kind not in RECIPES:
+    if not isinstance(kind, str) or kind not in RECIPES:
         raise ValueError(f"kind={kind!r} is unknown: allowed are {sorted(RECIPES)}.")
     if image_shape is not None and kind != "image":
         raise ValueError(f"image_shape is for kind='image'; leave it out for kind={kind!r}.")

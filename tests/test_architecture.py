@@ -46,7 +46,7 @@ ARROWS = {
         "core",
         "exceptions",
     },
-    "_calibration": {"_base", "exceptions"},
+    "_calibration": {"_base", "_sklearn", "exceptions"},
     "conformal": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "exceptions"},
     "pipelines": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_medoids", "_sklearn", "exceptions"),
@@ -68,10 +68,18 @@ ARROWS = {
     "__main__": {"datasets", "interop", "recipes"},
     "grouped": {"_base", "_joint_fit", "_labels", "_sklearn"},
     "inspection": {
-        *("_base", "_sklearn", "conformal", "core", "image", "kernel_approximation", "networks"),
+        *("_base", "_calibration", "_sklearn", "conformal", "core", "image"),
+        *("kernel_approximation", "networks"),
         *("one_class", "preprocessing"),
     },
-    "recipes": {"image", "kernel_approximation", "one_class", "pipelines", "preprocessing"},
+    "recipes": {
+        "_sklearn",
+        "image",
+        "kernel_approximation",
+        "one_class",
+        "pipelines",
+        "preprocessing",
+    },
 }
 FREE = {"benchmark", "__init__"}
 # Names of types, which any signature may use; it imports nothing of ours.

@@ -21,6 +21,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -45,6 +46,8 @@ from sklearn.utils.validation import check_is_fitted
 from test_sklearn_contract import instance, public_estimators
 
 import sklearn_hrn
+import sklearn_hrn.datasets
+import sklearn_hrn.inspection
 from sklearn_hrn import (
     ConformalOutlierDetector,
     HRNOneClassClassifier,
@@ -81,6 +84,12 @@ def make(name):
     if name == "ConformalOutlierDetector":
         estimator.set_params(false_alarm_rate=0.2)  # which so few rows can keep
     return estimator
+
+
+def born(name):
+    """An estimator as its life begins; a pipeline with a threshold that takes feedback."""
+    estimator = make(name)
+    return estimator.set_params(calibration=2) if name == "OneClassPipeline" else estimator
 
 
 def labels_for(estimator, rows):
@@ -187,16 +196,23 @@ BAD_ROWS = {
     "ragged": [[1.0, 2.0], [1.0]],
     "nothing": None,
     "dictionaries": np.full((40, 9), {}, dtype=object),
+    "masked": np.ma.masked_array(X, mask=np.eye(40, 9) > 0),
+    "beyond float64": np.full((40, 9), 10**400, dtype=object),
+    "a tensor with a gradient": torch.ones(40, 9, requires_grad=True),
+    "words": "a b c",
+    "one number": 1.0,
+    "a set": {1.0, 2.0},
 }
 
 
 # Values that are no numbers; an encoder of tables is there to take them.
+ONLY_NUMBERS = ["dictionaries", "beyond float64", "a tensor with a gradient"]
 NO_NUMBERS = ["NaN", "infinite", "text", "dates", "pandas.NA", "None"]
 
 
 @pytest.mark.parametrize("kind", BAD_ROWS)
 def test_bad_rows_leave_what_was_fitted(name, kind):
-    if name == "TableEncoder" and kind in (*NO_NUMBERS, "dictionaries"):
+    if name == "TableEncoder" and kind in (*NO_NUMBERS, *ONLY_NUMBERS):
         pytest.skip("an encoder of tables takes them")
     fitted, fresh = fit(make(name), X), make(name)
     before, y = answer(fitted), labels_for(fresh, X)
@@ -663,6 +679,123 @@ def test_a_parameter_of_an_odd_type_works_or_is_refused_by_its_name(name, record
     record_property("taken, refused", check_that_odd_values_are_taken_or_named(name))
 
 
+# Arguments of functions, of methods and of displays
+
+
+def calls():
+    """Right calls by name: what is called, and the arguments of which one at a time is odd."""
+    y = np.r_[np.ones(30), -np.ones(10)]
+    groups = np.arange(40) % 2
+    pipeline = born("OneClassPipeline").fit(X)
+    conformal, groupwise = (
+        fit(make(f"{n}Detector"), X) for n in ("ConformalOutlier", "HRNGrouped")
+    )
+    heads = fit(make("HRNContinualClassifier"), X)
+    seen = {"X": X[:2] + 9, "y": [-1, -1], "n_screened": 50}
+    history = pipeline[-1].history_
+    hrn, show = sklearn_hrn, sklearn_hrn.inspection
+    numbers = {"attributions": X[:2], "X": X[:2], "feature_names": list("abcdefghi"), "ax": None}
+
+    def on_copy(estimator, method):
+        return lambda **arguments: getattr(copy.deepcopy(estimator), method)(**arguments)
+
+    def splits(kind):
+        return lambda X, y, **options: list(kind(**options).split(X, y))
+
+    def network(**options):
+        return make("HRNOneClassClassifier").set_params(module=hrn.ChannelNetwork(**options)).fit(X)
+
+    return {
+        "p-values": (hrn.conformal_p_values, {"scores": [1.0], "calibration_scores": [1.0]}),
+        "threshold": (hrn.false_alarm_threshold, {"scores": [1.0, 2.0], "rate": 0.5}),
+        "recipe": (
+            hrn.make_hrn_pipeline,
+            {"kind": "image", "random_state": 0, "device": "cpu", "image_shape": None},
+        ),
+        "shuffled": (hrn.shuffled_columns_score, {"estimator": pipeline, "X": X, "y": y}),
+        "labels": (hrn.to_inlier_labels, {"y": [0, 1], "normal": 0}),
+        "folds": (splits(hrn.InlierKFold), {"X": X, "y": y, "train_anomalies": True}),
+        "splits": (splits(hrn.InlierShuffleSplit), {"X": X, "y": y, "train_anomalies": True}),
+        "rate": (on_copy(conformal, "set_false_alarm_rate"), {"false_alarm_rate": 0.2}),
+        "discoveries": (conformal.predict_fdr, {"X": X, "fdr": 0.1, "method": "bh"}),
+        "feedback": (on_copy(conformal, "feedback"), seen),
+        "feedback of a pipeline": (on_copy(pipeline, "feedback"), seen),
+        "scores": (pipeline.score_samples, {"X": X}),
+        "stream": (on_copy(make("HRNOneClassClassifier"), "partial_fit"), {"X": X, "y": y}),
+        "stream of a pipeline": (on_copy(pipeline, "partial_fit"), {"X": X, "y": y}),
+        "more classes": (
+            on_copy(heads, "partial_fit"),
+            {"X": X, "y": groups, "classes": [0, 1]},
+        ),
+        "forget": (on_copy(heads, "forget"), {"label": 1}),
+        "groups": (on_copy(groupwise, "fit"), {"X": X, "y": y, "groups": groups}),
+        "network": (
+            network,
+            {"n_channels": 3, "branch_size": 4, "hidden_size": 4, "init": 0.01, "penalty": "row"},
+        ),
+        "attribution": (show.feature_attribution, {"detector": pipeline, "X": X, "reference": X}),
+        "score display": (
+            show.AnomalyScoreDisplay.from_predictions,
+            {"scores": {"a": [1.0]}, "threshold": 0.5, "ax": None},
+        ),
+        "rate display": (
+            show.FalseAlarmDisplay.from_predictions,
+            {"p_values": [0.5], "anomaly_p_values": [0.1], "kind": "rates", "ax": None},
+        ),
+        "curve display": (show.TrainingCurveDisplay, {"history": history}),
+        "attribution display": (show.AttributionDisplay.from_predictions, numbers),
+        "bars": (
+            show.AttributionDisplay(X).plot,
+            {"ax": None, "kind": "bars", "row": 0, "max_features": 2},
+        ),
+        "folder": (sklearn_hrn.datasets.resolve_data_home, {"data_home": "."}),
+        "features": (sklearn_hrn.datasets.load_features, {"name": "a", "data_home": "."}),
+    }
+
+
+# How else an argument is called in what scikit-learn says of it.
+IN_OTHER_WORDS = {
+    "init": ["draws random numbers"],  # whose rounding is as large as they are
+    "X": ["array", "sample", "Complex", "feature", "dimension", "rows"],
+    "y": ["label", "target", "samples", "verdict", "Complex"],
+    "estimator": ["instance", "fitted"],
+    "detector": ["instance", "fitted"],
+    "label": ["class"],
+    "name": ["not found"],
+    "random_state": ["seed"],
+    "false_alarm_rate": ["rate"],
+}
+
+
+@pytest.mark.slow
+def test_an_argument_of_an_odd_type_works_or_is_refused_by_its_name(record_property):
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="displays are drawn")
+    pyplot.switch_backend("Agg")
+    taken, refused, raw = 0, 0, []
+    for name, (call, arguments) in calls().items():
+        for argument in arguments:
+            for value in ODD_VALUES:
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        found = call(**{**arguments, argument: value})
+                    if isinstance(found, np.ndarray) and found.dtype.kind == "f":
+                        assert not np.isnan(found).any(), (name, argument, value)
+                    taken += 1
+                except TrainingDivergedError:
+                    refused += 1
+                except (TypeError, ValueError, FileNotFoundError, MemoryError) as error:
+                    words = [argument, *IN_OTHER_WORDS.get(argument, ())]
+                    refused += 1
+                    if not any(word in str(error) for word in words):
+                        raw.append((name, argument, value, error))
+                except Exception as error:
+                    raw.append((name, argument, value, error))
+                pyplot.close("all")
+    record_property("taken, refused", (taken, refused))
+    assert not raw, "\n".join(map(repr, raw))
+
+
 # Travel
 
 
@@ -772,12 +905,6 @@ OPERATIONS = {
         rows[:5] + 9, -np.ones(5), n_screened=100
     ),
 }
-
-
-def born(name):
-    """An estimator as its life begins; a pipeline with a threshold that takes feedback."""
-    estimator = make(name)
-    return estimator.set_params(calibration=2) if name == "OneClassPipeline" else estimator
 
 
 def standing(estimator):

@@ -64,6 +64,8 @@ def resolve_data_home(data_home: Folder | None = None) -> Path | None:
     FileNotFoundError
         If the folder is not there.
     """
+    if not isinstance(data_home, str | os.PathLike | None):
+        raise TypeError(f"data_home={data_home!r} is not the name of a folder.")
     named = data_home if data_home is not None else os.environ.get(VARIABLE)
     if not named:
         return None

@@ -138,7 +138,7 @@ def load_features(name: str, *, data_home: Folder | None = None) -> Bunch:
     """
     home = resolve_data_home(data_home)
     names = sorted(path.stem for path in (home / "features").glob("*.npz")) if home else []
-    if Path(name).name != name:
+    if not isinstance(name, str) or not name or Path(name).name != name:
         raise ValueError(f"name={name!r} is not the name of a file: leave out folders.")
     reason = f"Features at hand: {', '.join(names) or 'none'}."
     X, y = labelled(local_copy(f"features/{name}.npz", data_home, required_because=reason))

@@ -274,7 +274,10 @@ def _table(X, name):
         return X.to_frame().T if X.ndim == 1 else X
     if hasattr(X, "toarray"):
         raise TypeError(f"{name} is sparse: give {name}.toarray(), in parts if it is large.")
-    X = np.asarray(X)
+    try:
+        X = np.asarray(X)
+    except ValueError as error:  # ragged rows
+        raise ValueError(f"{name} must have rows of one length: {error}") from error
     if X.ndim == 1 and name == "reference":
         X = X[None]
     if X.ndim != 2:

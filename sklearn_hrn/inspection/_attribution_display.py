@@ -1,11 +1,13 @@
 """Attributions as bars for a row, as a heat map over an image, or for many rows at once."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._sklearn import Interval, validate_params
 from .._typing import Estimator, Floats, Rows
 from ._attribution import feature_attribution
 from ._displays import axes_of
@@ -61,6 +63,7 @@ class AttributionDisplay:
     ax_: "Axes"
     figure_: "Figure"
 
+    @validate_params(feature_names=["array-like", None])
     def __init__(
         self,
         attributions: ArrayLike,
@@ -68,11 +71,26 @@ class AttributionDisplay:
         X: Rows | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        self.attributions = np.asarray(attributions, dtype=float)
+        try:
+            self.attributions = np.asarray(attributions, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"attributions must be numbers: {error}") from error
+        if self.attributions.ndim < 2 or not self.attributions.size:
+            raise ValueError(
+                f"attributions have shape {self.attributions.shape}, but are to be those of rows, "
+                "(n_samples, n_features), one at least."
+            )
+        if X is not None and (np.ndim(X) < 2 or len(X) != len(self.attributions)):
+            raise ValueError(f"X must be the {len(self.attributions)} rows of the attributions.")
         self.X = X
         if feature_names is None:
             n_features = int(np.prod(self.attributions.shape[1:]))
             feature_names = getattr(X, "columns", range(n_features))
+        elif np.array(feature_names, dtype=object).size != np.prod(self.attributions.shape[1:]):
+            raise ValueError(
+                f"feature_names={feature_names!r} must be one for each of "
+                f"{np.prod(self.attributions.shape[1:])} columns."
+            )
         self.feature_names = [str(name) for name in feature_names]
 
     @classmethod
@@ -138,6 +156,10 @@ class AttributionDisplay:
         """
         return cls(attributions, X=X, feature_names=feature_names).plot(ax=ax, kind=kind)
 
+    @validate_params(
+        row=[Interval(Integral, None, None, closed="neither")],
+        max_features=[Interval(Integral, 1, None, closed="left")],
+    )
     def plot(
         self,
         ax: "Axes | None" = None,
@@ -169,9 +191,11 @@ class AttributionDisplay:
         ValueError
             If `kind` is unknown, or "heatmap" for numbers without the shape of an image.
         """
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"kind={kind!r} is unknown: allowed are {KINDS}.")
-        is_image = self.attributions.ndim > 2
+        n_rows, is_image = len(self.attributions), self.attributions.ndim > 2
+        if not -n_rows <= row < n_rows:
+            raise ValueError(f"row={row} is none of the {n_rows} rows that are explained.")
         if kind == "auto":
             kind = "heatmap" if is_image else "bars" if len(self.attributions) == 1 else "beeswarm"
         if kind == "heatmap" and not is_image:

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import beta
 from sklearn.utils.validation import check_is_fitted
 
+from .._calibration import check_scores
+from .._sklearn import NUMBER, validate_params
 from .._typing import Estimator, Floats, Rows
 from ._attribution import scores_of
 
@@ -25,6 +27,8 @@ def axes_of(ax, **size):
             "a display is drawn with matplotlib, which is not installed: "
             'pip install "sklearn-hrn[plot]".'
         ) from error
+    if not (ax is None or (hasattr(ax, "plot") and hasattr(ax, "figure"))):
+        raise TypeError(f"ax={ax!r} must be axes of matplotlib, or None for a new figure.")
     if ax is None:
         _, ax = plt.subplots(layout="constrained", **size)
     return ax, ax.figure
@@ -70,8 +74,11 @@ class AnomalyScoreDisplay:
     ax_: "Axes"
     figure_: "Figure"
 
+    @validate_params(scores=[Mapping], threshold=[NUMBER, None])
     def __init__(self, scores: Mapping[str, ArrayLike], *, threshold: float | None = None) -> None:
-        self.scores = {name: np.asarray(values, dtype=float) for name, values in scores.items()}
+        if not scores:
+            raise ValueError("scores are empty: give those of one group at least.")
+        self.scores = {name: check_scores(v, f"scores of {name!r}") for name, v in scores.items()}
         self.threshold = threshold
         self.flagged_ = {}
         if threshold is not None:
@@ -80,6 +87,7 @@ class AnomalyScoreDisplay:
             }
 
     @classmethod
+    @validate_params(groups=[Mapping])
     def from_estimator(
         cls, estimator: Estimator, groups: Mapping[str, Rows], *, ax: "Axes | None" = None
     ) -> Self:
@@ -205,7 +213,9 @@ class FalseAlarmDisplay:
     figure_: "Figure"
 
     def __init__(self, p_values: ArrayLike, anomaly_p_values: ArrayLike | None = None) -> None:
-        self.p_values = np.asarray(p_values, dtype=float)
+        self.p_values = check_scores(p_values, "p_values")
+        if anomaly_p_values is not None:
+            anomaly_p_values = check_scores(anomaly_p_values, "anomaly_p_values")
         self.anomaly_p_values = anomaly_p_values
         self.rates_ = np.geomspace(0.005, 0.5, 200)
         self.realised_ = _shares_up_to(self.p_values, self.rates_)
@@ -217,7 +227,7 @@ class FalseAlarmDisplay:
         self.band_ = np.array([low, high])
         self.detected_ = None
         if anomaly_p_values is not None:
-            self.detected_ = _shares_up_to(np.asarray(anomaly_p_values), self.rates_)
+            self.detected_ = _shares_up_to(anomaly_p_values, self.rates_)
 
     @classmethod
     def from_estimator(
@@ -306,7 +316,7 @@ class FalseAlarmDisplay:
         ValueError
             If `kind` is unknown, or "detections" without anomalies.
         """
-        if kind not in ("rates", "detections"):
+        if not isinstance(kind, str) or kind not in ("rates", "detections"):
             raise ValueError(f"kind={kind!r} is unknown: allowed are 'rates' and 'detections'.")
         if kind == "detections" and self.detected_ is None:
             raise ValueError("kind='detections' needs anomalies, and none were given.")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from .._sklearn import validate_params
 from .._typing import Estimator
 from ._attribution import innermost
 from ._displays import axes_of
@@ -14,6 +15,9 @@ from ._displays import axes_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# What is drawn of a history, and how it is called.
+LABELS = {"loss": "loss", "penalty": "penalty, part of it", "gradient_norm": "gradient norm"}
 
 
 class TrainingCurveDisplay:
@@ -47,7 +51,14 @@ class TrainingCurveDisplay:
     ax_: "Axes"
     figure_: "Figure"
 
+    @validate_params(history=[Mapping])
     def __init__(self, history: Mapping[str, NDArray[np.floating]]) -> None:
+        missing = [name for name in LABELS if np.ndim(history.get(name)) != 2]
+        if missing:
+            raise ValueError(
+                f"history must hold {', '.join(LABELS)}, each of shape (n_epochs, n_estimators), "
+                f"as history_ does; {', '.join(missing)} is missing or of another shape."
+            )
         self.history = history
 
     @classmethod
@@ -111,8 +122,7 @@ class TrainingCurveDisplay:
         display : TrainingCurveDisplay
         """
         self.ax_, self.figure_ = axes_of(ax, figsize=(6, 3.5))
-        names = {"loss": "loss", "penalty": "penalty, part of it", "gradient_norm": "gradient norm"}
-        for i, (name, label) in enumerate(names.items()):
+        for i, (name, label) in enumerate(LABELS.items()):
             curves = np.asarray(self.history[name])
             epochs = np.arange(1, len(curves) + 1)
             marker = "." if len(curves) < 30 else None

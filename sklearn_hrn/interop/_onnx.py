@@ -74,6 +74,8 @@ def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
     >>> with open("detector.onnx", "wb") as file:  # doctest: +SKIP
     ...     file.write(model.SerializeToString())
     """
+    if not (X is None or hasattr(X, "columns")):
+        raise TypeError(f"X={X!r} must be a data frame, or None where all columns are numbers.")
     try:
         from skl2onnx import convert_sklearn
     except ImportError as error:

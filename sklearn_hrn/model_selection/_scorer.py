@@ -6,13 +6,14 @@ from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from .._labels import normal_rows
-from .._sklearn import _num_samples, _safe_indexing
+from .._sklearn import HasMethods, _num_samples, _safe_indexing, validate_params
 from .._typing import Estimator, Rows
 
 # Rounds of shuffling: held-out parts can be small.
 N_SHUFFLES = 5
 
 
+@validate_params(estimator=[HasMethods(["score_samples"])])
 def shuffled_columns_score(estimator: Estimator, X: Rows, y: ArrayLike | None = None) -> float:
     """How well a detector tells normal rows from rows whose columns were shuffled.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from math import ceil
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.utils import check_random_state
 
 from .._labels import inlier_mask
+from .._sklearn import Interval, validate_params
 from .._typing import Integers, Rows, Seed
 
 
@@ -77,6 +79,7 @@ class InlierKFold(KFold):
     [0 2] [1 3 5]
     """
 
+    @validate_params(train_anomalies=["boolean"])
     def __init__(
         self,
         n_splits: int = 5,
@@ -171,6 +174,9 @@ class InlierShuffleSplit(ShuffleSplit):
     2 3
     """
 
+    @validate_params(
+        n_splits=[Interval(Integral, 1, None, closed="left")], train_anomalies=["boolean"]
+    )
     def __init__(
         self,
         n_splits: int = 10,

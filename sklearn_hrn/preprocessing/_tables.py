@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import validate_data
 
-from .._base import NormalRowsEstimator, check_fitted, is_plain
+from .._base import NormalRowsEstimator, check_fitted, is_plain, refuse_masked
 from .._labels import is_missing, refuse_lazy
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
@@ -164,6 +164,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     def _validate(self, X, reset):
         """Rows of numbers as they are, others as a record array with a field for each column."""
         refuse_lazy(X)
+        refuse_masked(X)
         if not reset and set(self.kinds_) == {"number"}:
             plain = self._plain_numbers(X)
             if plain is not None:

@@ -133,7 +133,9 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
 def _principal_axes(X, mean):
     """Variances (d,), ascending, and axes (d, d) of rows in a unit in which no square overflows."""
-    unit = np.maximum(X.max(axis=0) - mean, mean - X.min(axis=0)).max() or 1.0
+    unit = np.maximum(X.max(axis=0) - mean, mean - X.min(axis=0)).max()
+    if unit < np.finfo(np.float64).tiny:  # whose inverse would overflow
+        unit = 1.0
     scatter = np.zeros((X.shape[1], X.shape[1]))
     for block in row_blocks(len(X), X.shape[1]):
         centred = (X[block] - mean) / unit
