@@ -523,8 +523,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
                 start = learner._learned() if learner._continues() else None
                 # Equal arrays must stay one array, also where the check has converted them.
                 X = checked.setdefault(id(X), learner._validate_rows(X, reset=start is None))
-                shared = learner.get_params(deep=False)
-                own = {name: shared.pop(name) for name in PER_ESTIMATOR}
+                own, shared = learner._settings()
                 labelled = labelled if learner.anomaly_weight > 0 else None
                 tasks.append(Task(own, shared, X, chosen, labelled, start))
                 folds.append(learner._folds(np.arange(len(X)) if chosen is None else chosen))
@@ -540,6 +539,11 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
                     scores = [learner._scores_by(*next(trained), [rows]) for _, rows in held_out]
                     learner._set_calibrated(np.concatenate(scores, axis=None))
 
+    def _settings(self):
+        """The parameters that are a network's own, and all others; without those of a subclass."""
+        shared = {name: getattr(self, name) for name in HRNOneClassClassifier._get_param_names()}
+        return {name: shared.pop(name) for name in PER_ESTIMATOR}, shared
+
     def _learn_chunk(self, X, y):
         from ._training import Task, train
 
@@ -553,8 +557,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
                 "that each half can be scored by what has learned from the other: gather more rows."
             )
         scores = None if begins else self._score(X)
-        shared = self.get_params(deep=False)
-        own = {name: shared.pop(name) for name in PER_ESTIMATOR}
+        own, shared = self._settings()
         begin = None if begins else self._learned()
         # Beside the network itself: from the first chunk, those that score it out of fold; from all
         # others, one on each half, which show how much higher rows score for having trained.

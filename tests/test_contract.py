@@ -206,7 +206,7 @@ BAD_ROWS = {
 
 
 # Values that are no numbers; an encoder of tables is there to take them.
-ONLY_NUMBERS = ["dictionaries", "beyond float64", "a tensor with a gradient"]
+ONLY_NUMBERS = ["dictionaries"]
 NO_NUMBERS = ["NaN", "infinite", "text", "dates", "pandas.NA", "None"]
 
 

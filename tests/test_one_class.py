@@ -22,6 +22,7 @@ from sklearn.utils.extmath import row_norms
 
 from sklearn_hrn import (
     HRNOneClassClassifier,
+    HRNSearchCV,
     InlierKFold,
     InstanceL2Normalizer,
     LandmarkFeatures,
@@ -405,6 +406,23 @@ def test_float32_rows_are_read_in_place(X):
     tracemalloc.stop()
     # Less than a copy in float64, or two in float32; scores and the order of rows take 1 MB.
     assert peak < rows.nbytes / 2
+
+
+class Fixed(HRNOneClassClassifier):
+    """A subclass with parameters of its own, that fixes some of those of its base."""
+
+    def __init__(self, hidden_layer_sizes=(10,), *, max_iter=2, random_state=0, note=""):
+        super().__init__(hidden_layer_sizes, max_iter=max_iter, random_state=random_state)
+        self.note = note
+
+
+def test_a_subclass_may_have_other_parameters(X):
+    plain = HRNOneClassClassifier((10,), max_iter=2, random_state=0)
+    np.testing.assert_array_equal(
+        Fixed(note="ours").fit(X).score_samples(X), plain.fit(X).score_samples(X)
+    )
+    assert Fixed().partial_fit(X).offset_ == clone(plain).partial_fit(X).offset_
+    assert HRNSearchCV(Fixed(), {"max_iter": [1, 2]}, cv=2).fit(X).best_estimator_.note == ""
 
 
 def test_a_read_only_memory_map_is_read_in_place(X, tmp_path):

@@ -162,9 +162,18 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         return np.array(names, dtype=object)
 
     def _validate(self, X, reset):
-        """Rows of numbers as they are, others as a record array with a field for each column."""
         refuse_lazy(X)
         refuse_masked(X)
+        try:
+            return self._records(X, reset)
+        except (RuntimeError, OverflowError, AttributeError) as error:
+            raise ValueError(
+                "X must be rows of numbers, text, dates and gaps, but cannot be read as such "
+                f"({type(X).__name__}: {error})."
+            ) from error
+
+    def _records(self, X, reset):
+        """Rows of numbers as they are, others as a record array with a field for each column."""
         if not reset and set(self.kinds_) == {"number"}:
             plain = self._plain_numbers(X)
             if plain is not None:
