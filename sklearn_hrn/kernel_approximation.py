@@ -211,6 +211,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
     """
 
     landmarks_: Floats
+    gamma_: float
     normalization_: Floats
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
