@@ -5,12 +5,14 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import betabinom
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer, OneClassPipeline
 from sklearn_hrn._calibration import (
     RESERVOIR_SIZE,
+    TOLERATED,
     carried_over,
     decaying_reservoir,
     drift_evidence,
@@ -193,3 +195,14 @@ def test_evidence_of_drift_comes_from_the_middle_and_from_the_tail(what, rng):
     *_, (tail, middle) = evidence_of(scores, rng.normal(size=2000))
     assert (tail if what == "a tail grows" else middle) > 2000
     assert (middle if what == "a tail grows" else tail) < 2000
+
+
+def test_drift_is_bet_on_by_beta_binomial_p_values_of_the_threshold_and_of_the_median():
+    reservoir, scores = np.arange(99.0), np.array([-3.0, -2.0, -1.0, 10.0, 20.0, 70.0, 80.0, 90.0])
+    before = np.array([0.5, 2.0])
+    found = drift_evidence(before, scores, reservoir, 0.02)
+    # The second lowest of 99 and the median of 100: three and five scores lie below them.
+    for i, (rank, n_below) in enumerate([(2, 3), (50, 5)]):
+        due = rank * TOLERATED[i]
+        p = betabinom(8, due, 100 - due).pmf(np.arange(n_below, 9)).sum()
+        assert found[i] == pytest.approx((1 + before[i]) / (2 * np.sqrt(p)))

@@ -268,3 +268,21 @@ def test_a_failed_round_is_repeated_from_its_start_with_half_the_step(X):
 def test_a_hopeless_model_ends_in_an_error(X):
     with pytest.raises(training.ExplodedLossError):
         run(all_rows(X), make_plan(X, learning_rate=1e30))
+
+
+def test_rows_that_must_be_converted_are_gathered_in_blocks_of_whole_batches(X, monkeypatch):
+    fetched = []
+
+    class Fetched(np.ndarray):
+        def __getitem__(self, rows):
+            fetched.append(np.shape(rows))
+            return np.asarray(self)[rows]
+
+    # Three batches of 50 rows of 12 float32 numbers, and a byte less than four.
+    monkeypatch.setattr(batches, "BLOCK_BYTES", 4 * 4 * 50 * 12 - 1)
+    wide = X.astype(np.float64).view(Fetched)
+    sampler = batches.BatchSampler(all_rows(wide), torch.device("cpu"))
+    found = [x.clone() for x in sampler.batches([(0, 0)], 1, 9, 50)]
+    assert [shape[0] for shape in fetched] == [3, 3, 2]
+    expected = batches.BatchSampler(all_rows(X), torch.device("cpu")).batches([(0, 0)], 1, 9, 50)
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
