@@ -33,9 +33,8 @@ def add_arguments(parser):
 
 
 def settings(args):
-    files = adbench_paths(args.data_home)
-    if args.fast:
-        files = sorted(files, key=lambda file: file.stat().st_size)[: adbench.FAST]
+    files = sorted(adbench_paths(args.data_home), key=lambda file: file.stat().st_size)
+    files = files[: adbench.FAST if args.fast else None]
     return [
         {
             "dataset": f.stem,
