@@ -35,7 +35,7 @@ def rows(rng):
 
 @pytest.fixture(scope="module")
 def dask_backend():
-    distributed = pytest.importorskip("distributed", reason="pip install 'dask[distributed]'")
+    distributed = pytest.importorskip("distributed", reason="needs the extra clusters")
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     )
@@ -45,7 +45,7 @@ def dask_backend():
 
 @pytest.fixture(scope="module")
 def ray_backend():
-    ray = pytest.importorskip("ray", reason="pip install ray")
+    ray = pytest.importorskip("ray", reason="needs the extra clusters")
     from ray.util.joblib import register_ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
