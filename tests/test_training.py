@@ -286,3 +286,25 @@ def test_rows_that_must_be_converted_are_gathered_in_blocks_of_whole_batches(X, 
     assert [shape[0] for shape in fetched] == [3, 3, 2]
     expected = batches.BatchSampler(all_rows(X), torch.device("cpu")).batches([(0, 0)], 1, 9, 50)
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_only_the_epochs_that_updates_touch_are_shuffled(X, monkeypatch):
+    asked = []
+    permutation = batches.BatchSampler._permutation
+
+    def spy(self, seed, subset, epoch):
+        asked.append(epoch)
+        return permutation(self, seed, subset, epoch)
+
+    monkeypatch.setattr(batches.BatchSampler, "_permutation", spy)
+    sampler = batches.BatchSampler(all_rows(X), torch.device("cpu"))
+    # Of 230 rows in batches of 46, five updates make an epoch.
+    for first, last, epochs in [(0, 5, [0]), (0, 6, [0, 1]), (4, 5, [0]), (5, 10, [1])]:
+        asked.clear()
+        assert len(list(sampler.batches([(0, 0)], first, last, 46))) == last - first
+        assert asked == epochs
+
+
+def test_each_model_has_its_own_anomalies_or_is_told_that_some_are_missing(X):
+    with pytest.raises(ValueError, match="shorter"):
+        Rows.of_models([(X, None)] * 2, [None])
