@@ -6,7 +6,6 @@ says what happened. ``python -m pytest -m slow tests/test_faults.py`` runs them 
 
 import os
 import pickle
-import resource
 import signal
 import subprocess
 import sys
@@ -29,6 +28,8 @@ from sklearn_hrn import (
 from sklearn_hrn.__main__ import main
 from sklearn_hrn.benchmark import records
 from sklearn_hrn.datasets._local import writing
+
+resource = pytest.importorskip("resource", reason="limits of files and memory are POSIX's")
 
 RNG = np.random.default_rng(0)
 X, OTHER_X = RNG.normal(size=(60, 4)), RNG.normal(size=(40, 4)) + 1
