@@ -240,8 +240,11 @@ def _refuse_within_classifier(estimator, labels, in_doubt):
     while frame is not None:
         # Functions that run in other processes have no `self`: Bagging hands itself to them, and
         # the others are known by their modules.
-        owner = frame.f_locals.get("self", frame.f_locals.get("ensemble"))
         module = frame.f_globals.get("__name__")
+        given = frame.f_code.co_varnames[: frame.f_code.co_argcount]
+        owner = frame.f_locals.get("self") if given[:1] == ("self",) else None
+        if module == "sklearn.ensemble._bagging" and "ensemble" in given:
+            owner = frame.f_locals["ensemble"]
         if isinstance(owner, ClassifierMixin):
             if not (in_doubt or type(owner).__module__.startswith("sklearn.")):
                 return

@@ -583,6 +583,18 @@ def test_meta_estimators_that_leave_labels_alone_and_classifiers_of_ones_own_wor
     OneVsRestClassifier(Sorter()).fit(X, y)
 
 
+def test_a_classifier_that_is_only_near_is_no_reason_to_refuse():
+    def compared(ensemble, X, y):
+        self = ensemble  # by that name
+        return self, make("HRNOneClassClassifier").fit(X, y)
+
+    y = np.r_[-np.ones(10, int), np.ones(30, int)]
+    compared(BaggingClassifier(n_estimators=2).fit(X, y), X, y)
+    script = "from sklearn_hrn import HRNOneClassClassifier as H\nH(max_iter=1).fit(X, y)"
+    names = {"X": X, "y": y, "ensemble": BaggingClassifier(), "self": BaggingClassifier()}
+    exec(script, {"__name__": "__main__", **names})
+
+
 def test_transformers_serve_classifiers_whose_labels_are_recoded():
     pipeline = Pipeline([("norm", InstanceL2Normalizer()), ("last", LogisticRegression())])
     with pytest.warns(LabelConventionWarning):
