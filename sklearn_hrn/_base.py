@@ -187,16 +187,17 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
         return validate_data(estimator, X, **options)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         found = _first_that_is_no_number(X)
+        kind = TypeError if isinstance(error, TypeError) else ValueError
         if found is None:
             is_told = isinstance(error, TypeError | ValueError)
             if is_told and not re.search("could not convert|float.. argument", str(error)):
                 raise
-            raise ValueError(
+            raise kind(
                 "X must be rows of numbers, (n_samples, n_features), that float64 can hold, but is "
                 f"{type(X).__name__}: {error}"
             ) from error
         what, column, value = found
-        raise type(error)(
+        raise kind(
             f"X holds {what}{column}, for instance {value!r}, but {type(estimator).__name__} takes "
             f"finite numbers only: {ADVICE[what]}."
         ) from None  # whose text advises other estimators, supervised ones
