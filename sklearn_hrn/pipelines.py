@@ -568,7 +568,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     def _run_on_clone(self, method, X, y, params, anomalies=None):
         """Call a fitting method of `Pipeline` on a clone, and take its steps once it is done."""
         self._validate_params()
-        if isinstance(X, dict):
+        if type(X) is dict:  # sparse rows may be dicts, too
             raise TypeError("X is a dict, which has no rows: give an array or a data frame.")
         try:
             _, last = self.steps[-1]
