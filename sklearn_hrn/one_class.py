@@ -239,7 +239,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
 
     offset_: float
     calibration_scores_: Floats
-    drift_evidence_: float
+    drift_evidence_: Floats
     coefs_: list[NDArray[np.float32]]
     module_state_: dict[str, NDArray[Any]]
     n_iter_: int
