@@ -312,34 +312,25 @@ def concentrated_rows(Z, share):
     return kept
 
 
-def lacking_tail(scores):
-    """How many rows were cut off a sample at its lower end, as a share of those left.
+def end_of_tail(scores):
+    """The score below which one of n normal rows falls, if the lower tail is exponential.
 
-    Let F be the distribution of the scores left. If the whole had an exponential lower tail, then
-    ``log(F(t) + c)`` is linear in t, c being what was cut off; the three values at the 5 % quantile
-    t_1, the median t_3 and the middle t_2 between them give
-
-        c = (F_1 F_3 - F_2^2) / (2 F_2 - F_1 - F_3).
-
-    A lighter tail gives too large a c: too few alarms rather than too many.
+    Rows left out as they may be anomalies, but above it, count as normal: the rows kept lack them.
+    With the 5 % quantile t and the median m of the scores, ``F(x) = 0.05 exp((x - t) / w)`` below
+    t, ``w = (m - t) / log(10)``, and ``F(x) = 1 / n`` at ``x = t - w log(0.05 n)``.
 
     Parameters
     ----------
-    scores : ndarray of shape (n_samples,)
+    scores : ndarray of shape (n,)
+        Of the rows kept.
 
     Returns
     -------
-    share : float
-        At least 0; infinite if the tail is not exponential for any c.
+    score : float
+        At most the 5 % quantile.
     """
-    scores = np.sort(scores)
-    low, high = np.quantile(scores, [0.05, 0.5])
-    points = [low, (low + high) / 2, high]
-    F_1, F_2, F_3 = np.searchsorted(scores, points, side="right") / len(scores)
-    numerator, denominator = F_1 * F_3 - F_2**2, 2 * F_2 - F_1 - F_3
-    if numerator >= 0:  # at least as heavy as an exponential tail: nothing lacks
-        return 0.0
-    return numerator / denominator if denominator < 0 else np.inf
+    low, middle = np.quantile(scores, [0.05, 0.5])
+    return low - (middle - low) * max(0.0, np.log(0.05 * len(scores)) / np.log(10))
 
 
 def score_method(detector):

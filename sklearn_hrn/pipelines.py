@@ -23,7 +23,7 @@ from ._calibration import (
     concentrated_rows,
     conformal_p_values,
     decisions,
-    lacking_tail,
+    end_of_tail,
     make_folds,
     nearest_threshold,
     out_of_fold_scores,
@@ -283,10 +283,11 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     until the same rows stay. Then the first step is fitted on these, and all of it is done once
     more. No label is used. What is left out is a share of the rows, not all of them anomalies: a
     share that is too large costs little, one that is too small leaves a group in place. With
-    `calibration` the rate is meant for normal rows. So of the rows left out those with the highest
-    scores count as normal: as many as the scores of the rows kept lack to an exponential lower
-    tail. Where the share of anomalies is far below the bound, this estimate is rough, and more rows
-    are flagged than wanted, up to the bound; set the bound to what may be there.
+    `calibration` the rate is meant for normal rows. So of the rows left out those count as normal
+    that score above where an exponential lower tail of the rows kept would end. Where anomalies are
+    few or the tail is heavier, this is rough, and some more rows are flagged than wanted
+    (``python -m sklearn_hrn.benchmark tables --tasks unlabelled`` counts them): set the bound to
+    what may be there.
 
     Blocks have as many rows as fit, in float64 and at the input of the widest step, into one
     sixteenth of scikit-learn's ``working_memory`` (64 MiB by default; see
@@ -631,9 +632,9 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return kept, np.setdiff1d(every, kept)
 
     def _of_normal(self, suspects, scores):
-        """Scores of those rows left out that are taken to be normal, by what the others lack."""
-        n_normal = min(lacking_tail(scores) * len(scores), _num_samples(suspects))
-        return np.sort(scores_of(self, suspects))[::-1][: round(n_normal)]
+        """Scores of those rows left out that are taken to be normal."""
+        of_suspects = scores_of(self, suspects)
+        return of_suspects[of_suspects >= end_of_tail(scores)]
 
     def _typical_rows(self, X):
         """Rows that stand for all of X, as the last step sees them."""

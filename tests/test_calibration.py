@@ -20,7 +20,7 @@ from sklearn.svm import OneClassSVM
 from sklearn_hrn import ConformalOutlierDetector, conformal_p_values
 from sklearn_hrn._calibration import (
     concentrated_rows,
-    lacking_tail,
+    end_of_tail,
     make_folds,
     nearest_threshold,
     out_of_fold_scores,
@@ -480,13 +480,13 @@ def test_the_rate_asked_for_is_that_of_normal_rows(rng, share):
     assert np.mean(realised) < 0.08  # without correction of the threshold about 0.12 and 0.07
 
 
-def test_what_a_sample_lacks_of_an_exponential_tail_is_counted(rng):
-    whole = -rng.exponential(size=200_000)
-    for share in (0.05, 0.1):
-        cut = np.sort(whole)[int(share * len(whole)) :]
-        assert lacking_tail(cut) == pytest.approx(share / (1 - share), rel=0.25)
-    assert lacking_tail(whole) < 0.01
-    assert lacking_tail(np.ones(10)) == 0.0
+def test_an_exponential_tail_of_n_rows_ends_where_one_of_them_falls_below(rng):
+    for n_rows in (100, 10_000):
+        end = end_of_tail(-rng.exponential(size=n_rows))
+        assert end == pytest.approx(-np.log(n_rows), rel=0.2)
+    assert end_of_tail(np.ones(30)) == 1.0
+    scores = rng.normal(size=12)
+    assert end_of_tail(scores) == np.quantile(scores, 0.05)  # too few for anything beyond
 
 
 def test_more_rows_than_the_reference_holds_are_concentrated_alike(rng, monkeypatch):
