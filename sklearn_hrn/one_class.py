@@ -72,6 +72,18 @@ PER_ESTIMATOR = (
 )
 
 
+def _check_row_numbers(name, of_each):
+    """Refuse what is neither None nor an array of whole numbers, for each estimator."""
+    for chosen in of_each:
+        if chosen is not None and not (
+            isinstance(chosen, np.ndarray) and chosen.ndim == 1 and chosen.dtype.kind in "iu"
+        ):
+            raise TypeError(
+                f"{name} must hold an array of the numbers of rows for each estimator, or None for "
+                f"all of them, but holds {chosen!r}."
+            )
+
+
 def _of_length_at_most_one(X, rows):
     """Whether rows are features of a kernel, whose length says how near they are to known rows."""
     longest = max(
@@ -517,6 +529,8 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
                     f"{len(learners)} estimators take as many arrays, rows and anomalies, but got "
                     f"{len(arrays)}, {len(rows)} and {len(anomalies)}."
                 )
+            for name, of_each in (("rows", rows), ("anomalies", anomalies)):
+                _check_row_numbers(name, of_each)
             given = zip(learners, arrays, rows, anomalies, strict=True)
             for learner, X, chosen, labelled in given:
                 learner._validate_params()

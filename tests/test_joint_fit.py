@@ -125,3 +125,11 @@ def test_a_fold_whose_first_step_fails_says_so_and_the_others_are_fitted(X):
     folds = list(fit_folds([make_pipeline(StandardScaler(), hrn())], spoilt, None, FOLDS))
     assert [fold.errors[0] is None for fold in folds] == [False, True, False]
     assert "NaN" in str(folds[0].errors[0])
+
+
+@pytest.mark.parametrize("rows", [[[0, 1], [2]], [0.0, 1.0], 3, np.ones((2, 2), int)])
+def test_what_are_no_numbers_of_rows_is_refused_by_name(X, rows):
+    model = HRNOneClassClassifier(max_iter=2)
+    with pytest.raises(TypeError, match="rows must hold an array of the numbers of rows"):
+        HRNOneClassClassifier.fit_together([model], [X], [rows])
+    assert not hasattr(model, "coefs_")
