@@ -229,3 +229,14 @@ def test_fewer_values_can_be_kept_and_scores_between_them_are_close(rng):
     whole, few = (NormalScoreTransformer(n).fit(X) for n in (None, 50))
     assert len(few.quantiles_[0]) < len(whole.quantiles_[0]) - 700
     assert np.abs(few.transform(X) - whole.transform(X)).max() < 0.2
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.05])
+def test_the_values_of_a_column_of_two_lie_one_apart(share):
+    column = np.repeat([3.0, 700.0], [round(1000 * (1 - share)), round(1000 * share)])[:, None]
+    scores = NormalScoreTransformer().fit_transform(column)
+    assert np.ptp(scores) == pytest.approx(1, rel=0.06)
+    assert scores.mean() == pytest.approx(0, abs=1e-6)
+    column[0] = 1e6  # one value is no reason to take it for a column of numbers
+    moved = NormalScoreTransformer().fit(column).transform([[3.0], [700.0]])
+    assert np.ptp(moved) == pytest.approx(1, rel=0.1)
