@@ -480,6 +480,16 @@ def test_the_rate_asked_for_is_that_of_normal_rows(rng, share):
     assert np.mean(realised) < 0.08  # without correction of the threshold about 0.12 and 0.07
 
 
+def test_rows_left_out_count_as_normal_unless_they_are_far_below_the_others(rng):
+    counted = {}
+    for share in (0.0, 0.05):
+        X, _ = contaminated(rng, share, 0.3)
+        pipeline = calibrated().set_params(outlier_share=0.1).fit(X)
+        assert len(pipeline.left_out_) == 40
+        counted[share] = len(pipeline.calibration_scores_) - 360
+    assert counted[0.0] > 25 > counted[0.05] > 5  # of the second, 20 are of the group
+
+
 def test_an_exponential_tail_of_n_rows_ends_where_one_of_them_falls_below(rng):
     for n_rows in (100, 10_000):
         end = end_of_tail(-rng.exponential(size=n_rows))

@@ -233,3 +233,10 @@ def test_infinite_values_are_refused(tumours):
 def test_an_unknown_kind_is_refused_by_name():
     with pytest.raises(ValueError, match="kind='audio' is unknown: allowed are"):
         make_hrn_pipeline("audio")
+
+
+def test_a_table_with_more_columns_than_rows_is_told_apart(rng):
+    known, fresh, others = (rng.normal(size=(n, 400)) for n in (40, 50, 50))
+    detector = quick("tabular", calibration=None).fit(known)
+    scores = detector.score_samples(np.r_[fresh, 1.2 * others])
+    assert roc_auc_score(np.repeat([1, 0], [50, 50]), scores) > 0.95
