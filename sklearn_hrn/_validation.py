@@ -8,6 +8,9 @@ from sklearn.utils import check_random_state
 
 from ._base import check_numbers
 
+# Weights, and the rows they are multiplied with in training, are float32.
+LARGEST = np.finfo(np.float32).max
+
 
 def check_rows(estimator, X, reset):
     """X as a float32 or float64 array, finite in float32; fitting takes two rows and more."""
@@ -22,7 +25,7 @@ def check_range(estimator, X):
     if X.dtype == np.float32:
         return
     largest = max(-X.min(), X.max())
-    if largest > np.finfo(np.float32).max:
+    if largest > LARGEST:
         raise ValueError(
             f"X holds {largest:.3g}, beyond the float32 range of +-3.4e38 in which "
             f"{type(estimator).__name__} computes: rescale X, for instance with "

@@ -13,7 +13,7 @@ from sklearn.utils import gen_batches
 from ._base import NormalRowsEstimator
 from ._sklearn import Interval
 from ._typing import Rows
-from ._validation import check_range, resolve_device, resolve_image_shape
+from ._validation import LARGEST, check_range, resolve_device, resolve_image_shape
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["ChannelNetwork", "TorchFeatures"]
 
 PENALTIES = ("row", "pixel")
-
-LARGEST = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ._calibration import (
 from ._labels import normal_rows
 from ._sklearn import HasMethods, Interval, StrOptions, _fit_context, validate_params
 from ._typing import Calibration, Floats, Integers, Rows, Seed
-from ._validation import check_rows
+from ._validation import LARGEST, check_rows
 from .core.scoring import SLOPES, score_rows
 from .exceptions import ConstantScoresWarning, DriftWarning, RowLengthWarning, warn
 
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     import torch
 
 N_TRAIN_QUANTILES = 1001
-
-# Weights are kept in float32.
-LARGEST = np.finfo(np.float32).max
 
 # Rows looked at for their length. Their score is said to be their length if the two have more than
 # this rank correlation, where the length that a twentieth exceeds is this many times the one that a
