@@ -1,6 +1,7 @@
 """What is fitted many times, for folds and for candidates, is trained together where it can be."""
 
 import time
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from ._calibration import switched_off
 from ._sklearn import _check_method_params, _num_samples, _safe_indexing
+from .exceptions import quietly
 
 # Bytes of transformed rows that folds may hold while they wait to be trained together.
 WAITING_BYTES = 2**28
@@ -21,7 +23,12 @@ class Fold:
 
     Parameters
     ----------
-    rows : ndarray of int
+    rows : ndarray of int or None
+        None is all.
+    is_final : bool, default=False
+        Whether what is fitted is to be kept, with a calibration of its own if it has one.
+    is_quiet : bool, default=False
+        Whether it does not warn.
 
     Attributes
     ----------
@@ -34,7 +41,9 @@ class Fold:
     seconds : float
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | None
+    is_final: bool = False
+    is_quiet: bool = False
     front_steps: list = field(default_factory=list)
     models: list = field(default_factory=list)
     errors: list = field(default_factory=list)
@@ -71,8 +80,9 @@ def last_step(estimator):
 
 
 def take(X, y, rows):
-    """Some rows of X, and of y where there is one."""
-    return [_safe_indexing(array, rows) for array in (X, y) if array is not None]
+    """Some rows of X, and of y where there is one; None takes all."""
+    given = [array for array in (X, y) if array is not None]
+    return given if rows is None else [_safe_indexing(array, rows) for array in given]
 
 
 def at_most(rows, X, most):
@@ -95,7 +105,7 @@ def at_most(rows, X, most):
     return np.sort(drawn) if rows is None else rows[np.sort(drawn)]
 
 
-def fit_folds(candidates, X, y, folds, fit_params=None):
+def fit_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False):
     """Fit candidates in each fold, and generate the folds in their order.
 
     The earlier steps are fitted anew in each fold, once for all candidates; the last steps of all
@@ -113,6 +123,8 @@ def fit_folds(candidates, X, y, folds, fit_params=None):
         The rows that each fold fits on, or as many of them as the `subsample` of a pipeline.
     fit_params : dict, default=None
         Handed to the earlier steps.
+    whole_first : bool, default=False
+        Fit on all rows, too, and generate that first. The folds then warn of nothing.
 
     Yields
     ------
@@ -120,10 +132,12 @@ def fit_folds(candidates, X, y, folds, fit_params=None):
     """
     waiting = []
     subsample = isinstance(candidates[0], Pipeline) and getattr(candidates[0], "subsample", None)
-    for rows in folds:
-        fold, start = Fold(at_most(rows, X, subsample or None)), time.perf_counter()
+    folds = [Fold(at_most(rows, X, subsample or None), is_quiet=whole_first) for rows in folds]
+    for fold in [Fold(None, is_final=True), *folds] if whole_first else folds:
+        start = time.perf_counter()
         try:
-            transformed, chosen = _fit_front(candidates[0], X, y, fold, fit_params or {})
+            with _quietly_if(fold.is_quiet):
+                transformed, chosen = _fit_front(candidates[0], X, y, fold, fit_params or {})
             error = None
         except Exception as failure:
             transformed = chosen = None
@@ -133,9 +147,9 @@ def fit_folds(candidates, X, y, folds, fit_params=None):
                 if hasattr(step, "transform"):
                     step.transform = _Remembered(step.transform)
         fold.seconds = time.perf_counter() - start
-        fold.models = [
-            switched_off(clone(last_step(candidate)), "calibration") for candidate in candidates
-        ]
+        fold.models = [clone(last_step(candidate)) for candidate in candidates]
+        if not fold.is_final:
+            fold.models = [switched_off(model, "calibration") for model in fold.models]
         fold.errors = [error] * len(candidates)
         waiting.append((fold, transformed, chosen))
         if sum(getattr(Z, "nbytes", 0) for _, Z, rows in waiting if rows is None) > WAITING_BYTES:
@@ -148,7 +162,9 @@ def _fit_front(candidate, X, y, fold, fit_params):
     """What the last step trains on: an array and its rows, all if None."""
     if not isinstance(candidate, Pipeline) or len(candidate.steps) == 1:
         return X, fold.rows
-    front = switched_off(clone(candidate), "calibration", "outlier_share")
+    front = clone(candidate)
+    if not fold.is_final:
+        front = switched_off(front, "calibration", "outlier_share")
     front.steps = front.steps[:-1]
     params = _check_method_params(X, fit_params, fold.rows)
     transformed = front.fit_transform(*take(X, y, fold.rows), **params)
@@ -166,7 +182,12 @@ def _fit_last(waiting):
         if error is None
     ]
     models = [fold.models[i] for fold, i, _, _ in pending]
-    errors = fit_each(models, [Z for *_, Z, _ in pending], [rows for *_, rows in pending])
+    errors = fit_each(
+        models,
+        [Z for *_, Z, _ in pending],
+        [rows for *_, rows in pending],
+        [fold.is_quiet for fold, *_ in pending],
+    )
     for (fold, i, _, _), error in zip(pending, errors, strict=True):
         fold.errors[i] = error
     for fold, _, _ in waiting:
@@ -174,7 +195,7 @@ def _fit_last(waiting):
     return [fold for fold, _, _ in waiting]
 
 
-def fit_each(models, arrays, rows):
+def fit_each(models, arrays, rows, quiet=None):
     """Fit models, together if they can be; the error of each that cannot be fitted, or None.
 
     Parameters
@@ -184,26 +205,35 @@ def fit_each(models, arrays, rows):
         What each trains on.
     rows : list of (ndarray of int or None)
         The rows of its array; None is all.
+    quiet : list of bool, default=None
+        Which do not warn; None is none of them.
     """
     if not models:
         return []
+    quiet = [False] * len(models) if quiet is None else quiet
     try:
-        fit_together(models, arrays, rows)
+        fit_together(models, arrays, rows, quiet)
     except Exception as error:
         if len(models) == 1:
             return [error]
         half = len(models) // 2
         return [
-            *fit_each(models[:half], arrays[:half], rows[:half]),
-            *fit_each(models[half:], arrays[half:], rows[half:]),
+            *fit_each(models[:half], arrays[:half], rows[:half], quiet[:half]),
+            *fit_each(models[half:], arrays[half:], rows[half:], quiet[half:]),
         ]
     return [None] * len(models)
 
 
-def fit_together(models, arrays, rows):
+def fit_together(models, arrays, rows, quiet=None):
     """Fit models of one class, by its method `fit_together` if it has one, else one by one."""
+    quiet = [False] * len(models) if quiet is None else quiet
     if hasattr(models[0], "fit_together"):
-        models[0].fit_together(models, arrays, rows)
+        models[0].fit_together(models, arrays, rows, quiet=quiet)
         return
-    for model, X, chosen in zip(models, arrays, rows, strict=True):
-        model.fit(X if chosen is None else _safe_indexing(X, chosen))
+    for model, X, chosen, is_quiet in zip(models, arrays, rows, quiet, strict=True):
+        with _quietly_if(is_quiet):
+            model.fit(*take(X, None, chosen))
+
+
+def _quietly_if(is_quiet):
+    return quietly() if is_quiet else nullcontext()

@@ -1,7 +1,8 @@
 """A few rows that stand for all."""
 
 import numpy as np
-from sklearn.metrics.pairwise import euclidean_distances
+from scipy.sparse import csr_array
+from sklearn.utils.extmath import row_norms
 
 # Of Lloyd's algorithm: groups need not be final for their middles to be typical.
 ROUNDS = 10
@@ -31,9 +32,13 @@ def medoids(Z, n_groups):
     except (TypeError, ValueError):
         return np.arange(n_groups)
     Z = np.nan_to_num(Z).reshape(n_rows, -1)
-    centres = Z[:n_groups].copy()
+    # Or squares overflow, and differences of large ones are rounding.
+    Z = Z / max(np.abs(Z).max(initial=0), np.finfo(np.float32).tiny)
+    Z -= Z.mean(axis=0)
+    centres, lengths = Z[:n_groups].copy(), row_norms(Z, squared=True)[:, None]
     for _ in range(ROUNDS):
-        group = euclidean_distances(Z, centres, squared=True).argmin(axis=1)
-        for k in np.unique(group):
-            centres[k] = Z[group == k].mean(axis=0)
-    return np.unique(euclidean_distances(Z, centres, squared=True).argmin(axis=0))
+        group = (row_norms(centres, squared=True) - 2 * Z @ centres.T).argmin(axis=1)
+        found, place, counts = np.unique(group, return_inverse=True, return_counts=True)
+        is_in = csr_array((np.ones(n_rows, np.float32), (place, np.arange(n_rows))))
+        centres[found] = is_in @ Z / counts[:, None].astype(np.float32)
+    return np.unique((lengths - 2 * Z @ centres.T).argmin(axis=0))

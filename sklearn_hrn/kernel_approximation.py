@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.lapack import dpstrf, dtrtri
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import row_norms
@@ -15,7 +16,7 @@ from ._typing import Floats, Rows, Seed
 
 __all__ = ["FourierFeatures", "LandmarkFeatures"]
 
-# Directions of the kernel that hold less than this share of the largest are rounding.
+# Of a landmark that is explained by the others up to this share, what is left is rounding.
 SMALLEST_SHARE = 1e-8
 
 
@@ -148,10 +149,11 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
 class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
     r"""Features of a Gaussian kernel around rows of the training set (Nystroem's method).
 
-    .. math:: \phi(x) = K^{-1/2} k(x), \qquad k_j(x) = \exp(-\gamma \|x - x_j\|^2),
-              \qquad K_{ij} = k_j(x_i)
+    .. math:: \phi(x) = L^{-1} k(x), \qquad k_j(x) = \exp(-\gamma \|x - x_j\|^2),
+              \qquad K_{ij} = k_j(x_i) = (L L^\top)_{ij}
 
-    for landmarks :math:`x_j` drawn from the training rows. The length of :math:`\phi(x)` is at most
+    for landmarks :math:`x_j` drawn from the training rows, and the triangular Cholesky factor L.
+    The length of :math:`\phi(x)` is at most
     one, and says how much of a row its landmarks explain: it is one at a landmark and goes to zero
     far from all of them. So these rows are ready for HRN as they are; dividing them by their length
     would take away what it says.
@@ -178,12 +180,12 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
     Attributes
     ----------
     landmarks_ : ndarray of shape (n_landmarks, `n_features_in_`)
-        Rows of the training set.
+        Rows of the training set, each the one that those before it explain least. Rows that these
+        explain altogether, such as any that occur twice, are left out.
     gamma_ : float
         The inverse width.
-    normalization_ : ndarray of shape (n_landmarks, n_features_out)
-        A root of the inverse of K, in its principal axes. Those along which K vanishes, such as of
-        rows that occur twice, are left out.
+    normalization_ : ndarray of shape (n_landmarks, n_landmarks)
+        The transposed inverse of L: ``k(x) @ normalization_`` is :math:`\phi(x)`.
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -235,9 +237,10 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         drawn = check_random_state(self.random_state).permutation(len(X))[: self.n_components]
         self.landmarks_ = X[drawn].astype(np.float64)
         self.gamma_ = _per_variance(X) if self.gamma == "scale" else float(self.gamma)
-        shares, axes = np.linalg.eigh(self._kernel(self.landmarks_))
-        kept = shares > SMALLEST_SHARE * shares[-1]
-        self.normalization_ = axes[:, kept] / np.sqrt(shares[kept])
+        factor, order, rank, _ = dpstrf(self._kernel(self.landmarks_), tol=SMALLEST_SHARE, lower=1)
+        self.landmarks_ = self.landmarks_[order[:rank] - 1]
+        inverse, _ = dtrtri(np.tril(factor[:rank, :rank]), lower=1)
+        self.normalization_ = inverse.T
 
     def transform(self, X: Rows) -> NDArray[np.float32]:
         """The features of each row.

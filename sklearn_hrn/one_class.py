@@ -1,7 +1,7 @@
 """The one-class classifier."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from copy import copy
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -28,7 +28,7 @@ from ._sklearn import HasMethods, Interval, StrOptions, _fit_context, validate_p
 from ._typing import Calibration, Floats, Integers, Rows, Seed
 from ._validation import LARGEST, check_rows
 from .core.scoring import SLOPES, score_rows
-from .exceptions import ConstantScoresWarning, DriftWarning, RowLengthWarning, warn
+from .exceptions import ConstantScoresWarning, DriftWarning, RowLengthWarning, quietly, warn
 
 if TYPE_CHECKING:
     import torch
@@ -470,13 +470,18 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
 
     @staticmethod
     @validate_params(
-        estimators=[list, tuple], arrays=[list, tuple], rows=[list], anomalies=[list, None]
+        estimators=[list, tuple],
+        arrays=[list, tuple],
+        rows=[list],
+        anomalies=[list, None],
+        quiet=[list, None],
     )
     def fit_together(
         estimators: "Sequence[HRNOneClassClassifier]",
         arrays: Sequence[Rows],
         rows: Sequence[NDArray[np.integer] | None],
         anomalies: Sequence[NDArray[np.integer] | None] | None = None,
+        quiet: Sequence[bool] | None = None,
     ) -> None:
         """Fit some estimators in one run, each as it would be fitted alone.
 
@@ -493,6 +498,8 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
             The rows of its array that each trains on; None is all.
         anomalies : list of (ndarray of int or None), default=None
             The rows that each keeps below, if its `anomaly_weight` is above 0; None is none.
+        quiet : list of bool, default=None
+            Which give no warnings, as others on the same rows do; None is none of them.
 
         Raises
         ------
@@ -521,10 +528,12 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
             ]
             tasks, folds, checked = [], [], {}
             anomalies = [None] * len(learners) if anomalies is None else anomalies
-            if {len(arrays), len(rows), len(anomalies)} != {len(learners)}:
+            quiet = [False] * len(learners) if quiet is None else quiet
+            if {len(arrays), len(rows), len(anomalies), len(quiet)} != {len(learners)}:
                 raise ValueError(
-                    f"{len(learners)} estimators take as many arrays, rows and anomalies, but got "
-                    f"{len(arrays)}, {len(rows)} and {len(anomalies)}."
+                    f"{len(learners)} estimators take as many arrays, rows, anomalies and words on "
+                    f"being quiet, but got {len(arrays)}, {len(rows)}, {len(anomalies)} and "
+                    f"{len(quiet)}."
                 )
             for name, of_each in (("rows", rows), ("anomalies", anomalies)):
                 _check_row_numbers(name, of_each)
@@ -540,12 +549,13 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
                 folds.append(learner._folds(np.arange(len(X)) if chosen is None else chosen))
                 tasks += [Task(own, shared, X, fit_on, labelled, None) for fit_on, _ in folds[-1]]
             trained = zip(tasks, train(tasks), strict=True)
-            for learner, held_out in zip(learners, folds, strict=True):
+            for learner, held_out, is_quiet in zip(learners, folds, quiet, strict=True):
                 task, learned = next(trained)
                 learner._keep(learned)
                 scores = learner._score(task.X, task.rows)
-                learner._set_threshold(scores)
-                learner._check_lengths(task.X, task.rows, scores)
+                with quietly() if is_quiet else nullcontext():
+                    learner._set_threshold(scores)
+                    learner._check_lengths(task.X, task.rows, scores)
                 if held_out:
                     scores = [learner._scores_by(*next(trained), [rows]) for _, rows in held_out]
                     learner._set_calibrated(np.concatenate(scores, axis=None))

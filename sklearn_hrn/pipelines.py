@@ -29,6 +29,7 @@ from ._calibration import (
     out_of_fold_scores,
     score_method,
     scores_of,
+    switched_off,
 )
 from ._joint_fit import at_most, fit_folds, take
 from ._labels import is_missing, judged_labels, normal_rows, refuse_lazy
@@ -52,8 +53,8 @@ _BLOCKS_IN_WORKING_MEMORY = 16
 # Fewer rows a call than this, and the fixed cost of a call outweighs its work.
 _MIN_BLOCK_ROWS = 256
 # Training rows, drawn at random, from which the typical ones are taken where there are more: with
-# more of them each of fifty groups still has forty.
-_MAX_TYPICAL_FROM = 2000
+# more of them each of fifty groups still has twenty.
+_MAX_TYPICAL_FROM = 1000
 
 
 def _pipeline_has(method):
@@ -129,6 +130,15 @@ def _as_frame(kept):
         return library.DataFrame(dict(zip(kept["names"], kept["arrays"], strict=True)))
     columns = dict(enumerate(kept["arrays"]))
     return library.DataFrame(columns, index=kept["index"]).set_axis(kept["names"], axis=1)
+
+
+def _out_of_fold_scores(X, folds, in_folds):
+    """Scores of rows by pipelines that did not train on them."""
+    (X,) = indexable(X)
+    with quietly():  # the fit on all rows has said what there is to say
+        return out_of_fold_scores(
+            folds, in_folds, lambda fitted, held_out: scores_of(fitted, _safe_indexing(X, held_out))
+        )
 
 
 def _drawn_rows(X):
@@ -595,7 +605,13 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             X, y = (*take(X, y, kept), None)[:2]
         # Before the fit, as a first step that works in place leaves other rows.
         drawn = _drawn_rows(X) if self.reference_rows and hasattr(fitted, "score_samples") else None
-        if anomalies is None:
+        folds = None if self.calibration is None else fitted._calibration_folds(X)
+        in_folds = None
+        if folds and not params and anomalies is None and hasattr(last, "fit_together"):
+            in_folds = fitted._fitted_together(X, y, folds)
+            result = next(in_folds)
+            fitted.steps = result.steps
+        elif anomalies is None:
             result = getattr(super(OneClassPipeline, fitted), method)(X, y, **params)
         else:
             result = fitted._fit_beside(X, y, params, anomalies)
@@ -607,8 +623,9 @@ class OneClassPipeline(VersionedMixin, _Parameters):
                 learner.left_out_ = left_out
             if drawn is not None:
                 learner._reference = _as_columns(fitted._typical_rows(drawn))
-            if self.calibration is not None:
-                scores = learner._out_of_fold_scores(X, y, params, anomalies)
+            if folds:
+                in_folds = in_folds or fitted._fitted_one_by_one(X, y, folds, params, anomalies)
+                scores = _out_of_fold_scores(X, folds, in_folds)
                 if left_out is not None and len(left_out):
                     scores = np.r_[scores, learner._of_normal(suspects, scores)]
                 learner._place_threshold(np.sort(scores), rate)
@@ -672,34 +689,40 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         self.steps = [*front.steps, (name, last.fit(stack(parts), labels))]
         return self
 
-    def _out_of_fold_scores(self, X, y, params, anomalies):
-        """Scores of rows by steps that did not train on them."""
+    def _calibration_folds(self, X):
+        """The rows that train and the rows that are scored, fold by fold."""
         if any(getattr(step, "warm_start", False) for _, step in self.steps):
             raise ValueError(
                 "calibration fits all steps anew in every fold, which a step with "
                 "warm_start=True is not: set warm_start=False, or calibration=None."
             )
-        X, y = indexable(X, y)
-        folds = make_folds(self.calibration, _num_samples(X))
-        with quietly():  # the fit on all rows has said what there is to say
-            return out_of_fold_scores(
-                folds,
-                self._fitted_in_folds(X, y, [train for train, _ in folds], params, anomalies),
-                lambda fitted, held_out: scores_of(fitted, _safe_indexing(X, held_out)),
-            )
+        return make_folds(self.calibration, _num_samples(X))
 
-    def _fitted_in_folds(self, X, y, folds, params, anomalies):
-        """The pipeline fitted on some rows, for each fold; or why it cannot be."""
-        for_scores = {"calibration": None, "outlier_share": 0.0, "reference_rows": 0}
-        anew = OneClassPipeline(**self._params_as_given() | for_scores)
-        if not params and anomalies is None:
-            for fold in fit_folds([anew], X, y, folds):
-                yield fold.errors[0] or fold.fitted([anew])[0]
-            return
-        for rows in folds:
+    def _for_scores(self):
+        """An unfitted pipeline with the same steps, which has nothing but scores to give."""
+        rest = {"calibration": None, "outlier_share": 0.0, "reference_rows": 0}
+        return OneClassPipeline(**clone(self)._params_as_given() | rest)
+
+    def _fitted_together(self, X, y, folds):
+        """Generate the pipeline as fitted on all rows, then on those of each fold.
+
+        Of a fold that fails it is the error.
+        """
+        anew = self._for_scores()
+        X, y = indexable(X, y)
+        fits = fit_folds([anew], X, y, [train for train, _ in folds], whole_first=True)
+        for fold in fits:
+            if fold.is_final and fold.errors[0]:
+                raise fold.errors[0]
+            yield fold.errors[0] or fold.fitted([anew])[0]
+
+    def _fitted_one_by_one(self, X, y, folds, params, anomalies):
+        """Generate the pipeline as fitted on the rows of each fold, or why it cannot be."""
+        X, y = indexable(X, y)
+        for rows, _ in folds:
             try:
                 arguments = _check_method_params(X, params, rows)
-                fitted = clone(anew)
+                fitted = switched_off(self._for_scores(), "calibration", "outlier_share")
                 fitted._run_on_clone("fit", *(*take(X, y, rows), None)[:2], arguments, anomalies)
             except Exception as error:
                 fitted = error

@@ -46,7 +46,7 @@ def make_hrn_pipeline(
           numbers of text, categories, dates and gaps (`TableEncoder`), ``"scale"`` brings every
           column halfway to a normal distribution, such that no single value can move it
           (`NormalScoreTransformer`), ``"lift"`` tells which of 500 training rows are near
-          (`LandmarkFeatures`, as wide as the rows are spread), and ``"hrn"`` trains 300 units for
+          (`LandmarkFeatures`, as wide as the rows are spread), and ``"hrn"`` trains 200 units for
           200 updates, however many rows there are, with steps that are longer where the rows vary
           little. ``"norm"`` passes rows on, as landmarks say by the length of a row how near it is;
           features that say nothing by it, such as `FourierFeatures`, want an
@@ -62,7 +62,7 @@ def make_hrn_pipeline(
         All but "paper" are calibrated (``calibration="cross"`` of `OneClassPipeline`): of fresh
         normal rows about the `contamination` of ``"hrn"`` is flagged, 1 % unless set otherwise.
         That takes three to five fits more; ``set_params(calibration=None)`` does without, where
-        only the scores matter. Of more rows than the updates of ``"hrn"`` take (20,000, and
+        only the scores matter. Of more rows than the updates of ``"hrn"`` take (10,000, and
         30,000 images), they fit as many, drawn at random (`subsample` of `OneClassPipeline`): a
         million rows take no more time and memory than these. Raise both together, with
         ``hrn__max_updates``.
@@ -129,7 +129,7 @@ def _image():
     )
     return [
         ("words", RotationWhitening(PatchDictionary(power=0.5), otherwise=near)),
-        ("hrn", _classifier(300, n_updates=300)),
+        ("hrn", _classifier(300, n_updates=300, batch_size=100)),
     ]
 
 
@@ -140,7 +140,7 @@ def _tabular():
         ("lift", LandmarkFeatures(500, gamma="scale")),
         # Where features of another kind, without a length of their own, take the landmarks' place.
         ("norm", "passthrough"),
-        ("hrn", _classifier(300, n_updates=200)),
+        ("hrn", _classifier(200, n_updates=200, batch_size=50)),
     ]
 
 
@@ -155,17 +155,19 @@ def _embedding():
     return [
         ("views", FeatureUnion(views)),
         ("norm", InstanceL2Normalizer(center=None, copy=False)),
-        ("landmarks", LandmarkFeatures(2000)),
-        ("hrn", _classifier(500, n_updates=200)),
+        ("landmarks", LandmarkFeatures()),
+        ("hrn", _classifier(500, n_updates=200, batch_size=50)),
     ]
 
 
-def _classifier(n_units, n_updates):
+def _classifier(n_units, n_updates, batch_size):
     """Few updates of a wide network: a length that does not depend on the number of rows.
 
     ``python -m sklearn_hrn.benchmark adbench`` measures the recipe for tables with it.
     """
-    return HRNOneClassClassifier(n_units, max_updates=n_updates, preconditioning=10.0)
+    return HRNOneClassClassifier(
+        n_units, max_updates=n_updates, batch_size=batch_size, preconditioning=10.0
+    )
 
 
 RECIPES = {"paper": _paper, "image": _image, "tabular": _tabular, "embedding": _embedding}

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_hrn import HRNOneClassClassifier
 from sklearn_hrn._joint_fit import fit_each, fit_folds, fit_together
 from sklearn_hrn.core.training import Trainer
+from sklearn_hrn.exceptions import RowLengthWarning
 
 
 @pytest.fixture
@@ -108,6 +109,24 @@ def test_every_fold_fits_all_steps_anew(X, loops):
             alone = clone(candidate).fit(X[rows])
             np.testing.assert_allclose(fitted.score_samples(X), alone.score_samples(X), rtol=1e-5)
     assert not hasattr(candidates[0][-1], "coefs_")
+
+
+def test_the_fit_on_all_rows_comes_first_and_alone_says_what_there_is_to_say(X, loops):
+    long = 10.0 ** np.linspace(-3, 3, len(X))[:, None] * np.abs(X)
+    model = hrn(calibration=2, max_iter=30)
+    with pytest.warns(RowLengthWarning) as said:
+        whole, *folds = fit_folds([model], long, None, FOLDS, whole_first=True)
+    assert loops == [1 + 2 + 3]
+    assert [w.category for w in said].count(RowLengthWarning) == 1
+    assert whole.is_final and not any(fold.is_final for fold in folds)
+    (fitted,) = whole.fitted([model])
+    alone = clone(model).fit(long)
+    np.testing.assert_allclose(fitted.calibration_scores_, alone.calibration_scores_, rtol=1e-5)
+    for fold, rows in zip(folds, FOLDS, strict=True):
+        (fitted,) = fold.fitted([model])
+        assert not hasattr(fitted, "calibration_scores_")
+        alone = clone(model).set_params(calibration=None).fit(long[rows])
+        np.testing.assert_allclose(fitted.offset_, alone.offset_, rtol=1e-5)
 
 
 def test_any_detector_is_fitted_in_folds(X):

@@ -38,3 +38,9 @@ def test_repeated_rows_are_taken_once():
 
 def test_rows_that_are_no_numbers_are_taken_from_the_front():
     assert_array_equal(medoids(np.array([["a"], ["b"], ["c"]], dtype=object), 2), [0, 1])
+
+
+def test_rows_far_from_zero_or_enormous_are_told_apart(rng):
+    Z = groups(rng)
+    for moved in (Z + 1e5, Z * 1e30):
+        assert_array_equal(medoids(moved, 3), medoids(Z, 3))

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
+from threading import Barrier, Event
 
 import pytest
 import torch
 
 from sklearn_hrn.core import threads as module
-from sklearn_hrn.core.threads import threads
+from sklearn_hrn.core.threads import side_by_side, threads
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +67,39 @@ def test_a_fit_in_a_forked_process_returns():
         """
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+def test_shares_are_worked_on_side_by_side_with_one_thread_each():
+    barrier = Barrier(2, timeout=30)
+
+    def work(worker, item):
+        barrier.wait()
+        return worker, item, torch.get_num_threads()
+
+    shares = [("a", [1, 2]), ("b", [3, 4]), ("idle", [])]
+    assert side_by_side(work, shares) == [("a", 1, 1), ("a", 2, 1), ("b", 3, 1), ("b", 4, 1)]
+    assert torch.get_num_threads() == 2
+
+
+def test_one_share_keeps_all_threads():
+    def work(worker, item):
+        return torch.get_num_threads(), item
+
+    assert side_by_side(work, [("a", [1, 2]), ("b", [])]) == [(2, 1), (2, 2)]
+
+
+def test_an_error_in_one_share_is_raised_and_ends_the_others():
+    begun, done = Event(), []
+
+    def work(worker, item):
+        if worker == "fails":
+            begun.wait(30)
+            raise KeyError(item)
+        begun.set()
+        time.sleep(0.05)
+        done.append(item)
+
+    with pytest.raises(KeyError, match="1"):
+        side_by_side(work, [("fails", [1]), ("works", list(range(1000)))])
+    assert len(done) < 1000
+    assert torch.get_num_threads() == 2

@@ -62,10 +62,14 @@ def assert_same(state, m, other, **tolerance):
             np.testing.assert_array_equal(ours[m], theirs[0])
 
 
+@pytest.mark.parametrize("n_threads", [1, 3], ids="threads={}".format)
 @pytest.mark.parametrize("cache", [1, 10**5, 10**9], ids="cache={}".format)
 @pytest.mark.parametrize("hidden", [(20,), (60,), (8, 6)], ids=str)
-def test_a_model_among_others_is_bit_for_bit_the_model_alone(X, monkeypatch, hidden, cache):
+def test_a_model_among_others_is_bit_for_bit_the_model_alone(
+    X, monkeypatch, hidden, cache, n_threads
+):
     monkeypatch.setattr(training, "CACHE_BYTES", cache)
+    monkeypatch.setattr(training, "SHARED_PRODUCTS", 0)
     n_models = 7
     plan = make_plan(
         X,
@@ -79,10 +83,26 @@ def test_a_model_among_others_is_bit_for_bit_the_model_alone(X, monkeypatch, hid
     )
     even, first = np.arange(0, 230, 2), np.arange(150)
     rows = Rows.of_models([(X, rows) for rows in [None] * 4 + [even, even, first]])
-    with threads(1):
+    with threads(n_threads):
         together = run(rows, plan)
         for m in range(n_models):
             assert_same(together, m, alone(rows, plan, m))
+
+
+def test_models_are_shared_out_among_threads_if_their_products_are_large(X, monkeypatch):
+    shares = []
+
+    def spy(function, shared):
+        shares.append(sorted(sum(map(np.size, groups)) for _, groups in shared))
+        return threads_of(function, shared)
+
+    threads_of = training.side_by_side
+    monkeypatch.setattr(training, "side_by_side", spy)
+    for least, expected in ((0, [2, 3]), (10**9, [5])):
+        monkeypatch.setattr(training, "SHARED_PRODUCTS", least)
+        with threads(2):
+            run(all_rows(X, 5), make_plan(X, 5, n_epochs=1))
+        assert shares.pop() == expected
 
 
 def test_a_large_model_among_others_is_the_model_alone_at_any_thread_count(rng, monkeypatch):

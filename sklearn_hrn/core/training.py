@@ -13,6 +13,7 @@ Every tensor carries the models on its first axis. Models of equal rows and leng
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, pairwise
+from threading import Lock
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from .objective import DATA_TERMS, h_penalty
 from .perceptrons import initial_weights
 from .preconditioning import Preconditioner
 from .scoring import SLOPES
-from .threads import threads
+from .threads import side_by_side, threads
 
 # What the history holds of an epoch.
 HISTORY = ("loss", "penalty", "gradient_norm", "learning_rate")
@@ -51,6 +52,10 @@ EXPLOSION = 100
 # the rounding of a product would depend on what stands beside it. With one thread it does not, and
 # models are stacked.
 SMALL_PRODUCT = 2 * 10**7
+
+# Multiply-adds of the first products of all models from which on every thread takes a share of the
+# models. With fewer, a step is mostly calls, for which threads of Python wait for each other.
+SHARED_PRODUCTS = 10**7
 
 # Bytes that stacked models may take: a share of the last-level cache of a CPU (16 models of
 # 784-100-1 then take 0.78 of the time they take one by one, those of 6-100-1 0.28), and of the
@@ -161,9 +166,9 @@ class Trainer:
         self.batch_size = np.minimum(plan.batch_size, self.n_rows)
         self.n_anomalies = np.minimum(plan.batch_size, rows.anomaly_counts)
         self.epochs_a_round = -(-ROUND * self.batch_size // self.n_rows)
-        self.sampler = BatchSampler(rows, self.device)
+        self.workers = []
+        self.lock = Lock()
         self.preconditioner = Preconditioner(rows, plan.preconditioning, self.device)
-        self.closed_forms = {}
 
     def _beginning(self):
         plan, n_models = self.plan, len(self.plan.seed)
@@ -207,8 +212,7 @@ class Trainer:
             n_rows, n_halvings, pending = 0, 0, running
             while len(pending):
                 failed = []
-                for group in self._groups(pending, n_updates):
-                    n_rows_of_group, failed_models = self._train_group(group, n_updates)
+                for n_rows_of_group, failed_models in self._round(pending, n_updates):
                     n_rows += n_rows_of_group
                     failed.append(failed_models)
                 pending = np.concatenate(failed)
@@ -232,7 +236,19 @@ class Trainer:
         before, now = losses.reshape(2, n_epochs).mean(axis=1)
         return before - now < self.plan.tol[m] * (DATA_TERMS[self.plan.loss][2] - now)
 
-    def _train_group(self, group, n_updates):
+    def _round(self, models, n_updates):
+        """One round of models: for each group the rows trained on, and which models failed."""
+        n_threads = self._n_threads(models)
+        while len(self.workers) < n_threads:
+            self.workers.append(_Worker(self.rows, self.plan, self.device))
+        shares = [(worker, []) for worker in self.workers[:n_threads]]
+        groups = self._groups(models, n_updates, n_threads)
+        for group in sorted(groups, key=np.size, reverse=True):
+            _, least = min(shares, key=lambda share: sum(map(np.size, share[1])))
+            least.append(group)
+        return side_by_side(partial(self._train_group, n_updates), shares)
+
+    def _train_group(self, n_updates, worker, group):
         """One round of an (S, K) array of models: the rows trained on, and which models failed."""
         plan, models = self.plan, group.ravel()
         leader = models[0]
@@ -246,7 +262,7 @@ class Trainer:
             -plan.learning_rate[models] * self.step_scale[models] / (1 - plan.momentum)
         )
         descent = [(W, v, _beside(step, W)) for W, v in zip(weights, velocities, strict=True)]
-        network = self._network(group, batch_size)
+        network = worker.network(group, batch_size, self.n_anomalies[leader])
         network.bind(weights, terms.reg_lambda, terms.exponent, terms.anomaly_weight)
         preconditioned = self.preconditioner.of(models)
         n_rows = batch_size + self.n_anomalies[leader]
@@ -261,7 +277,7 @@ class Trainer:
             return dW
 
         with threads(1 if self._is_small(batch_size) else None):
-            for t, x in enumerate(self._batches(group, first, last)):
+            for t, x in enumerate(self._batches(worker.sampler, group, first, last)):
                 if t == 0:
                     first_batch = x.clone()
                 for (W, v, minus_eta), dW in zip(descent, derivatives(x, t), strict=True):
@@ -273,21 +289,22 @@ class Trainer:
         limit = np.maximum(means[0, 0], EXPLOSION * DATA_TERMS[plan.loss][2])
         # Not "greater": NaN has not stayed below either.
         kept = np.isfinite(means[:, :-1]).all((0, 1)) & (means[0, -1] <= limit)
-        self._keep(models, kept, weights, velocities)
-        self._record(models[kept], means[:, :-1, kept], first)
-        self.n_updates[models[kept]] = last
+        with self.lock:
+            self._keep(models, kept, weights, velocities)
+            self._record(models[kept], means[:, :-1, kept], first)
+            self.n_updates[models[kept]] = last
         return (last - first) * len(models) * batch_size, models[~kept]
 
-    def _batches(self, group, first, last):
+    def _batches(self, sampler, group, first, last):
         """The normal rows of each update and the anomalies behind them, (S, B + A, d)."""
         leaders = group[:, 0]
         streams = [(self.plan.seed[m], self.rows.subset_of[m]) for m in leaders]
-        normal = self.sampler.batches(streams, first, last, self.batch_size[leaders[0]])
+        normal = sampler.batches(streams, first, last, self.batch_size[leaders[0]])
         n_anomalies = self.n_anomalies[leaders[0]]
         if not n_anomalies:
             return normal
         streams = [(self.plan.seed[m] + OTHER_SEED, self.rows.anomalies_of[m]) for m in leaders]
-        anomalies = self.sampler.batches(streams, first, last, n_anomalies)
+        anomalies = sampler.batches(streams, first, last, n_anomalies)
         return (torch.cat(pair, 1) for pair in zip(normal, anomalies, strict=True))
 
     def _end_of_round(self, m):
@@ -334,18 +351,6 @@ class Trainer:
         for whole, part in zip(self.weights + self.velocities, weights + velocities, strict=True):
             whole.index_copy_(0, at, part.index_select(0, chosen))
 
-    def _network(self, group, batch_size):
-        plan = self.plan
-        if plan.modules is not None:
-            module = plan.modules[group[0, 0]].to(self.device)
-            form = getattr(module, "closed_form", partial(Autograd, module))
-            return form(plan.loss, int(batch_size))
-        shape, n_anomalies = (*group.shape, int(batch_size)), int(self.n_anomalies[group[0, 0]])
-        if (shape, n_anomalies) not in self.closed_forms:
-            what = plan.layer_sizes, shape, SLOPES[plan.activation], plan.loss, n_anomalies
-            self.closed_forms[shape, n_anomalies] = closed_form(*what, device=self.device)
-        return self.closed_forms[shape, n_anomalies]
-
     def _is_small(self, batch_size):
         n_in, n_out = self.plan.layer_sizes[:2]
         return self.plan.modules is None and batch_size * n_in * n_out <= SMALL_PRODUCT
@@ -364,7 +369,17 @@ class Trainer:
             return max(1, CACHE_BYTES // bytes_a_model)
         return 1
 
-    def _groups(self, models, n_updates):
+    def _n_threads(self, models):
+        """How many threads share the models out."""
+        n_in, n_out = self.plan.layer_sizes[:2]
+        has_closed_form = self.plan.modules is None or hasattr(self.plan.modules[0], "closed_form")
+        n_threads = torch.get_num_threads()
+        if n_threads == 1 or self.device.type != "cpu" or not has_closed_form:
+            return 1
+        product = n_in * n_out * self.batch_size[models].sum()
+        return min(n_threads, len(models)) if product >= SHARED_PRODUCTS else 1
+
+    def _groups(self, models, n_updates, n_shares):
         """Index arrays (S, K): S streams of K models that take the same steps."""
 
         def steps(m):
@@ -375,7 +390,7 @@ class Trainer:
 
         for _, equal in groupby(sorted(models, key=lambda m: (steps(m), stream(m), m)), steps):
             equal = list(equal)
-            most = self._models_at_once(self.batch_size[equal[0]])
+            most = min(self._models_at_once(self.batch_size[equal[0]]), -(-len(equal) // n_shares))
             by_width = {}
             for _, fed in groupby(equal, stream):
                 fed = list(fed)
@@ -386,6 +401,28 @@ class Trainer:
                 n_streams = max(1, most // width)
                 for start in range(0, len(pieces), n_streams):
                     yield np.array(pieces[start : start + n_streams])
+
+
+class _Worker:
+    """What the models that a thread trains have in common: memory that is written to."""
+
+    def __init__(self, rows, plan, device):
+        self.plan, self.device = plan, device
+        self.sampler = BatchSampler(rows, device)
+        self.closed_forms = {}
+
+    def network(self, group, batch_size, n_anomalies):
+        """f, its input gradient and the derivatives of a group of models."""
+        plan = self.plan
+        if plan.modules is not None:
+            module = plan.modules[group[0, 0]].to(self.device)
+            form = getattr(module, "closed_form", partial(Autograd, module))
+            return form(plan.loss, int(batch_size))
+        shape, n_anomalies = (*group.shape, int(batch_size)), int(n_anomalies)
+        if (shape, n_anomalies) not in self.closed_forms:
+            what = plan.layer_sizes, shape, SLOPES[plan.activation], plan.loss, n_anomalies
+            self.closed_forms[shape, n_anomalies] = closed_form(*what, device=self.device)
+        return self.closed_forms[shape, n_anomalies]
 
 
 class _Terms:

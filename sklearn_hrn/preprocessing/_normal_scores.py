@@ -154,7 +154,8 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
         if len(X) > self.subsample:
             X = X[check_random_state(self.random_state).permutation(len(X))[: self.subsample]]
         X = X.astype(np.float64)
-        columns = zip(X.T, *_groups(X), strict=True)
+        # Ascending, as sorted values are looked up in a third of the time.
+        columns = zip(np.sort(X, axis=0).T, *_groups(X), strict=True)
         knots = [_knots(*column, self.linear, self.n_quantiles) for column in columns]
         self.quantiles_, self.scores_ = map(list, zip(*knots, strict=True))
 
@@ -254,8 +255,10 @@ def _marks(middle, unit, distances, gains):
 
 def _steps(values, weights):
     """Distinct values (n_values,), and the weight below each and in all (n_values + 1,)."""
-    distinct, place = np.unique(values, return_inverse=True)
-    return distinct, np.concatenate([[0.0], np.cumsum(np.bincount(place, weights))])
+    order = np.argsort(values)
+    values, passed = values[order], np.cumsum(weights[order])
+    is_last = np.append(values[1:] != values[:-1], True)
+    return values[is_last], np.concatenate([[0.0], passed[is_last]])
 
 
 def _passed(x, values, gained):
