@@ -3,14 +3,15 @@
 It imports torch, so it is imported inside `fit`.
 """
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
 try:
-    import torch  # noqa: F401 - asked for here, so that one message says what is missing
+    import torch
 except ModuleNotFoundError as error:
     raise ImportError(
         "Training needs torch, which is not installed: pip install torch (on Linux, the CPU build "
@@ -21,8 +22,17 @@ from ._progress import Progress
 from ._validation import draw_seeds, resolve_device
 from .core.batches import Rows, epochs_of, updates_of
 from .core.modules import check_rebuilt, make_module, make_modules, module_states, trainable
-from .core.threads import threads
-from .core.training import HISTORY, OF_MODELS, ExplodedLossError, State, Trainer, TrainingPlan
+from .core.threads import side_by_side, threads
+from .core.training import (
+    HISTORY,
+    OF_MODELS,
+    ExplodedLossError,
+    State,
+    Trainer,
+    TrainingPlan,
+    first_product,
+    threads_for,
+)
 from .exceptions import NonFiniteLossWarning, TrainingDivergedError, warn
 
 # Training rows on which a module that is rebuilt is compared with the one that was trained.
@@ -105,12 +115,26 @@ def train(tasks):
     TrainingDivergedError
         If a loss explodes however small the step.
     """
-    learned = [None] * len(tasks)
+    groups = _groups(tasks)
     with threads(None):
-        for group in _groups(tasks):
-            for i, outcome in zip(group, _Run([tasks[i] for i in group]).learned(), strict=True):
-                learned[i] = outcome
-    return learned
+        runs = [_Run([tasks[i] for i in group]) for group in groups]
+        outcomes = side_by_side(_learned, runs, _n_threads(runs), _Run.work, _Run.stop)
+    for run in runs:
+        run.warn_of_halvings()
+    learned = dict(zip(chain.from_iterable(groups), chain.from_iterable(outcomes), strict=True))
+    return [learned[i] for i in range(len(tasks))]
+
+
+def _learned(_thread, run):
+    return run.learned()
+
+
+def _n_threads(runs):
+    """How many threads share out runs of different shapes."""
+    if any(run.verbose for run in runs):  # which speak one after the other
+        return 1
+    products = sum(run.first_product() for run in runs)
+    return min(threads_for(run.plan, products, torch.device(run.device)) for run in runs)
 
 
 def _groups(tasks):
@@ -164,6 +188,8 @@ class _Run:
         self.start = None if tasks[0].start is None else _joined(tasks, self.n_features)
         self.plan = self._plan()
         self.n_updates = self._n_updates()
+        self.verbose = max(task.parameters["verbose"] for task in tasks)
+        self.is_over = False
 
     def _each(self, name, dtype=float):
         """A parameter of each network."""
@@ -222,6 +248,13 @@ class _Run:
                 n_updates[m] = done[m] + budget
         return n_updates
 
+    def first_product(self):
+        return first_product(self.plan, np.minimum(self.plan.batch_size, self.rows.counts))
+
+    def work(self):
+        """Multiply-adds of the first products of all steps."""
+        return self.first_product() * int(self.n_updates.max())
+
     def learned(self):
         """Train, and say what each task has learned."""
         try:
@@ -248,9 +281,10 @@ class _Run:
         trainer = Trainer(rows, _of_networks(self.plan, longest), self.start, self.device)
         final = self.n_updates[longest]
         states = [None] * len(self.tasks)
-        with _Report(trainer, final, self._verbose()) as report:
+        self.report = _Report(trainer, final, self.verbose)
+        with closing(self.report.progress):
             for goal in self._goals(path, longest):
-                trainer.run(goal, report.after_round)
+                trainer.run(goal, self._after_round)
                 for i in range(len(self.tasks)):
                     mine = self.of_task == i
                     if states[i] is None and (self.n_updates[mine] == goal[path[mine]]).all():
@@ -288,8 +322,26 @@ class _Run:
             yield np.minimum(final, np.where(is_counted[longest], after_updates, after_epochs))
         yield final
 
-    def _verbose(self):
-        return max(task.parameters["verbose"] for task in self.tasks)
+    def _after_round(self, n_rows, n_halvings):
+        self.report.after_round(n_rows, n_halvings)
+        if self.is_over:
+            raise InterruptedError("Another run has failed, or the user has had enough.")
+
+    def stop(self):
+        """Train no further than to the end of a round."""
+        self.is_over = True
+
+    def warn_of_halvings(self):
+        """Say, once, that a step was halved."""
+        if self.report.halved_in is not None:
+            warn(
+                f"the training loss exploded before the end of epoch {self.report.halved_in}: it "
+                "became infinite, or more than 100 times that of an untrained network. The epoch "
+                "(or, of short ones, the last 50 updates) was repeated with half the step. Bring "
+                "the rows to length one (InstanceL2Normalizer), or lower learning_rate_init or "
+                "reg_exponent.",
+                NonFiniteLossWarning,
+            )
 
     def _as_arrays(self, i, state):
         """What task i has learned, from the state of its networks."""
@@ -387,33 +439,20 @@ def _weights(task, n_features):
 
 
 class _Report:
-    """What is told of a run: its progress, and once that a step was halved."""
+    """What is told of a run: its progress, and in which epoch a step was first halved."""
 
     def __init__(self, trainer, n_updates, verbose):
-        self.trainer, self.has_warned = trainer, False
+        self.trainer, self.halved_in = trainer, None
         self.begin, self.done = trainer.n_epochs.copy(), 0
         size = trainer.n_rows, trainer.batch_size
         n_epochs = epochs_of(n_updates - 1, *size) + 1 - epochs_of(trainer.n_updates, *size)
         self.progress = Progress(int(n_epochs.max()), verbose)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.progress.close()
-
     def after_round(self, n_rows, n_halvings):
         trainer = self.trainer
         done = int((trainer.n_epochs - self.begin).max())
-        if n_halvings and not self.has_warned:
-            self.has_warned = True
-            warn(
-                f"the training loss exploded before the end of epoch {done}: it became infinite, "
-                "or more than 100 times that of an untrained network. The epoch (or, of short "
-                "ones, the last 50 updates) was repeated with half the step. Bring the rows to "
-                "length one (InstanceL2Normalizer), or lower learning_rate_init or reg_exponent.",
-                NonFiniteLossWarning,
-            )
+        if n_halvings and self.halved_in is None:
+            self.halved_in = done
         loss = trainer.history[0, trainer.n_epochs - 1, np.arange(len(trainer.n_epochs))].mean()
         self.progress.update(f"loss {loss:.4f}", n_rows, n_steps=done - self.done)
         self.done = done

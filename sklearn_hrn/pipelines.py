@@ -53,8 +53,8 @@ _BLOCKS_IN_WORKING_MEMORY = 16
 # Fewer rows a call than this, and the fixed cost of a call outweighs its work.
 _MIN_BLOCK_ROWS = 256
 # Training rows, drawn at random, from which the typical ones are taken where there are more: with
-# more of them each of fifty groups still has twenty.
-_MAX_TYPICAL_FROM = 1000
+# more of them each of fifty groups still has ten.
+_MAX_TYPICAL_FROM = 500
 
 
 def _pipeline_has(method):

@@ -4,8 +4,9 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
-from threading import Barrier, Event
+from threading import Barrier
 
 import pytest
 import torch
@@ -69,37 +70,42 @@ def test_a_fit_in_a_forked_process_returns():
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
 
 
-def test_shares_are_worked_on_side_by_side_with_one_thread_each():
+def test_items_are_worked_on_side_by_side_with_one_thread_each():
     barrier = Barrier(2, timeout=30)
 
-    def work(worker, item):
+    def work(thread, item):
         barrier.wait()
-        return worker, item, torch.get_num_threads()
+        return thread, item, torch.get_num_threads()
 
-    shares = [("a", [1, 2]), ("b", [3, 4]), ("idle", [])]
-    assert side_by_side(work, shares) == [("a", 1, 1), ("a", 2, 1), ("b", 3, 1), ("b", 4, 1)]
+    # The largest first, each to the thread that has least to do.
+    results = side_by_side(work, [1, 2, 3, 4], 2, size=float)
+    assert results == [(0, 1, 1), (1, 2, 1), (1, 3, 1), (0, 4, 1)]
     assert torch.get_num_threads() == 2
 
 
-def test_one_share_keeps_all_threads():
-    def work(worker, item):
-        return torch.get_num_threads(), item
+def test_one_thread_is_the_own_one_with_all_of_torch():
+    def work(thread, item):
+        return thread, item, torch.get_num_threads(), threading.current_thread()
 
-    assert side_by_side(work, [("a", [1, 2]), ("b", [])]) == [(2, 1), (2, 2)]
+    own = threading.current_thread()
+    assert side_by_side(work, [3, 1], 1, size=float) == [(0, 3, 2, own), (0, 1, 2, own)]
+    assert side_by_side(work, [3], 2, size=float) == [(0, 3, 2, own)]
 
 
-def test_an_error_in_one_share_is_raised_and_ends_the_others():
-    begun, done = Event(), []
+def test_an_error_in_one_thread_is_raised_and_ends_the_others():
+    begun, done, stopped = threading.Event(), [], []
 
-    def work(worker, item):
-        if worker == "fails":
+    def work(thread, item):
+        if item == 0:
             begun.wait(30)
             raise KeyError(item)
         begun.set()
         time.sleep(0.05)
         done.append(item)
 
-    with pytest.raises(KeyError, match="1"):
-        side_by_side(work, [("fails", [1]), ("works", list(range(1000)))])
-    assert len(done) < 1000
+    sizes = {0: 2000, **dict.fromkeys(range(1, 1000), 1)}
+    with pytest.raises(KeyError, match="0"):
+        side_by_side(work, list(sizes), 2, sizes.get, stop=stopped.append)
+    assert len(done) < 999
+    assert stopped == list(sizes)
     assert torch.get_num_threads() == 2

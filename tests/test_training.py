@@ -9,7 +9,7 @@ from oracles import finite_differences, network, objective
 
 from sklearn_hrn.core import batches, training
 from sklearn_hrn.core.batches import Rows, epochs_of, updates_of
-from sklearn_hrn.core.threads import threads
+from sklearn_hrn.core.threads import side_by_side, threads
 from sklearn_hrn.core.training import Trainer, TrainingPlan
 
 
@@ -92,13 +92,12 @@ def test_a_model_among_others_is_bit_for_bit_the_model_alone(
 def test_models_are_shared_out_among_threads_if_their_products_are_large(X, monkeypatch):
     shares = []
 
-    def spy(function, shared):
-        shares.append(sorted(sum(map(np.size, groups)) for _, groups in shared))
-        return threads_of(function, shared)
+    def spy(function, groups, n_threads, size):
+        shares.append((n_threads, sorted(map(size, groups))))
+        return side_by_side(function, groups, n_threads, size)
 
-    threads_of = training.side_by_side
     monkeypatch.setattr(training, "side_by_side", spy)
-    for least, expected in ((0, [2, 3]), (10**9, [5])):
+    for least, expected in ((0, (2, [2, 3])), (10**9, (1, [5]))):
         monkeypatch.setattr(training, "SHARED_PRODUCTS", least)
         with threads(2):
             run(all_rows(X, 5), make_plan(X, 5, n_epochs=1))

@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from threading import Event
 
 import torch
@@ -38,34 +39,46 @@ def threads(n_threads):
         torch.set_num_threads(before)
 
 
-def side_by_side(function, shares):
-    """Call a function for some items, which are shared out among threads of one thread each.
+def side_by_side(function, items, n_threads, size, stop=None):
+    """Call a function for each of some items, which are dealt out to threads.
 
     Parameters
     ----------
     function : callable
-        ``function(worker, item)``. Tensors that it writes to belong to its worker.
-    shares : list of (worker, list of items) tuples
-        One share is worked on as it is, with all threads of torch.
+        ``function(thread, item)``, with the number of the thread. Several threads compute with one
+        thread of torch each; a single one, the caller's own, with all.
+    items : list
+    n_threads : int
+    size : callable
+        How much work an item is.
+    stop : callable, default=None
+        Called with every item once one has failed, or the user has interrupted: threads end by
+        themselves alone.
 
     Returns
     -------
     results : list
-        In the order of the shares and of their items.
+        In the order of the items.
     """
-    shares = [(worker, items) for worker, items in shares if items]
-    if len(shares) == 1:
-        ((worker, items),) = shares
-        return [function(worker, item) for item in items]
-    is_over = Event()
+    n_threads = min(n_threads, len(items))
+    if n_threads <= 1:
+        return [function(0, item) for item in items]
+    shares, loads, is_over = [[] for _ in range(n_threads)], [0] * n_threads, Event()
+    for place in sorted(range(len(items)), key=lambda place: size(items[place]), reverse=True):
+        least = loads.index(min(loads))
+        shares[least].append(place)
+        loads[least] += size(items[place])
 
-    def work(share):
-        worker, items = share
-        return [function(worker, item) for item in items if not is_over.is_set()]
+    def work(thread):
+        return [function(thread, items[i]) for i in shares[thread] if not is_over.is_set()]
 
-    with threads(1), ThreadPoolExecutor(len(shares)) as pool:
+    with threads(1), ThreadPoolExecutor(n_threads) as pool:
         try:
-            return [result for results in pool.map(work, shares) for result in results]
-        except BaseException:  # an interrupt does not wait for what has not begun
+            results = chain.from_iterable(pool.map(work, range(n_threads)))
+            of_place = dict(zip(chain.from_iterable(shares), results, strict=True))
+        except BaseException:
             is_over.set()
+            for item in items if stop is not None else ():
+                stop(item)
             raise
+    return [of_place[place] for place in range(len(items))]

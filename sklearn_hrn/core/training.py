@@ -55,7 +55,7 @@ SMALL_PRODUCT = 2 * 10**7
 
 # Multiply-adds of the first products of all models from which on every thread takes a share of the
 # models. With fewer, a step is mostly calls, for which threads of Python wait for each other.
-SHARED_PRODUCTS = 10**7
+SHARED_PRODUCTS = 5 * 10**6
 
 # Bytes that stacked models may take: a share of the last-level cache of a CPU (16 models of
 # 784-100-1 then take 0.78 of the time they take one by one, those of 6-100-1 0.28), and of the
@@ -126,6 +126,19 @@ class State:
     n_updates: np.ndarray
     step_scale: np.ndarray
     history: np.ndarray
+
+
+def first_product(plan, batch_sizes):
+    """Multiply-adds of the first products of one step of models with batches of these sizes."""
+    return plan.layer_sizes[0] * plan.layer_sizes[1] * int(np.sum(batch_sizes))
+
+
+def threads_for(plan, products, device):
+    """How many threads may share models out whose first products are so many multiply-adds."""
+    has_closed_form = plan.modules is None or hasattr(plan.modules[0], "closed_form")
+    if device.type == "cpu" and has_closed_form and products >= SHARED_PRODUCTS:
+        return torch.get_num_threads()
+    return 1
 
 
 class ExplodedLossError(RuntimeError):
@@ -241,15 +254,13 @@ class Trainer:
         n_threads = self._n_threads(models)
         while len(self.workers) < n_threads:
             self.workers.append(_Worker(self.rows, self.plan, self.device))
-        shares = [(worker, []) for worker in self.workers[:n_threads]]
-        groups = self._groups(models, n_updates, n_threads)
-        for group in sorted(groups, key=np.size, reverse=True):
-            _, least = min(shares, key=lambda share: sum(map(np.size, share[1])))
-            least.append(group)
-        return side_by_side(partial(self._train_group, n_updates), shares)
+        groups = list(self._groups(models, n_updates, n_threads))
+        train = partial(self._train_group, n_updates)
+        return side_by_side(train, groups, n_threads, np.size)
 
-    def _train_group(self, n_updates, worker, group):
+    def _train_group(self, n_updates, thread, group):
         """One round of an (S, K) array of models: the rows trained on, and which models failed."""
+        worker = self.workers[thread]
         plan, models = self.plan, group.ravel()
         leader = models[0]
         batch_size, first = self.batch_size[leader], self.n_updates[leader]
@@ -371,13 +382,8 @@ class Trainer:
 
     def _n_threads(self, models):
         """How many threads share the models out."""
-        n_in, n_out = self.plan.layer_sizes[:2]
-        has_closed_form = self.plan.modules is None or hasattr(self.plan.modules[0], "closed_form")
-        n_threads = torch.get_num_threads()
-        if n_threads == 1 or self.device.type != "cpu" or not has_closed_form:
-            return 1
-        product = n_in * n_out * self.batch_size[models].sum()
-        return min(n_threads, len(models)) if product >= SHARED_PRODUCTS else 1
+        products = first_product(self.plan, self.batch_size[models])
+        return min(threads_for(self.plan, products, self.device), len(models))
 
     def _groups(self, models, n_updates, n_shares):
         """Index arrays (S, K): S streams of K models that take the same steps."""
