@@ -228,7 +228,7 @@ def fit_together(models, arrays, rows, quiet=None):
     """Fit models of one class, by its method `fit_together` if it has one, else one by one."""
     quiet = [False] * len(models) if quiet is None else quiet
     if hasattr(models[0], "fit_together"):
-        models[0].fit_together(models, arrays, rows, quiet=quiet)
+        models[0].fit_together(models, arrays, rows, **{"quiet": quiet} if any(quiet) else {})
         return
     for model, X, chosen, is_quiet in zip(models, arrays, rows, quiet, strict=True):
         with _quietly_if(is_quiet):

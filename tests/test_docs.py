@@ -221,8 +221,8 @@ def test_the_python_code_of_the_readme_runs(tmp_path, monkeypatch):
     def short_fit(self, X, y=None):
         return fit(self.set_params(max_updates=20), X, y)
 
-    def short_fit_together(estimators, *arguments):
-        fit_together([e.set_params(max_updates=20) for e in estimators], *arguments)
+    def short_fit_together(estimators, *arguments, **options):
+        fit_together([e.set_params(max_updates=20) for e in estimators], *arguments, **options)
 
     # What is asked here is whether it runs; how well it does is asked of each recipe elsewhere.
     monkeypatch.setattr(classifier, "fit", short_fit)
