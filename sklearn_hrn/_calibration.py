@@ -188,7 +188,7 @@ def make_folds(calibration, n_rows):
     return folds
 
 
-def out_of_fold_scores(folds, fitted, score):
+def out_of_fold_scores(folds, fitted, score, each=map):
     """Scores of rows by models that were not trained on them.
 
     Parameters
@@ -199,6 +199,8 @@ def out_of_fold_scores(folds, fitted, score):
         The model of each fold, or why there is none.
     score : callable
         ``score(model, held_out)`` returns the scores of rows by number.
+    each : callable, default=map
+        ``each(function, items)`` returns what the function returns for each item.
 
     Returns
     -------
@@ -210,17 +212,25 @@ def out_of_fold_scores(folds, fitted, score):
     CalibrationError
         If a model could not be trained, or gives no numbers.
     """
-    scores = []
-    for k, ((train, held_out), model) in enumerate(zip(folds, fitted, strict=True), 1):
+
+    def scored(fold_and_model):
+        (_, held_out), model = fold_and_model
         try:
             if isinstance(model, Exception):
                 raise model
-            scores.append(check_scores(score(model, held_out), "scores"))
+            return check_scores(score(model, held_out), "scores")
         except Exception as error:
+            return error
+
+    scores = []
+    for k, found in enumerate(each(scored, zip(folds, fitted, strict=True)), 1):
+        if isinstance(found, Exception):
+            train, _ = folds[k - 1]
             raise CalibrationError(
                 f"fold {k} of {len(folds)} of the calibration, {len(train)} normal rows, could not "
-                f"be trained and scored: {error} Give more rows, other folds, or calibration=None."
-            ) from error
+                f"be trained and scored: {found} Give more rows, other folds, or calibration=None."
+            ) from found
+        scores.append(found)
     return np.concatenate(scores)
 
 

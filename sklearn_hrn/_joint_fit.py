@@ -2,16 +2,22 @@
 
 import time
 from contextlib import nullcontext
+from contextvars import copy_context
 from copy import copy
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from ._calibration import switched_off
-from ._sklearn import _check_method_params, _num_samples, _safe_indexing
+from ._sklearn import _check_method_params, _num_samples, _safe_indexing, one_thread
 from .exceptions import quietly
+
+# Values of the rows from which on earlier steps of several folds are fitted at a time.
+LARGE = 10**6
 
 # Bytes of transformed rows that folds may hold while they wait to be trained together.
 WAITING_BYTES = 2**28
@@ -130,32 +136,85 @@ def fit_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False):
     ------
     fold : Fold
     """
-    waiting = []
     subsample = isinstance(candidates[0], Pipeline) and getattr(candidates[0], "subsample", None)
     folds = [Fold(at_most(rows, X, subsample or None), is_quiet=whole_first) for rows in folds]
-    for fold in [Fold(None, is_final=True), *folds] if whole_first else folds:
-        start = time.perf_counter()
-        try:
-            with _quietly_if(fold.is_quiet):
-                transformed, chosen = _fit_front(candidates[0], X, y, fold, fit_params or {})
-            error = None
-        except Exception as failure:
-            transformed = chosen = None
-            error = failure
-        if len(candidates) > 1:
-            for _, step in fold.front_steps:
-                if hasattr(step, "transform"):
-                    step.transform = _Remembered(step.transform)
-        fold.seconds = time.perf_counter() - start
-        fold.models = [clone(last_step(candidate)) for candidate in candidates]
-        if not fold.is_final:
-            fold.models = [switched_off(model, "calibration") for model in fold.models]
-        fold.errors = [error] * len(candidates)
-        waiting.append((fold, transformed, chosen))
+    if whole_first:
+        folds.insert(0, Fold(None, is_final=True))
+    waiting, fit_params = [], fit_params or {}
+    n_threads = n_at_once(candidates[0], X)
+    for first in range(0, len(folds), n_threads):
+        some = folds[first : first + n_threads]
+        fronts = _fit_fronts(candidates[0], X, y, some, fit_params, n_threads)
+        for fold, (transformed, rows, error) in zip(some, fronts, strict=True):
+            if len(candidates) > 1:
+                for _, step in fold.front_steps:
+                    if hasattr(step, "transform"):
+                        step.transform = _Remembered(step.transform)
+            fold.models = [clone(last_step(candidate)) for candidate in candidates]
+            if not fold.is_final:
+                fold.models = [switched_off(model, "calibration") for model in fold.models]
+            fold.errors = [error] * len(candidates)
+            waiting.append((fold, transformed, rows))
         if sum(getattr(Z, "nbytes", 0) for _, Z, rows in waiting if rows is None) > WAITING_BYTES:
             yield from _fit_last(waiting)
             waiting = []
     yield from _fit_last(waiting)
+
+
+def n_at_once(candidate, X):
+    """How many folds may fit, or transform, their earlier steps at a time.
+
+    More than one where this is much work beside the calls of Python, and the steps are known to be
+    fitted alone: of this package or scikit-learn, with no functions of the user among them.
+    """
+    if not (isinstance(candidate, Pipeline) and hasattr(last_step(candidate), "fit_together")):
+        return 1
+    if prod(getattr(X, "shape", (0,))) < LARGE or candidate.memory is not None:
+        return 1
+    parts = candidate.get_params().values()
+    if any(callable(part) or not _is_known(part) for part in parts):
+        return 1
+    from .core.threads import n_threads
+
+    return n_threads()
+
+
+def _is_known(part):
+    is_estimator = hasattr(part, "get_params")
+    return not is_estimator or type(part).__module__.startswith(("sklearn.", "sklearn_hrn."))
+
+
+def each_at_once(function, items, n_threads):
+    """What a function returns for items of one size, by several threads of one thread each."""
+    if n_threads == 1:
+        return map(function, items)
+    from .core.threads import side_by_side
+
+    items = list(items)
+    contexts, config = [copy_context() for _ in items], get_config()
+
+    def call(_thread, place):
+        with one_thread(), config_context(**config):
+            return contexts[place].run(function, items[place])
+
+    with one_thread():
+        return side_by_side(call, list(range(len(items))), n_threads, size=lambda _: 1)
+
+
+def _fit_fronts(candidate, X, y, folds, fit_params, n_threads):
+    """For each fold what its last step trains on, an array and its rows, and an error if any."""
+
+    def fit_front(fold):
+        start = time.perf_counter()
+        try:
+            with _quietly_if(fold.is_quiet):
+                return *_fit_front(candidate, X, y, fold, fit_params), None
+        except Exception as error:
+            return None, None, error
+        finally:
+            fold.seconds = time.perf_counter() - start
+
+    return list(each_at_once(fit_front, folds, n_threads))
 
 
 def _fit_front(candidate, X, y, fold, fit_params):

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.model_selection._validation import (
 from sklearn.utils import _param_validation, _safe_indexing, metaestimators
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metadata_routing import _routing_enabled
+from sklearn.utils.parallel import _get_threadpool_controller
 from sklearn.utils.validation import _check_feature_names_in, _check_method_params, _num_samples
 
 from ._typing import Function
@@ -35,6 +37,7 @@ __all__ = [
     "_score",
     "_warn_or_raise_about_fit_failures",
     "available_if",
+    "one_thread",
     "validate_params",
 ]
 
@@ -52,6 +55,11 @@ def available_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]
 def validate_params(**constraints: Any) -> Callable[[Function], Function]:
     """Check arguments of a function by name, as `_parameter_constraints` do those of estimators."""
     return _param_validation.validate_params(constraints, prefer_skip_nested_validation=False)
+
+
+def one_thread() -> AbstractContextManager:
+    """Within it, products of NumPy and loops of scikit-learn take one thread each."""
+    return _get_threadpool_controller().limit(limits=1)
 
 
 class Interval(_param_validation.Interval):

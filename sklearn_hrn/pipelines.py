@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from importlib import import_module
 from math import ceil, prod
 from numbers import Integral, Real
@@ -31,7 +32,7 @@ from ._calibration import (
     scores_of,
     switched_off,
 )
-from ._joint_fit import at_most, fit_folds, take
+from ._joint_fit import at_most, each_at_once, fit_folds, n_at_once, take
 from ._labels import is_missing, judged_labels, normal_rows, refuse_lazy
 from ._medoids import medoids
 from ._sklearn import (
@@ -132,13 +133,15 @@ def _as_frame(kept):
     return library.DataFrame(columns, index=kept["index"]).set_axis(kept["names"], axis=1)
 
 
-def _out_of_fold_scores(X, folds, in_folds):
+def _out_of_fold_scores(X, folds, in_folds, each):
     """Scores of rows by pipelines that did not train on them."""
     (X,) = indexable(X)
+
+    def score(fitted, held_out):
+        return scores_of(fitted, _safe_indexing(X, held_out))
+
     with quietly():  # the fit on all rows has said what there is to say
-        return out_of_fold_scores(
-            folds, in_folds, lambda fitted, held_out: scores_of(fitted, _safe_indexing(X, held_out))
-        )
+        return out_of_fold_scores(folds, in_folds, score, each)
 
 
 def _drawn_rows(X):
@@ -625,7 +628,8 @@ class OneClassPipeline(VersionedMixin, _Parameters):
                 learner._reference = _as_columns(fitted._typical_rows(drawn))
             if folds:
                 in_folds = in_folds or fitted._fitted_one_by_one(X, y, folds, params, anomalies)
-                scores = _out_of_fold_scores(X, folds, in_folds)
+                each = partial(each_at_once, n_threads=n_at_once(self._for_scores(), X))
+                scores = _out_of_fold_scores(X, folds, in_folds, each)
                 if left_out is not None and len(left_out):
                     scores = np.r_[scores, learner._of_normal(suspects, scores)]
                 learner._place_threshold(np.sort(scores), rate)

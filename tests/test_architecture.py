@@ -31,7 +31,7 @@ ARROWS = {
     "_labels": {"_sklearn", "exceptions"},
     "_base": {"_labels", "_sklearn", "exceptions"},
     "_training": {"_progress", "_validation", "core", "exceptions"},
-    "_joint_fit": {"_calibration", "_sklearn", "exceptions"},
+    "_joint_fit": {"_calibration", "_sklearn", "core", "exceptions"},
     "preprocessing": {"_base", "_labels", "_sklearn", "exceptions"},
     "kernel_approximation": {"_base", "_sklearn"},
     "image": {"_base", "_sklearn", "_validation"},

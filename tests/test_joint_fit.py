@@ -1,16 +1,20 @@
 """What is fitted many times is fitted together, each as it is fitted alone."""
 
+import threading
+
 import numpy as np
 import pytest
+import torch
+from sklearn import config_context, get_config
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_hrn import HRNOneClassClassifier
-from sklearn_hrn._joint_fit import fit_each, fit_folds, fit_together
+from sklearn_hrn._joint_fit import fit_each, fit_folds, fit_together, n_at_once
 from sklearn_hrn.core.training import Trainer
-from sklearn_hrn.exceptions import RowLengthWarning
+from sklearn_hrn.exceptions import RowLengthWarning, warn
 
 
 @pytest.fixture
@@ -127,6 +131,58 @@ def test_the_fit_on_all_rows_comes_first_and_alone_says_what_there_is_to_say(X, 
         assert not hasattr(fitted, "calibration_scores_")
         alone = clone(model).set_params(calibration=None).fit(long[rows])
         np.testing.assert_allclose(fitted.offset_, alone.offset_, rtol=1e-5)
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    monkeypatch.setattr("sklearn_hrn._joint_fit.LARGE", 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+class WhereFitted(StandardScaler):
+    """A scaler of ours that says in which thread it was fitted, with what settings."""
+
+    __module__ = "sklearn_hrn.tests"
+
+    def fit(self, X, y=None):
+        warn("the scaler speaks", RowLengthWarning)
+        self.seen_ = threading.current_thread(), get_config()["working_memory"]
+        return super().fit(X)
+
+
+def test_large_fronts_are_fitted_in_threads_as_they_are_one_by_one(X, two_threads, monkeypatch):
+    candidate = make_pipeline(WhereFitted(), hrn())
+    spoilt = X.copy()
+    spoilt[70] = np.nan
+    with config_context(working_memory=7), pytest.warns(RowLengthWarning) as said:
+        in_threads = list(fit_folds([candidate], spoilt, None, FOLDS, whole_first=True))
+    assert [w.category for w in said] == [RowLengthWarning]  # of the fit on all rows
+    monkeypatch.setattr("sklearn_hrn._joint_fit.LARGE", 10**9)
+    with pytest.warns(RowLengthWarning):
+        one_by_one = list(fit_folds([candidate], spoilt, None, FOLDS, whole_first=True))
+    for ours, theirs in zip(in_threads, one_by_one, strict=True):
+        assert repr(ours.errors) == repr(theirs.errors)
+        if ours.errors[0] is None:
+            (_, scaler), own = ours.front_steps[0], threading.current_thread()
+            assert scaler.seen_[0] is not own and scaler.seen_[1] == 7
+            assert theirs.front_steps[0][1].seen_[0] is own
+            (ours,), (theirs,) = ours.fitted([candidate]), theirs.fitted([candidate])
+            np.testing.assert_array_equal(ours.score_samples(X), theirs.score_samples(X))
+
+
+def test_steps_of_the_user_and_steps_with_functions_are_fitted_one_by_one(X, two_threads):
+    class OfTheUser(StandardScaler):
+        pass
+
+    assert n_at_once(make_pipeline(StandardScaler(), hrn()), X) == 2
+    for front in (OfTheUser(), FunctionTransformer(np.exp), make_pipeline(OfTheUser())):
+        assert n_at_once(make_pipeline(front, hrn()), X) == 1
+    assert n_at_once(make_pipeline(StandardScaler(), IsolationForest()), X) == 1
+    assert n_at_once(make_pipeline(StandardScaler(), hrn(), memory="cache"), X) == 1
+    assert n_at_once(hrn(), X) == 1
 
 
 def test_any_detector_is_fitted_in_folds(X):

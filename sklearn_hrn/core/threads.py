@@ -39,6 +39,11 @@ def threads(n_threads):
         torch.set_num_threads(before)
 
 
+def n_threads():
+    """Threads of torch, one in a forked process."""
+    return 1 if _is_fork else torch.get_num_threads()
+
+
 def side_by_side(function, items, n_threads, size, stop=None):
     """Call a function for each of some items, which are dealt out to threads.
 
