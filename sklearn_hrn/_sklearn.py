@@ -1,8 +1,8 @@
 """Every private name of scikit-learn that this package uses: what a new version may move."""
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -21,9 +21,18 @@ from sklearn.utils.validation import _check_feature_names_in, _check_method_para
 
 from ._typing import Function
 
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn before 1.9
+
+    class CallbackSupportMixin:
+        """Nothing: this version of scikit-learn calls no callbacks."""
+
+
 __all__ = [
     "NUMBER",
     "N_JOBS",
+    "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "StrOptions",
@@ -37,6 +46,7 @@ __all__ = [
     "_score",
     "_warn_or_raise_about_fit_failures",
     "available_if",
+    "callbacks_of",
     "one_thread",
     "validate_params",
 ]
@@ -55,6 +65,32 @@ def available_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]
 def validate_params(**constraints: Any) -> Callable[[Function], Function]:
     """Check arguments of a function by name, as `_parameter_constraints` do those of estimators."""
     return _param_validation.validate_params(constraints, prefer_skip_nested_validation=False)
+
+
+@contextmanager
+def callbacks_of(estimator: Any, X: Any, y: Any) -> Iterator[Callable[[Callable], bool] | None]:
+    """Tell the callbacks of an estimator that its fit begins, and ends.
+
+    Within, each of its rounds is told by a call of what this gives, with a function that makes the
+    attributes of the estimator as it stands; the answer is whether to stop. None where there are no
+    callbacks.
+    """
+    if not getattr(estimator, "_skl_callbacks", ()):
+        yield None
+        return
+    whole = estimator._init_callback_context(max_subtasks=None)
+    whole.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+
+    def after_round(attributes: Callable) -> bool:
+        part = whole.subcontext(task_name="round")
+        what = {"estimator": estimator, "X": X, "y": y}
+        part.call_on_fit_task_begin(**what)
+        return part.call_on_fit_task_end(**what, reconstruction_attributes=attributes)
+
+    yield after_round
+    whole.call_on_fit_task_end(
+        estimator=estimator, X=X, y=y, reconstruction_attributes=lambda: vars(estimator)
+    )
 
 
 def one_thread() -> AbstractContextManager:

@@ -3,6 +3,7 @@
 It imports torch, so it is imported inside `fit`.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -83,6 +84,9 @@ class Task:
         Those to keep below; None is none.
     start : Learned or None
         Where to continue.
+    after_round : callable or None
+        Called after every round with a function that says what has been learned so far; its answer
+        is whether to stop.
     """
 
     parameters: dict
@@ -91,6 +95,7 @@ class Task:
     rows: np.ndarray | None = None
     anomalies: np.ndarray | None = None
     start: Learned | None = None
+    after_round: Callable | None = None
 
 
 def train(tasks):
@@ -131,7 +136,7 @@ def _learned(_thread, run):
 
 def _n_threads(runs):
     """How many threads share out runs of different shapes."""
-    if any(run.verbose for run in runs):  # which speak one after the other
+    if any(run.is_heard() for run in runs):
         return 1
     products = sum(run.first_product() for run in runs)
     return min(threads_for(run.plan, products, torch.device(run.device)) for run in runs)
@@ -284,7 +289,7 @@ class _Run:
         self.report = _Report(trainer, final, self.verbose)
         with closing(self.report.progress):
             for goal in self._goals(path, longest):
-                trainer.run(goal, self._after_round)
+                trainer.run(goal, partial(self._after_round, trainer, path))
                 for i in range(len(self.tasks)):
                     mine = self.of_task == i
                     if states[i] is None and (self.n_updates[mine] == goal[path[mine]]).all():
@@ -322,10 +327,22 @@ class _Run:
             yield np.minimum(final, np.where(is_counted[longest], after_updates, after_epochs))
         yield final
 
-    def _after_round(self, n_rows, n_halvings):
+    def is_heard(self):
+        """Whether it speaks while it trains, so that it must not do so beside another."""
+        return self.verbose or any(task.after_round is not None for task in self.tasks)
+
+    def _after_round(self, trainer, path, n_rows, n_halvings):
         self.report.after_round(n_rows, n_halvings)
+        for i, task in enumerate(self.tasks):
+            mine = path[self.of_task == i]
+            if task.after_round is not None and not trainer.has_stopped[mine].all():
+                so_far = partial(self._so_far, i, trainer, mine)
+                trainer.has_stopped[mine] |= task.after_round(so_far)
         if self.is_over:
             raise InterruptedError("Another run has failed, or the user has had enough.")
+
+    def _so_far(self, i, trainer, models):
+        return self._as_arrays(i, trainer.state(models))
 
     def stop(self):
         """Train no further than to the end of a round."""

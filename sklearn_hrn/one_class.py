@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from copy import copy
+from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -24,7 +25,15 @@ from ._calibration import (
     training_gain,
 )
 from ._labels import normal_rows
-from ._sklearn import HasMethods, Interval, StrOptions, _fit_context, validate_params
+from ._sklearn import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+    callbacks_of,
+    validate_params,
+)
 from ._typing import Calibration, Floats, Integers, Rows, Seed
 from ._validation import LARGEST, check_rows
 from .core.scoring import SLOPES, score_rows
@@ -90,7 +99,7 @@ def _of_length_at_most_one(X, rows):
     return abs(longest - 1) < ROUNDING_OF_LENGTHS
 
 
-class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
+class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, BaseEstimator):
     r"""One-class classifier with holistic regularisation (HRN).
 
     A network f without output activation is trained on normal rows alone to minimise
@@ -370,7 +379,8 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         """
         rows = normal_rows(X, y, self)
         left_out = None if rows is None else np.setdiff1d(np.arange(len(y)), rows)
-        self.fit_together([self], [X], [rows], [left_out])
+        with callbacks_of(self, X, y) as after_round:
+            _fit_together([self], [X], [rows], [left_out], after_round=after_round)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -517,48 +527,7 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         >>> bool(np.array_equal(models[0].coefs_[0], models[0].fit(X[:40]).coefs_[0]))
         True
         """
-        from ._training import Task, train
-
-        if not all(isinstance(one, HRNOneClassClassifier) for one in estimators):
-            raise TypeError(f"estimators={estimators!r} must be HRNOneClassClassifiers.")
-        with ExitStack() as stack:
-            learners = [
-                stack.enter_context(learning_on_copy(e, continues=e._continues()))
-                for e in estimators
-            ]
-            tasks, folds, checked = [], [], {}
-            anomalies = [None] * len(learners) if anomalies is None else anomalies
-            quiet = [False] * len(learners) if quiet is None else quiet
-            if {len(arrays), len(rows), len(anomalies), len(quiet)} != {len(learners)}:
-                raise ValueError(
-                    f"{len(learners)} estimators take as many arrays, rows, anomalies and words on "
-                    f"being quiet, but got {len(arrays)}, {len(rows)}, {len(anomalies)} and "
-                    f"{len(quiet)}."
-                )
-            for name, of_each in (("rows", rows), ("anomalies", anomalies)):
-                _check_row_numbers(name, of_each)
-            given = zip(learners, arrays, rows, anomalies, strict=True)
-            for learner, X, chosen, labelled in given:
-                learner._validate_params()
-                start = learner._learned() if learner._continues() else None
-                # Equal arrays must stay one array, also where the check has converted them.
-                X = checked.setdefault(id(X), learner._validate_rows(X, reset=start is None))
-                own, shared = learner._settings()
-                labelled = labelled if learner.anomaly_weight > 0 else None
-                tasks.append(Task(own, shared, X, chosen, labelled, start))
-                folds.append(learner._folds(np.arange(len(X)) if chosen is None else chosen))
-                tasks += [Task(own, shared, X, fit_on, labelled, None) for fit_on, _ in folds[-1]]
-            trained = zip(tasks, train(tasks), strict=True)
-            for learner, held_out, is_quiet in zip(learners, folds, quiet, strict=True):
-                task, learned = next(trained)
-                learner._keep(learned)
-                scores = learner._score(task.X, task.rows)
-                with quietly() if is_quiet else nullcontext():
-                    learner._set_threshold(scores)
-                    learner._check_lengths(task.X, task.rows, scores)
-                if held_out:
-                    scores = [learner._scores_by(*next(trained), [rows]) for _, rows in held_out]
-                    learner._set_calibrated(np.concatenate(scores, axis=None))
+        _fit_together(estimators, arrays, rows, anomalies, quiet)
 
     def _settings(self):
         """The parameters that are a network's own, and all others; without those of a subclass."""
@@ -608,6 +577,17 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         model = copy(self)
         model._keep(learned)
         return [model._score(task.X, rows) for rows in parts]
+
+    def _after_round(self, ask, X, rows, so_far):
+        """Ask whether to stop, with what makes the attributes of a fit that would end here."""
+
+        def attributes():
+            model = copy(self)
+            model._keep(so_far())
+            model._set_threshold(model._score(X, rows))
+            return vars(model)
+
+        return ask(attributes)
 
     def _follow(self, scores, after, gain):
         """Move the threshold by the scores of a chunk, before and after it was trained on."""
@@ -710,3 +690,49 @@ class HRNOneClassClassifier(OutlierMixin, VersionedMixin, BaseEstimator):
         from .core.modules import score_with_modules
 
         return score_with_modules(self._fitted_module, self.module_state_, X, subset)
+
+
+def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_round=None):
+    """`HRNOneClassClassifier.fit_together`; `after_round` is asked about the first of them."""
+    from ._training import Task, train
+
+    if not all(isinstance(one, HRNOneClassClassifier) for one in estimators):
+        raise TypeError(f"estimators={estimators!r} must be HRNOneClassClassifiers.")
+    with ExitStack() as stack:
+        learners = [
+            stack.enter_context(learning_on_copy(e, continues=e._continues())) for e in estimators
+        ]
+        tasks, folds, checked = [], [], {}
+        anomalies = [None] * len(learners) if anomalies is None else anomalies
+        quiet = [False] * len(learners) if quiet is None else quiet
+        if {len(arrays), len(rows), len(anomalies), len(quiet)} != {len(learners)}:
+            raise ValueError(
+                f"{len(learners)} estimators take as many arrays, rows, anomalies and words on "
+                f"being quiet, but got {len(arrays)}, {len(rows)}, {len(anomalies)} and "
+                f"{len(quiet)}."
+            )
+        for name, of_each in (("rows", rows), ("anomalies", anomalies)):
+            _check_row_numbers(name, of_each)
+        given = zip(learners, arrays, rows, anomalies, strict=True)
+        for learner, X, chosen, labelled in given:
+            learner._validate_params()
+            start = learner._learned() if learner._continues() else None
+            # Equal arrays must stay one array, also where the check has converted them.
+            X = checked.setdefault(id(X), learner._validate_rows(X, reset=start is None))
+            own, shared = learner._settings()
+            labelled = labelled if learner.anomaly_weight > 0 else None
+            ask = partial(learner._after_round, after_round, X, chosen) if after_round else None
+            tasks.append(Task(own, shared, X, chosen, labelled, start, ask))
+            folds.append(learner._folds(np.arange(len(X)) if chosen is None else chosen))
+            tasks += [Task(own, shared, X, fit_on, labelled, None) for fit_on, _ in folds[-1]]
+        trained = zip(tasks, train(tasks), strict=True)
+        for learner, held_out, is_quiet in zip(learners, folds, quiet, strict=True):
+            task, learned = next(trained)
+            learner._keep(learned)
+            scores = learner._score(task.X, task.rows)
+            with quietly() if is_quiet else nullcontext():
+                learner._set_threshold(scores)
+                learner._check_lengths(task.X, task.rows, scores)
+            if held_out:
+                scores = [learner._scores_by(*next(trained), [rows]) for _, rows in held_out]
+                learner._set_calibrated(np.concatenate(scores, axis=None))

@@ -232,7 +232,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         set, also in every pickle: 0 keeps none.
     subsample : int, default=None
         Normal rows, drawn at random, that all steps are fitted on where there are more; None takes
-        all. A classifier that takes 200 updates of 100 rows sees no more than 20,000 rows in any
+        all. A classifier that takes 200 updates of 50 rows sees no more than 10,000 rows in any
         case: where the steps before it need no more either, the others cost time and memory for
         nothing. Which rows are drawn depends on how many there are, and on nothing else.
     transform_input : list of str, default=None
@@ -610,7 +610,8 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         drawn = _drawn_rows(X) if self.reference_rows and hasattr(fitted, "score_samples") else None
         folds = None if self.calibration is None else fitted._calibration_folds(X)
         in_folds = None
-        if folds and not params and anomalies is None and hasattr(last, "fit_together"):
+        is_joint = folds and not params and anomalies is None and not fitted._has_callbacks()
+        if is_joint and hasattr(last, "fit_together"):
             in_folds = fitted._fitted_together(X, y, folds)
             result = next(in_folds)
             fitted.steps = result.steps
@@ -702,10 +703,18 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             )
         return make_folds(self.calibration, _num_samples(X))
 
+    def _has_callbacks(self):
+        """Whether callbacks of scikit-learn follow the pipeline or a step of it."""
+        return any(hasattr(part, "_skl_callbacks") for part in (self, *dict(self.steps).values()))
+
     def _for_scores(self):
         """An unfitted pipeline with the same steps, which has nothing but scores to give."""
         rest = {"calibration": None, "outlier_share": 0.0, "reference_rows": 0}
-        return OneClassPipeline(**clone(self)._params_as_given() | rest)
+        anew = OneClassPipeline(**clone(self)._params_as_given() | rest)
+        for _, step in anew.steps:
+            if hasattr(step, "_skl_callbacks"):
+                step.set_callbacks()
+        return anew
 
     def _fitted_together(self, X, y, folds):
         """Generate the pipeline as fitted on all rows, then on those of each fold.

@@ -15,6 +15,13 @@ from .preprocessing import InstanceL2Normalizer, NormalScoreTransformer, RidgeWh
 
 __all__ = ["make_hrn_pipeline"]
 
+BATCH_SIZE = 50
+
+# Rows that a recipe fits, at most: what 200 batches take. On development parts of MNIST and
+# Fashion-MNIST 2000 images do as well as a whole class.
+MAX_ROWS = 200 * BATCH_SIZE
+MAX_IMAGES = 2000
+
 
 @validate_params(
     random_state=["random_state"],
@@ -62,10 +69,9 @@ def make_hrn_pipeline(
         All but "paper" are calibrated (``calibration="cross"`` of `OneClassPipeline`): of fresh
         normal rows about the `contamination` of ``"hrn"`` is flagged, 1 % unless set otherwise.
         That takes three to five fits more; ``set_params(calibration=None)`` does without, where
-        only the scores matter. Of more rows than the updates of ``"hrn"`` take (10,000, and
-        30,000 images), they fit as many, drawn at random (`subsample` of `OneClassPipeline`): a
-        million rows take no more time and memory than these. Raise both together, with
-        ``hrn__max_updates``.
+        only the scores matter. They fit 10,000 rows at most, as many as the updates of ``"hrn"``
+        take, or 2000 images, drawn at random (`subsample` of `OneClassPipeline`): a million rows
+        take no more time and memory than these.
     random_state : int, RandomState instance or None, default=None
         Of all steps.
     device : str, default="auto"
@@ -114,8 +120,7 @@ def make_hrn_pipeline(
     steps[-1][1].set_params(device=device)
     if kind == "paper":
         return OneClassPipeline(steps, memory=memory)
-    hrn = steps[-1][1]
-    subsample = hrn.max_updates * hrn.batch_size
+    subsample = MAX_IMAGES if kind == "image" else MAX_ROWS
     return OneClassPipeline(steps, calibration="cross", subsample=subsample, memory=memory)
 
 
@@ -129,7 +134,7 @@ def _image():
     )
     return [
         ("words", RotationWhitening(PatchDictionary(power=0.5), otherwise=near)),
-        ("hrn", _classifier(300, n_updates=300, batch_size=100)),
+        ("hrn", _classifier(300, n_updates=300)),
     ]
 
 
@@ -140,7 +145,7 @@ def _tabular():
         ("lift", LandmarkFeatures(500, gamma="scale")),
         # Where features of another kind, without a length of their own, take the landmarks' place.
         ("norm", "passthrough"),
-        ("hrn", _classifier(200, n_updates=200, batch_size=50)),
+        ("hrn", _classifier(200, n_updates=200)),
     ]
 
 
@@ -156,17 +161,17 @@ def _embedding():
         ("views", FeatureUnion(views)),
         ("norm", InstanceL2Normalizer(center=None, copy=False)),
         ("landmarks", LandmarkFeatures()),
-        ("hrn", _classifier(500, n_updates=200, batch_size=50)),
+        ("hrn", _classifier(500, n_updates=200)),
     ]
 
 
-def _classifier(n_units, n_updates, batch_size):
+def _classifier(n_units, n_updates):
     """Few updates of a wide network: a length that does not depend on the number of rows.
 
     ``python -m sklearn_hrn.benchmark adbench`` measures the recipe for tables with it.
     """
     return HRNOneClassClassifier(
-        n_units, max_updates=n_updates, batch_size=batch_size, preconditioning=10.0
+        n_units, max_updates=n_updates, batch_size=BATCH_SIZE, preconditioning=10.0
     )
 
 

@@ -17,6 +17,9 @@ from .._validation import check_range, resolve_image_shape
 # Patches from which the words are learned.
 N_PATCHES = 60_000
 
+# Times that k-means sees all patches: more change no score.
+N_PASSES = 2
+
 # Added to the variance of a patch, in units of that of all training pixels: noise is not blown up
 # to full contrast.
 FLAT = 0.01
@@ -157,10 +160,11 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         whiten = axes / np.sqrt(variances.clip(0) + RIDGE) @ axes.T
         whitened = (patches - mean) @ whiten
         k_means = MiniBatchKMeans(
-            min(self.n_words, len(np.unique(whitened, axis=0))),
+            _at_most_distinct(whitened, self.n_words),
             batch_size=2048,
             n_init=1,
-            max_iter=20,
+            max_iter=N_PASSES,
+            compute_labels=False,
             random_state=rng.randint(2**31 - 1),
         )
         words = _of_length_one(k_means.fit(_of_length_one(whitened)).cluster_centers_) @ whiten
@@ -255,6 +259,13 @@ def _random_patches(images, patch_size, rng):
     left = rng.randint(width - patch_width + 1, size=N_PATCHES)[:, None, None]
     rows, columns = np.arange(patch_height)[:, None], np.arange(patch_width)
     return images[image, top + rows, left + columns].astype(np.float64)
+
+
+def _at_most_distinct(rows, n):
+    """n, or the number of distinct rows where there are fewer."""
+    if len(np.unique(rows[: 2 * n], axis=0)) >= n:
+        return n
+    return min(n, len(np.unique(rows, axis=0)))
 
 
 def _of_length_one(rows):
