@@ -322,25 +322,29 @@ def concentrated_rows(Z, share):
     return kept
 
 
-def end_of_tail(scores):
-    """The score below which one of n normal rows falls, if the lower tail is exponential.
+def end_of_normal_rows(kept, left_out):
+    """The score down to which rows left out count as normal: the rows kept lack them.
 
-    Rows left out as they may be anomalies, but above it, count as normal: the rows kept lack them.
-    With the 5 % quantile t and the median m of the scores, ``F(x) = 0.05 exp((x - t) / w)`` below
-    t, ``w = (m - t) / log(10)``, and ``F(x) = 1 / n`` at ``x = t - w log(0.05 n)``.
+    Normal rows thin out towards low scores; anomalies that are plainly others lie behind a gap. If
+    the lower tail is exponential, ``F(x) = 0.05 exp((x - t) / w)`` below the 5 % quantile t, then
+    ``w = (m - t) / log(10)`` with the median m, and the lowest row lies w below the one before it,
+    on average. From t downwards the first gap that is wider is taken for the end.
 
     Parameters
     ----------
-    scores : ndarray of shape (n,)
-        Of the rows kept.
+    kept, left_out : ndarray
+        Scores of the rows kept and of those left out.
 
     Returns
     -------
     score : float
-        At most the 5 % quantile.
+        At most t.
     """
-    low, middle = np.quantile(scores, [0.05, 0.5])
-    return low - (middle - low) * max(0.0, np.log(0.05 * len(scores)) / np.log(10))
+    low, middle = np.quantile(kept, [0.05, 0.5])
+    descending = np.sort(np.r_[kept, left_out, low])[::-1]
+    descending = descending[descending <= low]
+    (wide,) = np.nonzero(descending[:-1] - descending[1:] > (middle - low) / np.log(10))
+    return descending[wide[0] if len(wide) else -1]
 
 
 def score_method(detector):

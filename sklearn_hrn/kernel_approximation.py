@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.lapack import dpstrf, dtrtri
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.extmath import row_norms
 
 from ._base import NormalRowsEstimator, row_blocks
 from ._sklearn import Interval, StrOptions
@@ -263,8 +262,8 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
     def _kernel(self, X):
         # As `rbf_kernel`, whose checks take several times as long as one row.
         kernel = X @ (2 * self.gamma_ * self.landmarks_.T)
-        kernel -= self.gamma_ * row_norms(X, squared=True)[:, None]
-        kernel -= self.gamma_ * row_norms(self.landmarks_, squared=True)
+        kernel -= self.gamma_ * _squared_lengths(X)[:, None]
+        kernel -= self.gamma_ * _squared_lengths(self.landmarks_)
         np.minimum(kernel, 0, out=kernel)
         return np.exp(kernel, out=kernel)
 
@@ -276,6 +275,10 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _squared_lengths(rows):
+    return np.einsum("ij,ij->i", rows, rows)
 
 
 def _per_variance(X):

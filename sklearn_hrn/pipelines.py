@@ -24,7 +24,7 @@ from ._calibration import (
     concentrated_rows,
     conformal_p_values,
     decisions,
-    end_of_tail,
+    end_of_normal_rows,
     make_folds,
     nearest_threshold,
     out_of_fold_scores,
@@ -284,9 +284,11 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     `contamination` of None always takes the lowest score. `fit_predict` fits, then predicts: of
     the training rows few are flagged, or none.
 
-    A fold that cannot be trained raises :class:`~sklearn_hrn.exceptions.CalibrationError`. Warnings
-    are those of the fit on all rows. :class:`~sklearn_hrn.HRNSearchCV` tries its candidates without
-    calibration and with all normal rows, and calibrates its refit.
+    All rows and the folds are trained together, on as many cores as torch has threads. A fold that
+    cannot be trained raises :class:`~sklearn_hrn.exceptions.CalibrationError`. Warnings and calls
+    of scikit-learn's callbacks are those of the fit on all rows.
+    :class:`~sklearn_hrn.HRNSearchCV` tries its candidates without calibration and with all normal
+    rows, and calibrates its refit.
 
     *Training rows that are not clean.* With `outlier_share` the first step, where there is one
     before the last, transforms the rows, and every column is divided by its deviation. (Where the
@@ -296,11 +298,10 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     until the same rows stay. Then the first step is fitted on these, and all of it is done once
     more. No label is used. What is left out is a share of the rows, not all of them anomalies: a
     share that is too large costs little, one that is too small leaves a group in place. With
-    `calibration` the rate is meant for normal rows. So of the rows left out those count as normal
-    that score above where an exponential lower tail of the rows kept would end. Where anomalies are
-    few or the tail is heavier, this is rough, and some more rows are flagged than wanted
-    (``python -m sklearn_hrn.benchmark tables --tasks unlabelled`` counts them): set the bound to
-    what may be there.
+    `calibration` the rate is meant for normal rows. So the rows left out count as normal
+    down to the first gap between scores that is wide for a tail like that of the rows kept: a group
+    apart lies behind it. Where anomalies lie among the normal rows, some more rows are flagged than
+    wanted (``python -m sklearn_hrn.benchmark tables --tasks unlabelled`` counts them).
 
     Blocks have as many rows as fit, in float64 and at the input of the widest step, into one
     sixteenth of scikit-learn's ``working_memory`` (64 MiB by default; see
@@ -656,7 +657,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     def _of_normal(self, suspects, scores):
         """Scores of those rows left out that are taken to be normal."""
         of_suspects = scores_of(self, suspects)
-        return of_suspects[of_suspects >= end_of_tail(scores)]
+        return of_suspects[of_suspects >= end_of_normal_rows(scores, of_suspects)]
 
     def _typical_rows(self, X):
         """Rows that stand for all of X, as the last step sees them."""

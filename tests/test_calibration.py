@@ -20,7 +20,7 @@ from sklearn.svm import OneClassSVM
 from sklearn_hrn import ConformalOutlierDetector, conformal_p_values
 from sklearn_hrn._calibration import (
     concentrated_rows,
-    end_of_tail,
+    end_of_normal_rows,
     make_folds,
     nearest_threshold,
     out_of_fold_scores,
@@ -476,7 +476,7 @@ def test_the_rate_asked_for_is_that_of_normal_rows(rng, share):
         realised.append(np.mean(pipeline.predict(rng.normal(size=(500, 5))) == -1))
         others = 0.5 * rng.normal(size=(100, 5)) + np.array([6.0, 0, 0, 0, 0])
         found.append(np.mean(pipeline.predict(others) == -1))
-    assert np.mean(found) > 0.6  # a tail taken for normal can hold some of the group
+    assert np.mean(found) > 0.95
     assert np.mean(realised) < 0.08  # without correction of the threshold about 0.12 and 0.07
 
 
@@ -490,13 +490,16 @@ def test_rows_left_out_count_as_normal_unless_they_are_far_below_the_others(rng)
     assert counted[0.0] > 25 > counted[0.05] > 5  # of the second, 20 are of the group
 
 
-def test_an_exponential_tail_of_n_rows_ends_where_one_of_them_falls_below(rng):
-    for n_rows in (100, 10_000):
-        end = end_of_tail(-rng.exponential(size=n_rows))
-        assert end == pytest.approx(-np.log(n_rows), rel=0.2)
-    assert end_of_tail(np.ones(30)) == 1.0
-    scores = rng.normal(size=12)
-    assert end_of_tail(scores) == np.quantile(scores, 0.05)  # too few for anything beyond
+def test_normal_rows_end_at_the_first_gap_that_is_wide_for_their_tail(rng):
+    kept = np.linspace(0, 1, 101)  # t = 0.05, m = 0.5, w = 0.195
+    assert end_of_normal_rows(kept, np.array([])) == 0.0
+    near, far = np.array([-0.1, -0.29]), np.array([-0.5, -0.51])
+    assert end_of_normal_rows(kept, np.r_[near, far]) == -0.29
+    assert end_of_normal_rows(kept, np.r_[near, -0.4, far]) == -0.51
+    assert end_of_normal_rows(kept[kept > 0.01], np.array([-0.18])) == pytest.approx(0.02)
+    assert end_of_normal_rows(np.ones(30), np.array([1.0, 0.9])) == 1.0
+    # A gap among the rows kept counts, too.
+    assert end_of_normal_rows(np.r_[np.zeros(3), kept + 5], np.array([-1.0])) == 5.0
 
 
 def test_more_rows_than_the_reference_holds_are_concentrated_alike(rng, monkeypatch):
