@@ -3,7 +3,6 @@
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
-from importlib import import_module
 from math import ceil, prod
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -33,8 +32,8 @@ from ._calibration import (
     switched_off,
 )
 from ._joint_fit import at_most, each_at_once, fit_folds, n_at_once, take
-from ._labels import is_missing, judged_labels, normal_rows, refuse_lazy
-from ._medoids import medoids
+from ._labels import judged_labels, normal_rows, refuse_lazy
+from ._reference import as_columns, as_frame, drawn_rows, medoids
 from ._sklearn import (
     HasMethods,
     Interval,
@@ -53,9 +52,6 @@ __all__ = ["OneClassPipeline"]
 _BLOCKS_IN_WORKING_MEMORY = 16
 # Fewer rows a call than this, and the fixed cost of a call outweighs its work.
 _MIN_BLOCK_ROWS = 256
-# Training rows, drawn at random, from which the typical ones are taken where there are more: with
-# more of them each of fifty groups still has ten.
-_MAX_TYPICAL_FROM = 500
 
 
 def _pipeline_has(method):
@@ -106,33 +102,6 @@ def _to_continue(step, begins):
     return deepcopy(step) if hasattr(step, "partial_fit") else step
 
 
-def _as_columns(X):
-    """A data frame as arrays, which every file can hold, and how it is made again of them."""
-    library = type(X).__module__.partition(".")[0]
-    if library not in ("pandas", "polars"):
-        return X
-    columns = (X.iloc[:, j] if library == "pandas" else X[:, j] for j in range(X.shape[1]))
-    arrays = []
-    for column in columns:
-        values = column.to_numpy()
-        if values.dtype.kind == "O":  # gaps as pandas writes them, which are objects of its own
-            values = np.array([None if is_missing(v) else v for v in values], dtype=object)
-        arrays.append(values)
-    index = X.index.to_numpy() if library == "pandas" else None
-    return {"library": library, "names": list(X.columns), "arrays": arrays, "index": index}
-
-
-def _as_frame(kept):
-    """What `_as_columns` was given; a categorical column comes back as the words in it."""
-    if not isinstance(kept, dict):
-        return kept
-    library = import_module(kept["library"])
-    if kept["library"] == "polars":
-        return library.DataFrame(dict(zip(kept["names"], kept["arrays"], strict=True)))
-    columns = dict(enumerate(kept["arrays"]))
-    return library.DataFrame(columns, index=kept["index"]).set_axis(kept["names"], axis=1)
-
-
 def _out_of_fold_scores(X, folds, in_folds, each):
     """Scores of rows by pipelines that did not train on them."""
     (X,) = indexable(X)
@@ -142,13 +111,6 @@ def _out_of_fold_scores(X, folds, in_folds, each):
 
     with quietly():  # the fit on all rows has said what there is to say
         return out_of_fold_scores(folds, in_folds, score, each)
-
-
-def _drawn_rows(X):
-    """A copy of some rows, the same of the same rows."""
-    (X,) = indexable(X)
-    rows = np.random.default_rng(0).permutation(_num_samples(X))[:_MAX_TYPICAL_FROM]
-    return _safe_indexing(X, np.sort(rows))
 
 
 class _Parameters(Pipeline):
@@ -608,7 +570,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             suspects, params = _safe_indexing(X, left_out), _check_method_params(X, params, kept)
             X, y = (*take(X, y, kept), None)[:2]
         # Before the fit, as a first step that works in place leaves other rows.
-        drawn = _drawn_rows(X) if self.reference_rows and hasattr(fitted, "score_samples") else None
+        drawn = drawn_rows(X) if self.reference_rows and hasattr(fitted, "score_samples") else None
         folds = None if self.calibration is None else fitted._calibration_folds(X)
         in_folds = None
         is_joint = folds and not params and anomalies is None and not fitted._has_callbacks()
@@ -627,7 +589,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             if left_out is not None:
                 learner.left_out_ = left_out
             if drawn is not None:
-                learner._reference = _as_columns(fitted._typical_rows(drawn))
+                learner._reference = as_columns(fitted._typical_rows(drawn))
             if folds:
                 in_folds = in_folds or fitted._fitted_one_by_one(X, y, folds, params, anomalies)
                 each = partial(each_at_once, n_threads=n_at_once(self._for_scores(), X))
@@ -844,7 +806,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     @property
     def reference_rows_(self) -> Any:
         """Typical training rows, of the kind that was given."""
-        return _as_frame(self._reference)
+        return as_frame(self._reference)
 
     @property
     def offset_(self) -> float:

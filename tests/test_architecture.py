@@ -27,7 +27,7 @@ ARROWS = {
     "_progress": set(),
     "datasets": set(),
     "_validation": {"_base"},
-    "_medoids": set(),
+    "_reference": {"_labels", "_sklearn"},
     "_labels": {"_sklearn", "exceptions"},
     "_base": {"_labels", "_sklearn", "exceptions"},
     "_training": {"_progress", "_validation", "core", "exceptions"},
@@ -49,7 +49,8 @@ ARROWS = {
     "_calibration": {"_base", "_sklearn", "exceptions"},
     "conformal": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "exceptions"},
     "pipelines": {
-        *("_base", "_calibration", "_joint_fit", "_labels", "_medoids", "_sklearn", "exceptions"),
+        *("_base", "_calibration", "_joint_fit", "_labels", "_reference", "_sklearn"),
+        "exceptions",
     },
     "continual": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"),

@@ -177,11 +177,11 @@ def recipe(settings):
     variant = settings["variant"]
     if variant != "image recipe" and not variant.endswith(", words"):
         return None
-    return _recipe(variant, settings["device"])
+    return _digest(variant, settings["device"])
 
 
 @cache
-def _recipe(variant, device):
+def _digest(variant, device):
     return recipe_of(DETECTORS[variant](0, device))
 
 

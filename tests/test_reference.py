@@ -4,7 +4,7 @@ import numpy as np
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from sklearn_hrn._medoids import medoids
+from sklearn_hrn._reference import medoids
 
 
 def groups(rng):
