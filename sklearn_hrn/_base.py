@@ -181,8 +181,11 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
     ):
         return X
     refuse_lazy(X)
-    options |= {"reset": reset, "dtype": dtype, "force_writeable": force_writeable}
     refuse_masked(X)
+    if dtype is not None and not hasattr(X, "dtype"):
+        own = _own_type(X)
+        dtype = sorted(dtype, key=lambda kind: kind != own)
+    options |= {"reset": reset, "dtype": dtype, "force_writeable": force_writeable}
     try:
         return validate_data(estimator, X, **options)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -201,6 +204,16 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
             f"X holds {what}{column}, for instance {value!r}, but {type(estimator).__name__} takes "
             f"finite numbers only: {ADVICE[what]}."
         ) from None  # whose text advises other estimators, supervised ones
+
+
+def _own_type(X):
+    """The type of the numbers of a data frame or a list, which are to stay what they are."""
+    try:
+        if hasattr(X, "iloc"):
+            return np.result_type(*(getattr(t, "numpy_dtype", t) for t in X.dtypes))
+        return np.asarray(X).dtype
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # which the check has words for
+        return None
 
 
 def refuse_masked(X):

@@ -1,0 +1,85 @@
+"""Rows of every library through every recipe, its search and its calibration: equal scores."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+from sklearn_hrn import ConformalOutlierDetector, HRNSearchCV, InlierKFold, make_hrn_pipeline
+from sklearn_hrn.recipes import RECIPES
+
+
+def _of_pandas(X, names, **backend):
+    frame = pytest.importorskip("pandas").DataFrame(X, columns=names)
+    return frame.convert_dtypes(**backend) if backend else frame
+
+
+def _of_arrow(X, names):
+    arrays = dict(zip(names, np.ascontiguousarray(X.T), strict=True))
+    return pytest.importorskip("pyarrow").table(arrays)
+
+
+def _memory_map(X, names, folder):
+    written = np.memmap(folder / "rows", dtype=X.dtype, mode="w+", shape=X.shape)
+    written[:] = X
+    written.flush()
+    return np.memmap(folder / "rows", dtype=X.dtype, mode="r", shape=X.shape)
+
+
+LIBRARIES = {
+    "list": lambda X, names, folder: X.tolist(),
+    "memory map": _memory_map,
+    "pandas": lambda X, names, folder: _of_pandas(X, names),
+    "pandas, nullable": lambda X, names, folder: _of_pandas(
+        X, names, dtype_backend="numpy_nullable"
+    ),
+    "pandas, Arrow": lambda X, names, folder: (
+        pytest.importorskip("pyarrow") and _of_pandas(X, names, dtype_backend="pyarrow")
+    ),
+    "polars": lambda X, names, folder: pytest.importorskip("polars").DataFrame(X, schema=names),
+    "PyArrow": lambda X, names, folder: _of_arrow(X, names),
+}
+WRAPPERS = {
+    "recipe": lambda recipe: recipe,
+    "calibrated": lambda recipe: recipe.set_params(calibration=2),
+    "search": lambda recipe: HRNSearchCV(
+        recipe, {"hrn__reg_lambda": [0.1, 1.0]}, cv=InlierKFold(2), scoring="roc_auc"
+    ),
+    "conformal": lambda recipe: ConformalOutlierDetector(recipe, random_state=0),
+}
+
+
+@pytest.fixture(scope="module")
+def tumours():
+    X, is_benign = load_breast_cancer(return_X_y=True)
+    names = [f"column {j}" for j in range(X.shape[1])]
+    return X[:200], np.where(is_benign[:200] == 1, 1, -1), names
+
+
+@pytest.mark.usefixtures("few_patches")
+@pytest.mark.parametrize("wrapper", sorted(WRAPPERS))
+@pytest.mark.parametrize("kind", sorted(RECIPES))
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_scores_do_not_depend_on_who_holds_the_rows(library, kind, wrapper, tumours, tmp_path):
+    X, y, names = tumours
+    rows = LIBRARIES[library](X, names, tmp_path)
+
+    def scores(rows):
+        shape = (5, 6) if kind == "image" else None
+        recipe = make_hrn_pipeline(kind, random_state=0, image_shape=shape)
+        recipe.set_params(hrn__max_updates=5, hrn__contamination=0.1, calibration=None)
+        detector = WRAPPERS[wrapper](recipe).fit(rows, y)
+        return detector.score_samples(rows), detector.decision_function(rows)
+
+    with warnings.catch_warnings():
+        # One column has nearly all of the length of these rows, whoever holds them.
+        warnings.filterwarnings("ignore", message="column")
+        expected = scores(X)
+        if library != "memory map":
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", message=".*column.*")
+        found = scores(rows)
+    # Columns that lie apart in memory are summed in another order, and trained on in float32.
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-3)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-3 * np.abs(expected[0]).max())
