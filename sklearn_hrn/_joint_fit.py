@@ -169,7 +169,7 @@ def n_at_once(candidate, X):
     """
     if not (isinstance(candidate, Pipeline) and hasattr(last_step(candidate), "fit_together")):
         return 1
-    if prod(getattr(X, "shape", (0,))) < LARGE or candidate.memory is not None:
+    if _is_small(X) or candidate.memory is not None:
         return 1
     parts = candidate.get_params().values()
     if any(callable(part) or not _is_known(part) for part in parts):
@@ -177,6 +177,19 @@ def n_at_once(candidate, X):
     from .core.threads import n_threads
 
     return n_threads()
+
+
+def _is_small(X):
+    return prod(getattr(X, "shape", (0,))) < LARGE
+
+
+def few_threads(X):
+    """Within it, products of NumPy take one thread where the rows are small.
+
+    They gain nothing by more there, and threads of theirs go on spinning for a tenth of a second,
+    on cores that train by then.
+    """
+    return one_thread("blas") if _is_small(X) else nullcontext()
 
 
 def _is_known(part):

@@ -93,9 +93,11 @@ def callbacks_of(estimator: Any, X: Any, y: Any) -> Iterator[Callable[[Callable]
     )
 
 
-def one_thread() -> AbstractContextManager:
-    """Within it, products of NumPy and loops of scikit-learn take one thread each."""
-    return _get_threadpool_controller().limit(limits=1)
+def one_thread(what: str | None = None) -> AbstractContextManager:
+    """Within it, products of NumPy ("blas"), loops of scikit-learn and torch ("openmp"), or both
+    take one thread each.
+    """
+    return _get_threadpool_controller().limit(limits=1, user_api=what)
 
 
 class Interval(_param_validation.Interval):

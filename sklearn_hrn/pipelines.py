@@ -31,7 +31,7 @@ from ._calibration import (
     scores_of,
     switched_off,
 )
-from ._joint_fit import at_most, each_at_once, fit_folds, n_at_once, take
+from ._joint_fit import at_most, each_at_once, few_threads, fit_folds, n_at_once, take
 from ._labels import judged_labels, normal_rows, refuse_lazy
 from ._reference import as_columns, as_frame, drawn_rows, medoids
 from ._sklearn import (
@@ -329,7 +329,8 @@ class OneClassPipeline(VersionedMixin, _Parameters):
                 anomalies = _safe_indexing(X, np.setdiff1d(np.arange(_num_samples(X)), normal))
             params = _check_method_params(X, params, rows)
             X, y = (*take(X, y, rows), None)[:2]
-        self._run_on_clone("fit", X, y, params, anomalies)
+        with few_threads(X):
+            self._run_on_clone("fit", X, y, params, anomalies)
         if rows is not None and self.outlier_share:
             self.left_out_ = rows[self.left_out_]
         return self
