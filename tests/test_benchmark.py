@@ -817,8 +817,9 @@ def test_seeds_of_an_earlier_recipe_are_left_out_once_the_one_of_today_has_come_
 
 
 def test_noise_in_place_of_an_attack_has_its_length_and_its_originals(rng, monkeypatch):
-    X, y = rng.uniform(0.3, 0.7, size=(12, 3072)).astype(np.float32), np.repeat([table6.STOP, 3], 6)
+    X, y = rng.uniform(0.3, 0.7, size=(12, 192)).astype(np.float32), np.repeat([table6.STOP, 3], 6)
     monkeypatch.setattr(data, "pixels", lambda name, data_home: (X, y, X, y))
+    monkeypatch.setattr(table6, "NOISE_LENGTH", 0.5)  # of few pixels, none is cut off
     train, test, originals, noisy, accuracy = table6.noisy_stop_signs(table6.NOISE, 4)
     assert np.array_equal(train, X[:6]) and np.array_equal(test, X[:6]) and accuracy is None
     lengths = np.linalg.norm(noisy - test[originals], axis=1)

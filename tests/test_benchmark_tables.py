@@ -15,7 +15,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_every_task_has_a_table(folder, capsys):
+def test_every_task_has_a_table(folder, capsys, monkeypatch):
+    monkeypatch.setattr(tables, "WIDE", [(30, 50)])
     out = folder / "tables.jsonl"
     options = ["--data-home", folder, "--output", out, "--methods", "IsolationForest", "--fast"]
     main(["tables", *map(str, options), "--quiet"])

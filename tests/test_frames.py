@@ -41,7 +41,6 @@ LIBRARIES = {
     "PyArrow": lambda X, names, folder: _of_arrow(X, names),
 }
 WRAPPERS = {
-    "recipe": lambda recipe: recipe,
     "calibrated": lambda recipe: recipe.set_params(calibration=2),
     "search": lambda recipe: HRNSearchCV(
         recipe, {"hrn__reg_lambda": [0.1, 1.0]}, cv=InlierKFold(2), scoring="roc_auc"
