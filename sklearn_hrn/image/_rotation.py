@@ -166,11 +166,18 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         self.transformer_ = clone(self.transformer).fit(X)
         features = np.asarray(self.transformer_.transform(X))
         drawn = rng.permutation(len(X))[: self.max_images]
-        self.upright_auc_ = self._upright_auc(X[drawn], features[drawn])
+        # Two thirds for the mean; of a single image, all.
+        n_for_mean = min(max(1, 2 * len(drawn) // 3), len(drawn) - 1)
+        compared = drawn[n_for_mean:][:MAX_COMPARED]
+        turned = list(self._turned(X[compared]))
+        mean = features[drawn[: n_for_mean or 1]].mean(axis=0)
+        self.upright_auc_ = _upright_auc(mean, features[compared], turned)
         self.is_whitened_ = self.upright_auc_ < self.threshold
         self.otherwise_ = None
         if self.is_whitened_:
-            self.mean_, self.whitening_ = self._whitening(X[drawn], features[drawn])
+            others = np.setdiff1d(drawn, compared)
+            turned = chain([features[drawn]], turned, self._turned(X[others]))
+            self.mean_, self.whitening_ = self._whitening(features[drawn].mean(axis=0), turned)
         elif self.otherwise is not None:
             self.otherwise_ = clone(self.otherwise).fit(features)
         return features
@@ -183,21 +190,11 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
             turned = np.ascontiguousarray(np.rot90(images, quarters, axes=(1, 2)))
             yield np.asarray(self.transformer_.transform(turned.reshape(X.shape)))
 
-    def _upright_auc(self, X, features):
-        # Two thirds for the mean; of a single image, all.
-        n_for_mean = min(max(1, 2 * len(X) // 3), len(X) - 1)
-        mean = features[: n_for_mean or 1].mean(axis=0)
-        X, upright = (rows[n_for_mean:][:MAX_COMPARED] for rows in (X, features))
-        scores = [_directions(Z) @ mean for Z in (upright, *self._turned(X))]
-        is_upright = np.arange(sum(map(len, scores))) < len(upright)
-        return float(roc_auc_score(is_upright, np.concatenate(scores)))
-
-    def _whitening(self, X, features):
-        """m and the transpose of the inverse of L; the features are gone through turn by turn."""
-        # Squares of what is far from zero would lose the digits that covariances are made of.
-        shift = features.mean(axis=0)
+    def _whitening(self, shift, parts):
+        """m and the transpose of the inverse of L of features, part by part."""
         total, products, n_rows = 0.0, 0.0, 0
-        for Z in chain([features], self._turned(X)):
+        for Z in parts:
+            # Squares of what is far from zero would lose the digits that covariances are made of.
             Z = Z - shift
             total = total + Z.sum(axis=0)
             products = products + Z.T @ Z
@@ -237,6 +234,13 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
     def _n_features_out(self):
         last = self.transformer_ if self.otherwise_ is None else self.otherwise_
         return len(last.get_feature_names_out())
+
+
+def _upright_auc(mean, upright, turned):
+    """Share of pairs of an upright and a turned image that nearness to the mean tells right."""
+    scores = [_directions(Z) @ mean for Z in (upright, *turned)]
+    is_upright = np.arange(sum(map(len, scores))) < len(upright)
+    return float(roc_auc_score(is_upright, np.concatenate(scores)))
 
 
 def _directions(Z):
