@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sklearn_hrn.core import threads as module
-from sklearn_hrn.core.threads import side_by_side, threads
+from sklearn_hrn.core.threads import n_threads, side_by_side, threads
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,7 @@ def two():
 
 
 def test_threads_are_set_inside_and_as_before_behind():
+    assert n_threads() == 2
     with threads(1):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
@@ -36,6 +37,7 @@ def test_threads_are_set_inside_and_as_before_behind():
 
 def test_in_a_forked_process_it_is_one(monkeypatch):
     monkeypatch.setattr(module, "_is_fork", True)
+    assert n_threads() == 1
     for asked in (None, 2, 1):
         with threads(asked):
             assert torch.get_num_threads() == 1
