@@ -223,9 +223,9 @@ def out_of_fold_scores(folds, fitted, score, each=map):
             return error
 
     scores = []
-    for k, found in enumerate(each(scored, zip(folds, fitted, strict=True)), 1):
+    outcomes = each(scored, zip(folds, fitted, strict=True))
+    for k, ((train, _), found) in enumerate(zip(folds, outcomes, strict=True), 1):
         if isinstance(found, Exception):
-            train, _ = folds[k - 1]
             raise CalibrationError(
                 f"fold {k} of {len(folds)} of the calibration, {len(train)} normal rows, could not "
                 f"be trained and scored: {found} Give more rows, other folds, or calibration=None."
