@@ -19,7 +19,8 @@ def tables(monkeypatch):
 
 
 def test_fresh_rows_are_normal_and_were_not_trained_on(tables):
-    train, fresh, anomalies = decisions._parts("tables", "any", 0, None)
+    train, fresh, anomalies, official = decisions._parts("tables", "any", 0, None)
+    assert official is None
     assert [len(part) for part in (train, fresh, anomalies)] == [120, 120, 30]
     assert not set(train[:, 0]) & set(fresh[:, 0])
     assert max(train.max(), fresh.max()) < 5 < anomalies.max()
@@ -60,10 +61,19 @@ def test_a_mean_is_over_sets_that_are_large_enough_for_the_rate():
     assert "1.00 (at most 6.22)" in text
 
 
+def test_official_test_rows_have_a_table_of_their_own():
+    told = record([0.01, 0.02, 0.03], 100)
+    told["figures"]["official"] = [0.015, 0.04, 0.08]
+    text = decisions.render([told, record([0.5, 0.6, 0.7], 100, dataset="b")])
+    (row,) = (line for line in text.splitlines() if "8.00" in line)
+    assert row.split() == ["tables", "HRN", "1", "1.50", "4.00", "8.00"]
+
+
 def test_images_are_split_within_the_training_file_of_a_class(monkeypatch):
     label = np.arange(6500) % 2
     X = np.arange(6500)[:, None, None] * np.ones((1, 2, 2))
     monkeypatch.setattr(data, "images", lambda name, home: (X, label, -X[:10], label[:10]))
-    train, fresh, anomalies = decisions._parts("mnist", "1", 0, None)
+    train, fresh, anomalies, official = decisions._parts("mnist", "1", 0, None)
+    assert np.array_equal(official[:, 0], -np.arange(1, 10, 2))
     assert len(train) == 2000 and len(fresh) == 1250 and train.shape[1] == 4
     assert not set(train[:, 0]) & set(fresh[:, 0]) and (anomalies <= 0).all()

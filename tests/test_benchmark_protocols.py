@@ -322,7 +322,7 @@ def test_thresholds_are_learned_from_training_rows_and_rates_counted_on_others(
 ):
     monkeypatch.setitem(decisions.MAX_TRAIN, "mnist", 12)
     asked, figures = decided(**DECISIONS[name], monkeypatch=monkeypatch)
-    (train,), (fresh, anomalies, again) = asked["learned"], asked["scored"]
+    (train,), (fresh, anomalies, *official, again) = asked["learned"], asked["scored"]
     assert again is train
     known = [set(map(bytes, part)) for part in (train, fresh, anomalies)]
     assert not known[0] & known[1] and not known[0] & known[2] and not known[1] & known[2]
@@ -331,7 +331,12 @@ def test_thresholds_are_learned_from_training_rows_and_rates_counted_on_others(
         others = np.float32(sets[2][sets[3] != 1])
         assert len(train) == 12 and len(fresh) == 8
         assert known[0] | known[1] == set(map(bytes, rows[labels == 1]))
+        np.testing.assert_array_equal(official, [np.float32(sets[2][sets[3] == 1])])
+        limits = [decisions.nearest_threshold(np.sort(-train.sum(axis=1)), r) for r in (0.05, 0.1)]
+        expected = [np.mean(-official[0].sum(axis=1) < limit) for limit in limits]
+        assert figures["official"][1:] == expected
     else:
+        assert not official
         others = table[0][table[1] == -1]
         assert known[0] | known[1] == set(map(bytes, table[0][table[1] == 1]))
     assert known[2] == set(map(bytes, others))

@@ -4,7 +4,8 @@ A random half of the normal rows of a set, or 2000 training images of a class, t
 recipe; *fresh* rows are others of the same pool, a random part. For each wanted rate the threshold
 comes from the out-of-fold scores of one fit, as that of `contamination` would; what is flagged
 among fresh rows and among anomalies is counted. Beside it stands IsolationForest with its own
-threshold, trained on the same rows.
+threshold, trained on the same rows. Of images the official test rows of the class are counted by
+themselves.
 
 The deviation that chance alone makes of the rate of a set is sqrt(a (1 - a) (1 / n_train + 1 /
 n_fresh) / splits). A mean is over the sets with at least 1 / a training rows.
@@ -79,7 +80,7 @@ def make_detector(group, seed, max_updates=None):
 
 
 def measure(group, dataset, split, method, max_updates=None, data_home=None):
-    train, fresh, anomalies = _parts(group, dataset, split, data_home)
+    train, fresh, anomalies, official = _parts(group, dataset, split, data_home)
     start = time.perf_counter()
     if method == "HRN":
         with warnings.catch_warnings():
@@ -99,6 +100,9 @@ def measure(group, dataset, split, method, max_updates=None, data_home=None):
         "found": [float(np.mean(of_anomalies < offset)) for offset in offsets],
         "auc": _auc(of_fresh, of_anomalies),
     }
+    if official is not None:
+        scores = detector.score_samples(official)
+        figures["official"] = [float(np.mean(scores < offset)) for offset in offsets]
     if method == "HRN":
         # What a threshold from the scores of the training rows would have flagged.
         trained = detector.score_samples(train)
@@ -114,18 +118,18 @@ def _auc(of_normal, of_anomalies):
 
 
 def _parts(group, dataset, split, data_home):
-    """Rows to train on, fresh normal rows, anomalies."""
+    """Rows to train on, fresh normal rows, anomalies, and normal rows of an official test set."""
     if group in ("tables", "features"):
         X, y = getattr(data, {"tables": "adbench"}.get(group, group))(dataset, data_home)
         train, test = one_class_split(y, split, MAX_TRAIN[group], MAX_TEST)
-        return X[train], X[test][y[test] == 1], X[test][y[test] == -1]
+        return X[train], X[test][y[test] == 1], X[test][y[test] == -1], None
     X, label, X_test, label_test = data.images(group, data_home)
     rng = check_random_state(split)
     own = rng.permutation(np.flatnonzero(label == int(dataset)))
     own, fresh = np.split(own[: MAX_TRAIN[group] + MAX_TEST], [MAX_TRAIN[group]])
     others = rng.permutation(np.flatnonzero(label_test != int(dataset)))[:MAX_TEST]
-    train, fresh, anomalies = X[own], X[fresh], X_test[others]
-    return [part.reshape(len(part), -1).astype(np.float32) for part in (train, fresh, anomalies)]
+    parts = X[own], X[fresh], X_test[others], X_test[label_test == int(dataset)]
+    return [part.reshape(len(part), -1).astype(np.float32) for part in parts]
 
 
 def _size(path):
@@ -148,9 +152,30 @@ def render(records):
             rst_table(
                 ["set", "splits", "rows", *[f"{100 * r:g} %" for r in RATES]], _sets(records)
             ),
+            _official(records),
             _updates(records),
         ]
     )
+
+
+def _official(records):
+    """What is flagged of the official test rows of a class, where there are any."""
+    rows = []
+    for group in KINDS:
+        for method in METHODS:
+            own = [
+                r
+                for r in records
+                if (r["settings"]["group"], r["settings"]["method"]) == (group, method)
+                and "official" in r["figures"]
+            ]
+            if own:
+                flagged = 100 * np.mean([r["figures"]["official"] for r in own], axis=0)
+                n_sets = len({r["settings"]["dataset"] for r in own})
+                cells = [f"{value:.2f}" for value in flagged]
+                rows.append([group, with_marks(method, own), n_sets, *cells])
+    header = ["official test rows of", "threshold", "classes", *[f"{100 * r:g} %" for r in RATES]]
+    return rst_table(header, rows) if rows else ""
 
 
 def _summary(method, records, name):
