@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import validate_data
 
-from .._base import NormalRowsEstimator, check_fitted, is_plain, refuse_masked
+from .._base import NormalRowsEstimator, check_fitted, plain_numbers, refuse_masked
 from .._labels import is_missing, refuse_lazy
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
@@ -175,7 +175,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     def _records(self, X, reset):
         """Rows of numbers as they are, others as a record array with a field for each column."""
         if not reset and set(self.kinds_) == {"number"}:
-            plain = self._plain_numbers(X)
+            plain = plain_numbers(self, X, (np.float64, np.float32))
             if plain is not None:
                 return plain
         names = getattr(X, "column_names", getattr(X, "columns", None))
@@ -213,23 +213,6 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         for j, (_, values) in enumerate(read):
             records[f"{j}"] = values
         return records
-
-    def _plain_numbers(self, X):
-        """X as an array, if it shows at a glance to be numbers without gaps as in `fit`; or None.
-
-        To look at each column of a frame takes several times as long as to score one row.
-        """
-        if not hasattr(self, "feature_names_in_"):
-            return X if is_plain(self, X, (np.float64, np.float32)) else None
-        if not hasattr(X, "iloc") or list(X.columns) != self.feature_names_in_.tolist():
-            return None
-        if not len(X) or any(dtype.kind not in "biuf" for dtype in X.dtypes):
-            return None
-        try:
-            rows = np.array(X.to_numpy(np.float64), order="C")
-        except (TypeError, ValueError):  # gaps of a type of pandas' own
-            return None
-        return rows if np.isfinite([rows.min(), rows.max()]).all() else None
 
     def _name(self, j):
         names = getattr(self, "feature_names_in_", None)
