@@ -593,7 +593,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
                 learner._reference = as_columns(fitted._typical_rows(drawn))
             if folds:
                 in_folds = in_folds or fitted._fitted_one_by_one(X, y, folds, params, anomalies)
-                each = partial(each_at_once, n_threads=n_at_once(self._for_scores(), X))
+                each = partial(each_at_once, n_threads=n_at_once(fitted, X))
                 scores = _out_of_fold_scores(X, folds, in_folds, each)
                 if left_out is not None and len(left_out):
                     scores = np.r_[scores, learner._of_normal(suspects, scores)]

@@ -182,6 +182,7 @@ def test_steps_of_the_user_and_steps_with_functions_are_fitted_one_by_one(X, two
         assert n_at_once(make_pipeline(front, hrn()), X) == 1
     assert n_at_once(make_pipeline(StandardScaler(), IsolationForest()), X) == 1
     assert n_at_once(make_pipeline(StandardScaler(), hrn(), memory="cache"), X) == 1
+    assert n_at_once(make_pipeline(StandardScaler(copy=False), hrn()), X) == 1
     assert n_at_once(hrn(), X) == 1
 
 
