@@ -147,7 +147,8 @@ def make_folds(calibration, n_rows):
     calibration : "cross", int, or splitter
         "cross" makes five folds (three of 500 rows or more, and as many as there are rows of fewer
         than five); an int that many. The rows of these
-        folds are drawn at random, in the same way for the same number of rows. A splitter has a
+        folds are drawn at random, in the same way for the same number of rows, and all train on as
+        many. A splitter has a
         method ``split(X)``, as those of :mod:`sklearn.model_selection`.
     n_rows : int
 
@@ -174,7 +175,7 @@ def make_folds(calibration, n_rows):
                 f"{calibration} folds for calibration take at least {calibration} normal rows, but "
                 f"n_samples = {n_rows}: give more rows, fewer folds, or calibration=None."
             )
-        calibration = KFold(int(calibration), shuffle=True, random_state=0)
+        return _even_folds(int(calibration), n_rows)
     every = np.arange(n_rows)
     folds = [(every[train], every[held]) for train, held in calibration.split(every[:, None])]
     scored = np.concatenate([held for _, held in folds]) if folds else every[:0]
@@ -186,6 +187,17 @@ def make_folds(calibration, n_rows):
             f"{n_rows} rows {len(scored)} times" + (", some of them in training." * overlap or ".")
         )
     return folds
+
+
+def _even_folds(n_folds, n_rows):
+    """Folds at random that score every row once, and train on as many rows each.
+
+    Where the parts that are scored differ in size, by one row, the folds that would train on one
+    more leave out a row at random: networks of one shape train together, in less time.
+    """
+    folds = list(KFold(n_folds, shuffle=True, random_state=0).split(np.empty(n_rows)))
+    n_train, rng = min(len(train) for train, _ in folds), np.random.default_rng(0)
+    return [(np.sort(rng.permutation(train)[:n_train]), held) for train, held in folds]
 
 
 def out_of_fold_scores(folds, fitted, score, each=map):

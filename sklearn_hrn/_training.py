@@ -5,6 +5,7 @@ It imports torch, so it is imported inside `fit`.
 
 from collections.abc import Callable
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
@@ -123,7 +124,10 @@ def train(tasks):
     groups = _groups(tasks)
     with threads(None):
         runs = [_Run([tasks[i] for i in group]) for group in groups]
-        outcomes = side_by_side(_learned, runs, _n_threads(runs), _Run.work, _Run.stop)
+        n_threads = _n_threads(runs)
+        if len(runs) > 1:
+            runs = [part for run in runs for part in run.parts(n_threads)]
+        outcomes = side_by_side(_learned, runs, n_threads, _Run.work, _Run.stop)
     for run in runs:
         run.warn_of_halvings()
     learned = dict(zip(chain.from_iterable(groups), chain.from_iterable(outcomes), strict=True))
@@ -252,6 +256,20 @@ class _Run:
             if budget is not None:
                 n_updates[m] = done[m] + budget
         return n_updates
+
+    def parts(self, n_parts):
+        """The run cut into at most so many, of whole tasks; one that continues is not cut."""
+        if self.start is not None:
+            return [self]
+        parts = []
+        for tasks in np.array_split(np.arange(len(self.tasks)), min(n_parts, len(self.tasks))):
+            part, networks = copy(self), np.flatnonzero(np.isin(self.of_task, tasks))
+            part.tasks = [self.tasks[i] for i in tasks]
+            part.of_task = self.of_task[networks] - tasks[0]
+            part.rows, part.plan = self.rows.of(networks), _of_networks(self.plan, networks)
+            part.n_updates = self.n_updates[networks]
+            parts.append(part)
+        return parts
 
     def first_product(self):
         return first_product(self.plan, np.minimum(self.plan.batch_size, self.rows.counts))

@@ -57,6 +57,26 @@ def test_each_estimator_gets_what_it_gets_alone(X, loops):
         assert model.n_features_in_ == 4
 
 
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_models_of_two_shapes_are_dealt_out_to_threads_and_stay_the_same(X, loops, n_estimators):
+    models = [hrn(random_state=k, n_estimators=n_estimators) for k in range(5)]
+    models.insert(2, hrn(hidden_layer_sizes=9))
+    rows = [None, FOLDS[0], None, FOLDS[1], FOLDS[2], FOLDS[0]]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sklearn_hrn.core.training.SHARED_PRODUCTS", 0)
+            fit_together(models, [X] * 6, rows)
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(loops) == sorted([3 * n_estimators, 2 * n_estimators, 1])
+    for model, chosen in zip(models, rows, strict=True):
+        alone = clone(model).fit(X if chosen is None else X[chosen])
+        for ours, theirs in zip(model.coefs_, alone.coefs_, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
 # Calibration is what `fit` does around training; what trains together trains without it.
 @pytest.mark.parametrize(
     "name", sorted(HRNOneClassClassifier().get_params().keys() - {"calibration"})
