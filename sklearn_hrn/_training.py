@@ -53,7 +53,8 @@ class Learned:
         Of modules.
     history : dict of str to ndarray (n_epochs, n_networks)
     loop : dict of str to ndarray or list of ndarray
-        What else a continued run needs: "velocities", "n_updates", "step_scale" and "seed".
+        What else a continued run needs: "velocities", "n_updates", "step_scale", "seed", and of the
+        preconditioning "axes" and the largest factor.
     module : callable or None
         The factory of the modules.
     device : str or None
@@ -395,6 +396,8 @@ class _Run:
             "n_updates": state.n_updates,
             "step_scale": state.step_scale,
             "seed": self.plan.seed[mine],
+            "axes": state.axes,
+            "preconditioning": self.plan.preconditioning,
         }
         history = dict(zip(HISTORY, state.history, strict=True))
         return Learned(coefs, module_state, history, loop, self.shared["module"], self.device)
@@ -442,11 +445,17 @@ def _joined(tasks, n_features):
     histories = [np.array([task.start.history[name] for name in HISTORY]) for task in tasks]
     missing = [((0, 0), (0, n_epochs - h.shape[1]), (0, 0)) for h in histories]
     padded = map(partial(np.pad, constant_values=np.nan), histories, missing)
+    axes = []
+    if all(loop["preconditioning"] == tasks[0].shared["preconditioning"] for loop in loops):
+        axes = [
+            np.concatenate(each) for each in zip(*(loop["axes"] for loop in loops), strict=True)
+        ]
     return State(
         [np.concatenate(arrays) for arrays in zip(*weights, strict=True)],
         [np.concatenate(v) for v in zip(*(loop["velocities"] for loop in loops), strict=True)],
         *(np.concatenate([loop[name] for loop in loops]) for name in ("n_updates", "step_scale")),
         np.concatenate(list(padded), axis=2),
+        axes,
     )
 
 

@@ -39,7 +39,7 @@ def test_rows_on_any_scale_have_the_same_axes(stretched):
 def test_fewer_rows_than_axes_and_rows_of_zeros_leave_finite_factors(rng):
     for X in (rng.normal(size=(3, 40)), np.zeros((5, 4))):
         Q, excess = leading_axes(X, 10.0)
-        assert Q.shape[1] == min(N_AXES, *X.shape)
+        assert Q.shape[1] == min(N_AXES, X.shape[1])
         assert torch.isfinite(Q).all() and torch.isfinite(excess).all()
 
 

@@ -206,3 +206,19 @@ def test_drift_is_bet_on_by_beta_binomial_p_values_of_the_threshold_and_of_the_m
         due = rank * TOLERATED[i]
         p = betabinom(8, due, 100 - due).pmf(np.arange(n_below, 9)).sum()
         assert found[i] == pytest.approx((1 + before[i]) / (2 * np.sqrt(p)))
+
+
+def test_a_stream_keeps_the_long_steps_of_its_first_chunk(rng):
+    chunks = [scale * rng.normal(size=(60, 5)) for scale in ([9, 1, 1, 1, 1], [1, 1, 1, 1, 9])]
+    model = HRNOneClassClassifier(8, preconditioning=10.0, batch_size=20, random_state=0)
+    model.partial_fit(chunks[0])
+    first = [axes.copy() for axes in model._loop["axes"]]
+    assert abs(first[0][0, 0, 0]) > 0.9  # the leading axis is that of the first column
+    model.partial_fit(chunks[1])
+    for now, then in zip(model._loop["axes"], first, strict=True):
+        np.testing.assert_array_equal(now, then)
+    # Another factor has axes of its own, and plain descent none.
+    model.set_params(preconditioning=5.0).partial_fit(chunks[1])
+    assert abs(model._loop["axes"][0][0, 4, 0]) > 0.9
+    model.set_params(preconditioning=1.0).partial_fit(chunks[1])
+    assert model._loop["axes"] == []

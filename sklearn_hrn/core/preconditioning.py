@@ -45,7 +45,9 @@ def leading_axes(X, largest):
     X = torch.from_numpy(np.asarray(X, dtype=np.float64))
     # Of rows on the scale of the largest value, no square overflows; the ratios are the same.
     X = X / X.abs().max().clamp(min=torch.finfo(X.dtype).tiny)
-    k = min(N_AXES, *X.shape)
+    k = min(N_AXES, X.shape[1])
+    # Rows of zeros make up for fewer rows than axes.
+    X = torch.nn.functional.pad(X, (0, 0, 0, max(0, k - len(X))))
     squares, U = torch.linalg.eigh(X @ X.T)
     squares, U = squares.flip(0)[:k], U.flip(1)[:, :k]
     is_leading = squares * largest > squares[0]
@@ -64,19 +66,31 @@ class Preconditioner:
     largest : float
         c; 1 leaves derivatives as they are.
     device : torch.device
+    known : list of ndarray, default=()
+        Q (M, d, k) and excess (M, k, d) of rows that models were trained on before, which stay
+        theirs: another P for each chunk of a stream would follow its noise.
     """
 
-    def __init__(self, rows, largest, device):
+    def __init__(self, rows, largest, device, known=()):
         self.rows, self.largest, self.device = rows, largest, device
+        self.known = [torch.from_numpy(each) for each in known]
         self.remembered = {}
 
     def of(self, models):
         """The function that multiplies derivatives (M, h, d) of models by their P, in place."""
         if self.largest == 1:
             return lambda dW: dW
-        axes = [self._axes(self.rows.subset_of[m]) for m in models]
-        Q, excess = (torch.stack(each).to(self.device) for each in zip(*axes, strict=True))
+        Q, excess = (each.to(self.device) for each in self.axes(models))
         return lambda dW: dW.baddbmm_(dW @ Q, excess, beta=self.largest, alpha=-1)
+
+    def axes(self, models):
+        """Q (M, d, k) and excess (M, k, d) of models; nothing where c is 1."""
+        if self.largest == 1:
+            return []
+        if self.known:
+            return [each[models] for each in self.known]
+        axes = [self._axes(self.rows.subset_of[m]) for m in models]
+        return [torch.stack(each) for each in zip(*axes, strict=True)]
 
     def _axes(self, subset):
         if subset not in self.remembered:

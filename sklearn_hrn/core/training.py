@@ -10,7 +10,7 @@ Every tensor carries the models on its first axis. Models of equal rows and leng
 *stream* of batches. What is computed for a model does not depend on which others train beside it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, pairwise
 from threading import Lock
@@ -118,7 +118,7 @@ class State:
 
     `history` has shape (4, n_epochs, M), in the order of `HISTORY`: means over each epoch's rows as
     they were trained on, where "loss" is the whole objective and "penalty" its second term; NaN
-    behind the last epoch of a model.
+    behind the last epoch of a model. `axes` are those of `Preconditioner`, if there are any.
     """
 
     weights: list
@@ -126,6 +126,7 @@ class State:
     n_updates: np.ndarray
     step_scale: np.ndarray
     history: np.ndarray
+    axes: list = field(default_factory=list)
 
 
 def first_product(plan, batch_sizes):
@@ -181,7 +182,7 @@ class Trainer:
         self.epochs_a_round = -(-ROUND * self.batch_size // self.n_rows)
         self.workers = []
         self.lock = Lock()
-        self.preconditioner = Preconditioner(rows, plan.preconditioning, self.device)
+        self.preconditioner = Preconditioner(rows, plan.preconditioning, self.device, start.axes)
 
     def _beginning(self):
         plan, n_models = self.plan, len(self.plan.seed)
@@ -205,7 +206,10 @@ class Trainer:
             [tensor.cpu().numpy() for tensor in tensors] for tensors in self._copies(models)
         )
         history = self.history[:, : self.n_epochs[models].max(), models]
-        return State(weights, velocities, self.n_updates[models], self.step_scale[models], history)
+        axes = [each.numpy() for each in self.preconditioner.axes(models)]
+        return State(
+            weights, velocities, self.n_updates[models], self.step_scale[models], history, axes
+        )
 
     def run(self, n_updates, after_round=None):
         """Train each model until it has taken `n_updates` steps in all, or has stopped.
