@@ -116,7 +116,7 @@ def test_callbacks_of_a_pipeline_follow_all_rows_and_no_fold(X):
     np.testing.assert_array_equal(recipe.score_samples(X), alone.score_samples(X))
 
 
-def test_a_monitor_and_a_progress_bar_of_scikit_learn_work(X, capsys):
+def test_the_monitor_of_scikit_learn_works(X):
     def scoring(estimator, X, y):
         return {"lowest": float(estimator.score_samples(X).min())}
 
@@ -124,6 +124,10 @@ def test_a_monitor_and_a_progress_bar_of_scikit_learn_work(X, capsys):
     model = hrn(max_updates=100).set_callbacks(monitor).fit(X, np.ones(len(X)))
     lowest = [entry["lowest"] for entry in monitor.get_logs().data if entry["task_name"] == "round"]
     assert len(lowest) == 2 and lowest[-1] == model.score_samples(X).min()
+
+
+def test_the_progress_bar_of_scikit_learn_works(X, capsys):
+    pytest.importorskip("rich", reason="it draws the bar")
     steps = [("norm", InstanceL2Normalizer()), ("hrn", hrn(max_updates=100))]
     OneClassPipeline(steps).set_callbacks(callback.ProgressBar()).fit(X)
     assert "HRNOneClassClassifier" in "".join(capsys.readouterr())
