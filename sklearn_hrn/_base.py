@@ -180,12 +180,11 @@ def plain_numbers(estimator, X, dtypes):
         return X if is_plain(estimator, X, dtypes) else None
     if not hasattr(X, "iloc") or list(X.columns) != estimator.feature_names_in_.tolist():
         return None
-    own = set(X.dtypes)
-    if not len(X) or any(dtype.kind not in "biuf" for dtype in own):
+    if not len(X) or any(dtype.kind not in "biuf" for dtype in set(X.dtypes)):
         return None
-    common = np.result_type(*own) if all(isinstance(d, np.dtype) for d in own) else None
+    own = _own_type(X)
     try:
-        rows = np.array(X.to_numpy(common if common in dtypes else dtypes[0]), order="C")
+        rows = np.array(X.to_numpy(own if own in dtypes else dtypes[0]), order="C")
     except (TypeError, ValueError):  # gaps of a type of pandas' own
         return None
     return rows if np.isfinite([rows.min(), rows.max()]).all() else None
@@ -226,7 +225,7 @@ def _own_type(X):
     """The type of the numbers of a data frame or a list, which are to stay what they are."""
     try:
         if hasattr(X, "iloc"):
-            return np.result_type(*(getattr(t, "numpy_dtype", t) for t in X.dtypes))
+            return np.result_type(*(getattr(t, "numpy_dtype", t) for t in set(X.dtypes)))
         return np.asarray(X).dtype
     except (TypeError, ValueError, RuntimeError, OverflowError):  # which the check has words for
         return None

@@ -146,10 +146,9 @@ def make_folds(calibration, n_rows):
     ----------
     calibration : "cross", int, or splitter
         "cross" makes five folds (three of 500 rows or more, and as many as there are rows of fewer
-        than five); an int that many. The rows of these
-        folds are drawn at random, in the same way for the same number of rows, and all train on as
-        many. A splitter has a
-        method ``split(X)``, as those of :mod:`sklearn.model_selection`.
+        than five); an int that many. The rows of these folds are drawn at random, in the same way
+        for the same number of rows, and all train on as many. A splitter has a method
+        ``split(X)``, as those of :mod:`sklearn.model_selection`.
     n_rows : int
 
     Returns

@@ -497,7 +497,8 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
 
         Those whose parameters are equal, but for such as differ from network to network (the
         weight and exponent of the penalty, step, length, seed, ...), train in one loop. Either all
-        are fitted or, after an error, none is changed.
+        are fitted or, after an error, none is changed. Callbacks of scikit-learn are not called, as
+        `fit` does.
 
         Parameters
         ----------

@@ -17,8 +17,8 @@ __all__ = ["make_hrn_pipeline"]
 
 BATCH_SIZE = 50
 
-# Rows that a recipe fits, at most: what 200 batches take. Of digits and clothes 2000 images would
-# do; photographs, whose covariances are learned, are ranked two points worse with so few.
+# Rows that a recipe fits, at most: what 200 batches take, and of images, whose words take longer, a
+# half: of photographs covariances are learned, which wants some thousands.
 MAX_ROWS = 200 * BATCH_SIZE
 MAX_IMAGES = 5000
 

@@ -10,8 +10,9 @@ from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_hrn import HRNOneClassClassifier
+from sklearn_hrn import HRNOneClassClassifier, OneClassPipeline
 from sklearn_hrn._joint_fit import fit_each, fit_folds, fit_together, n_at_once
 from sklearn_hrn.core.training import Trainer
 from sklearn_hrn.exceptions import RowLengthWarning, warn
@@ -191,6 +192,28 @@ def test_large_fronts_are_fitted_in_threads_as_they_are_one_by_one(X, two_thread
             assert theirs.front_steps[0][1].seen_[0] is own
             (ours,), (theirs,) = ours.fitted([candidate]), theirs.fitted([candidate])
             np.testing.assert_array_equal(ours.score_samples(X), theirs.score_samples(X))
+
+
+class ThreadsOfProducts(StandardScaler):
+    """Says how many threads a product of NumPy may take while it is fitted."""
+
+    def fit(self, X, y=None):
+        self.threads_ = _threads_of_products()
+        return super().fit(X)
+
+
+def _threads_of_products():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_products_on_small_rows_take_one_thread_for_the_time_of_a_fit(X, monkeypatch):
+    steps = [("look", ThreadsOfProducts()), ("hrn", hrn())]
+    with threadpool_limits(2, "blas"):
+        allowed = _threads_of_products()  # where the library has threads at all
+        assert OneClassPipeline(steps).fit(X)["look"].threads_ == {1}
+        assert _threads_of_products() == allowed
+        monkeypatch.setattr("sklearn_hrn._joint_fit.LARGE", 0)
+        assert OneClassPipeline(steps).fit(X)["look"].threads_ == allowed
 
 
 def test_steps_of_the_user_and_steps_with_functions_are_fitted_one_by_one(X, two_threads):

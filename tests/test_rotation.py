@@ -145,3 +145,14 @@ def test_a_failed_fit_leaves_the_previous_one(skies):
         fitted.set_params(image_shape=(3, 5)).fit(skies)
     fitted.set_params(image_shape=None)
     np.testing.assert_array_equal(fitted.transform(skies), before)
+
+
+def test_so_many_images_are_compared_and_no_more(skies, monkeypatch):
+    sizes = []
+    turn = RotationWhitening._turned
+    monkeypatch.setattr(
+        RotationWhitening, "_turned", lambda self, X: sizes.append(len(X)) or turn(self, X)
+    )
+    monkeypatch.setattr("sklearn_hrn.image._rotation.MAX_COMPARED", 30)
+    RotationWhitening(AS_IT_IS, threshold=1).fit(skies)
+    assert sizes == [30, len(skies) - 30]  # those compared, and the others for the covariance

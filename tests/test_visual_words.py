@@ -127,6 +127,12 @@ def test_images_without_contrast_get_features_of_zero(value):
     assert np.isfinite(fitted.transform(np.eye(64)[:3])).all()
 
 
+def test_there_are_no_more_words_than_distinct_patches():
+    stripes = np.tile([0.0, 1.0], (20, 8))  # of rows of two pixels there are two
+    words = PatchDictionary(12, patch_size=2, random_state=0, image_shape=(4, 4)).fit(stripes)
+    assert len(words.words_) == 2
+
+
 def test_a_patch_is_at_most_the_image_and_names_follow_the_class(digits):
     fitted = quick(patch_size=50, grid=3).fit(digits)
     assert fitted.words_.shape == (12, 8, 8, 1)
