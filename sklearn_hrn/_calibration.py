@@ -15,13 +15,10 @@ from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
-from scipy.stats import betabinom
-from sklearn.metrics import euclidean_distances
 from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from ._base import row_blocks, scores_anomalies
+from ._base import scores_anomalies
 from ._sklearn import Interval
 from ._typing import Floats
 from .exceptions import CalibrationError, ResolutionWarning, warn
@@ -288,76 +285,6 @@ def after_verdicts(calibration_scores, offset, scores, verdicts, n_screened):
     return np.sort(np.r_[calibration_scores, scores[is_flagged & (verdicts == 1)], passed])
 
 
-# Rows that stand for all when the rows near to each are counted: enough for shares of a hundredth.
-MAX_REFERENCE = 2000
-
-
-def concentrated_rows(Z, share):
-    """The rows left when a share of them, the furthest from all others, is left out.
-
-    With h rows to leave out, a row is as far as its h-th neighbour among the rows kept: so h rows
-    close together are far from all others, and cannot hide behind each other. As the rows kept
-    change, distances are taken anew, until they stay the same: the concentration steps of the
-    minimum covariance determinant, for distances to neighbours.
-
-    Parameters
-    ----------
-    Z : {ndarray, sparse matrix} of shape (n_samples, n_features)
-    share : float
-        In [0, 0.5).
-
-    Returns
-    -------
-    kept : ndarray of int
-        Ascending.
-    """
-    Z = Z.tocsr() if issparse(Z) else np.asarray(Z)
-    n_rows = Z.shape[0]
-    n_out = int(share * n_rows)
-    every = np.arange(n_rows)
-    kept, rng = every, np.random.default_rng(0)
-    for _ in range(10 if n_out else 0):
-        before, reference = kept, kept
-        if len(kept) > MAX_REFERENCE:
-            reference = np.sort(rng.choice(kept, MAX_REFERENCE, replace=False))
-        k = max(1, round(n_out * len(reference) / n_rows))
-        # A row of the reference is its own nearest.
-        ranks = k - 1 + np.isin(every, reference)
-        distance = np.empty(n_rows)
-        for block in row_blocks(n_rows, len(reference)):
-            near = np.partition(euclidean_distances(Z[block], Z[reference]), (k - 1, k), axis=1)
-            distance[block] = np.take_along_axis(near, ranks[block, None], axis=1)[:, 0]
-        kept = np.sort(np.argsort(distance, kind="stable")[: n_rows - n_out])
-        if np.array_equal(kept, before):
-            break
-    return kept
-
-
-def end_of_normal_rows(kept, left_out):
-    """The score down to which rows left out count as normal: the rows kept lack them.
-
-    Normal rows thin out towards low scores; anomalies that are plainly others lie behind a gap. If
-    the lower tail is exponential, ``F(x) = 0.05 exp((x - t) / w)`` below the 5 % quantile t, then
-    ``w = (m - t) / log(10)`` with the median m, and the lowest row lies w below the one before it,
-    on average. From t downwards the first gap that is wider is taken for the end.
-
-    Parameters
-    ----------
-    kept, left_out : ndarray
-        Scores of the rows kept and of those left out.
-
-    Returns
-    -------
-    score : float
-        At most t.
-    """
-    low, middle = np.quantile(kept, [0.05, 0.5])
-    descending = np.sort(np.r_[kept, left_out, low])[::-1]
-    descending = descending[descending <= low]
-    (wide,) = np.nonzero(descending[:-1] - descending[1:] > (middle - low) / np.log(10))
-    return descending[wide[0] if len(wide) else -1]
-
-
 def score_method(detector):
     """Name of the method that gives a detector's scores.
 
@@ -416,116 +343,3 @@ def check_scores(scores, name):
             f"{np.isnan(scores).sum()} NaN among {len(scores)}."
         )
     return scores
-
-
-# Scores of a stream that are remembered: 20 of them lie below a threshold for 1 %.
-RESERVOIR_SIZE = 2000
-
-# Rows below the threshold, and below the median, over those that are due up to which there is no
-# talk of drift: training moves the scores, and both follow it by estimates.
-TOLERATED = (1.25, 1.01)
-
-# Chunks between two false signals of drift, on average and at least.
-CHUNKS_BETWEEN_SIGNALS = 1000
-
-
-def decaying_reservoir(reservoir, scores, rng):
-    """A sample of the scores seen, in which older ones are rarer.
-
-    New scores take the places of old ones drawn at random, so that the share of a chunk that is
-    still there shrinks by the same factor with every later chunk of its size.
-
-    Parameters
-    ----------
-    reservoir, scores : ndarray
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    reservoir : ndarray
-        At most `RESERVOIR_SIZE` scores, ascending.
-    """
-    scores = rng.permutation(scores)[:RESERVOIR_SIZE]
-    n_staying = min(len(reservoir), RESERVOIR_SIZE - len(scores))
-    return np.sort(np.r_[rng.permutation(reservoir)[:n_staying], scores])
-
-
-def training_gain(in_halves):
-    """How much higher the quartiles of the scores of rows lie for having trained.
-
-    A network that trained on a half of the rows scores both; what one half is more normal than the
-    other cancels in the mean over the two networks.
-
-    Parameters
-    ----------
-    in_halves : list of (ndarray, ndarray)
-        Scores by each network of the rows that it trained on, and of the others.
-
-    Returns
-    -------
-    gain : ndarray of shape (3,)
-    """
-    return np.mean([_quartiles(own) - _quartiles(other) for own, other in in_halves], axis=0)
-
-
-def carried_over(scores, before, after, gain=0.0):
-    """Scores by a model as they would be by what it has become.
-
-    Parameters
-    ----------
-    scores : ndarray
-        By the model before.
-    before, after : ndarray of shape (n_samples,)
-        Scores of the same rows by both. The line that takes the quartiles of one to those of the
-        other takes `scores` along.
-    gain : ndarray of shape (3,), default=0.0
-        What the quartiles after owe to the training on these rows.
-
-    Returns
-    -------
-    scores : ndarray
-    """
-    low, middle, high = _quartiles(before)
-    low_after, middle_after, high_after = _quartiles(after) - gain
-    slope = max(0.0, high_after - low_after) / (high - low) if high > low else 1.0
-    return middle_after + slope * (scores - middle)
-
-
-def _quartiles(scores):
-    return np.quantile(scores, [0.25, 0.5, 0.75])
-
-
-def drift_evidence(evidence, scores, reservoir, rate):
-    """Two Shiryaev-Roberts statistics of the hypothesis that scores are no lower than before.
-
-    Of m scores that are exchangeable with the n of the reservoir, the number below the r-th lowest
-    of these is beta-binomial, with parameters m, r and n + 1 - r; a little more is tolerated. The
-    p-value p of that number is bet against: the statistic becomes
-    ``(1 + evidence) / (2 sqrt(p))``. As long as there is no drift a bet is fair or better for the
-    house, and the mean of both statistics exceeds c once in c chunks at most, on average.
-
-    One of them counts rows below the threshold, whose rate is promised. They are few, and where it
-    follows a slow drift hardly more than due; the other counts rows below the median, of which a
-    drift that goes on leaves a few too many in every chunk.
-
-    Parameters
-    ----------
-    evidence : ndarray of shape (2,)
-        Of the chunks before; 0 at the beginning.
-    scores : ndarray
-        Of a chunk.
-    reservoir : ndarray
-        Ascending.
-    rate : float or None
-        r is ``rate (n + 1)``, rounded down, and at least 1; None is 0.
-
-    Returns
-    -------
-    evidence : ndarray of shape (2,)
-    """
-    n = len(reservoir)
-    ranks = np.maximum(1, (np.array([rate or 0, 0.5]) * (n + 1)).astype(int))
-    n_below = np.searchsorted(np.sort(scores), reservoir[ranks - 1])
-    due = ranks * TOLERATED
-    p = betabinom.sf(n_below - 1, len(scores), due, n + 1 - due)
-    return (1 + evidence) / (2 * np.sqrt(np.maximum(p, np.finfo(float).tiny)))

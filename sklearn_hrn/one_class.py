@@ -15,13 +15,15 @@ from sklearn.utils.extmath import row_norms
 
 from ._base import VersionedMixin, check_fitted, learning_on_copy, row_blocks
 from ._calibration import (
+    make_folds,
+    nearest_threshold,
+)
+from ._drift import (
     CHUNKS_BETWEEN_SIGNALS,
     RESERVOIR_SIZE,
     carried_over,
     decaying_reservoir,
     drift_evidence,
-    make_folds,
-    nearest_threshold,
     training_gain,
 )
 from ._labels import normal_rows

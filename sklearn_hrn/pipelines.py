@@ -20,10 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 from ._base import VersionedMixin, learning_on_copy, scores_anomalies
 from ._calibration import (
     after_verdicts,
-    concentrated_rows,
     conformal_p_values,
     decisions,
-    end_of_normal_rows,
     make_folds,
     nearest_threshold,
     out_of_fold_scores,
@@ -33,6 +31,7 @@ from ._calibration import (
 )
 from ._joint_fit import at_most, each_at_once, few_threads, fit_folds, n_at_once, take
 from ._labels import judged_labels, normal_rows, refuse_lazy
+from ._outlier_share import concentrated_rows, end_of_normal_rows
 from ._reference import as_columns, as_frame, drawn_rows, medoids
 from ._sklearn import (
     HasMethods,

@@ -39,6 +39,7 @@ ARROWS = {
     "one_class": {
         "_base",
         "_calibration",
+        "_drift",
         "_labels",
         "_sklearn",
         "_training",
@@ -47,10 +48,12 @@ ARROWS = {
         "exceptions",
     },
     "_calibration": {"_base", "_sklearn", "exceptions"},
+    "_outlier_share": {"_base"},
+    "_drift": set(),
     "conformal": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "exceptions"},
     "pipelines": {
-        *("_base", "_calibration", "_joint_fit", "_labels", "_reference", "_sklearn"),
-        "exceptions",
+        *("_base", "_calibration", "_joint_fit", "_labels", "_outlier_share", "_reference"),
+        *("_sklearn", "exceptions"),
     },
     "continual": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"),

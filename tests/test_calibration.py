@@ -19,12 +19,11 @@ from sklearn.svm import OneClassSVM
 
 from sklearn_hrn import ConformalOutlierDetector, conformal_p_values
 from sklearn_hrn._calibration import (
-    concentrated_rows,
-    end_of_normal_rows,
     make_folds,
     nearest_threshold,
     out_of_fold_scores,
 )
+from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows
 from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning, ResolutionWarning
 from sklearn_hrn.pipelines import OneClassPipeline
 
@@ -510,7 +509,7 @@ def test_normal_rows_end_at_the_first_gap_that_is_wide_for_their_tail(rng):
 
 def test_more_rows_than_the_reference_holds_are_concentrated_alike(rng, monkeypatch):
     X, is_other = contaminated(rng, 0.05, 0.3)
-    monkeypatch.setattr("sklearn_hrn._calibration.MAX_REFERENCE", 100)
+    monkeypatch.setattr("sklearn_hrn._outlier_share.MAX_REFERENCE", 100)
     kept = concentrated_rows(csr_array(X), 0.1)
     assert len(kept) == 360 and is_other[kept].sum() <= 2
 

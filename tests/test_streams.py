@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer, OneClassPipeline
-from sklearn_hrn._calibration import (
+from sklearn_hrn._drift import (
     RESERVOIR_SIZE,
     TOLERATED,
     carried_over,
