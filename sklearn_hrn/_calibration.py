@@ -16,7 +16,7 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.model_selection import KFold
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from ._base import scores_anomalies
 from ._sklearn import Interval
@@ -240,49 +240,6 @@ def out_of_fold_scores(folds, fitted, score, each=map):
             ) from found
         scores.append(found)
     return np.concatenate(scores)
-
-
-def after_verdicts(calibration_scores, offset, scores, verdicts, n_screened):
-    """Calibration scores with those of rows that were screened, and looked at where flagged.
-
-    Flagged rows were chosen for their low scores: alone they would say nothing of a rate. The rows
-    that passed belong to them. Their scores are above the threshold, and are taken to be spread
-    there as those of the calibration rows are.
-
-    Parameters
-    ----------
-    calibration_scores : ndarray of shape (n_calibration,)
-    offset : float
-    scores : ndarray of shape (n_seen,)
-        Of every row that was flagged, and of anomalies that were missed.
-    verdicts : array-like of shape (n_seen,)
-        +1 for a false alarm, -1 for an anomaly.
-    n_screened : int
-        Rows screened, those flagged and those missed among them.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_calibration + number of screened rows that are normal,)
-        Ascending.
-    """
-    verdicts = column_or_1d(verdicts)
-    check_consistent_length(scores, verdicts)
-    if not np.isin(verdicts, (-1, 1)).all():
-        raise ValueError("verdicts must be +1 for false alarms and -1 for anomalies.")
-    is_flagged = scores < offset
-    if (verdicts[~is_flagged] == 1).any():
-        raise ValueError(
-            f"{(verdicts[~is_flagged] == 1).sum()} of the normal rows were not flagged: give the "
-            "rows that were flagged, and anomalies that were missed; n_screened counts the others."
-        )
-    if not Interval(Integral, 0, None, closed="left").is_satisfied_by(n_screened):
-        raise ValueError(f"n_screened={n_screened!r} must be a whole number of rows.")
-    n_passed = int(n_screened) - len(scores)
-    if n_passed < 0:
-        raise ValueError(f"n_screened={n_screened} is less than the {len(scores)} rows given.")
-    above = calibration_scores[calibration_scores >= offset]
-    passed = np.quantile(above, (np.arange(n_passed) + 0.5) / max(n_passed, 1))
-    return np.sort(np.r_[calibration_scores, scores[is_flagged & (verdicts == 1)], passed])
 
 
 def score_method(detector):

@@ -85,6 +85,24 @@ def last_step(estimator):
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
+def with_last_step(estimator, last):
+    """A fitted estimator with another last step; one that is no pipeline is its own."""
+    if not isinstance(estimator, Pipeline):
+        return last
+    found, steps = copy(estimator), [*estimator.steps[:-1], (estimator.steps[-1][0], last)]
+    # Where a pipeline tells the steps it has fitted from those that it was given.
+    setattr(found, "steps_" if "steps_" in vars(found) else "steps", steps)
+    return found
+
+
+def transformed(estimator, X):
+    """Rows as the last step of a fitted pipeline sees them; those of any other estimator as is."""
+    for _, step in estimator.steps[:-1] if isinstance(estimator, Pipeline) else ():
+        if step not in (None, "passthrough"):
+            X = step.transform(X)
+    return X
+
+
 def take(X, y, rows):
     """Some rows of X, and of y where there is one; None takes all."""
     given = [array for array in (X, y) if array is not None]

@@ -54,10 +54,10 @@ def medoids(Z, n_groups):
     return np.unique((lengths - 2 * Z @ centres.T).argmin(axis=0))
 
 
-def drawn_rows(X):
-    """A copy of some rows, the same of the same rows."""
+def drawn_rows(X, most=MAX_DRAWN):
+    """A copy of at most so many rows, the same of the same rows."""
     (X,) = indexable(X)
-    rows = np.random.default_rng(0).permutation(_num_samples(X))[:MAX_DRAWN]
+    rows = np.random.default_rng(0).permutation(_num_samples(X))[:most]
     return _safe_indexing(X, np.sort(rows))
 
 

@@ -1,6 +1,7 @@
 """Any detector, with decisions whose rate of false alarms is stated."""
 
 from copy import deepcopy
+from functools import partial
 from math import ceil
 from numbers import Integral, Real
 from typing import Any, Literal, Self
@@ -17,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted
 from ._base import VersionedMixin, learning_on_copy
 from ._calibration import (
     BETWEEN_0_AND_1,
-    after_verdicts,
     conformal_p_values,
     decisions,
     false_alarm_threshold,
@@ -25,8 +25,9 @@ from ._calibration import (
     scores_of,
     switched_off,
 )
-from ._joint_fit import fit_folds
+from ._joint_fit import fit_folds, last_step, transformed, with_last_step
 from ._labels import normal_rows, refuse_lazy
+from ._reference import as_columns, as_frame, drawn_rows
 from ._sklearn import (
     HasMethods,
     Interval,
@@ -38,6 +39,7 @@ from ._sklearn import (
     _safe_indexing,
 )
 from ._typing import Estimator, Floats, Integers, Rows, Seed
+from ._verdicts import after_feedback, can_learn, first_lessons
 from .exceptions import ResolutionWarning, warn
 
 __all__ = ["ConformalOutlierDetector", "conformal_p_values", "false_alarm_threshold"]
@@ -75,6 +77,10 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
     n_models : int, default=None
         Detectors of the strategies "cross" and "bootstrap". None means 5 folds or 20 draws; a draw
         leaves out 37 % of the rows, so that each is left out by 7 of 20 on average.
+    feedback_rows : int, default=500
+        Training rows, drawn at random, that are kept where the detector can learn from `feedback`,
+        so that it does not forget what is normal. They are real rows, also in every pickle: 0 keeps
+        none, and feedback then moves the threshold alone.
     random_state : int, RandomState instance or None, default=None
         Which rows are set aside. Unless None, it also seeds the detector, or the steps of it, where
         their own `random_state` is None: an int makes the fit repeatable.
@@ -163,6 +169,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
         "strategy": [StrOptions({"split", "cross", "bootstrap"})],
         "n_models": [Interval(Integral, 2, None, closed="left"), None],
+        "feedback_rows": [Interval(Integral, 0, None, closed="left")],
         "calibration_size": [
             Interval(Real, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
@@ -178,6 +185,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         strategy: Literal["split", "cross", "bootstrap"] = "split",
         calibration_size: float = 0.2,
         n_models: int | None = None,
+        feedback_rows: int = 500,
         random_state: Seed = None,
     ) -> None:
         self.estimator = estimator
@@ -185,6 +193,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         self.strategy = strategy
         self.calibration_size = calibration_size
         self.n_models = n_models
+        self.feedback_rows = feedback_rows
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -213,7 +222,9 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         rows = np.arange(_num_samples(X)) if rows is None else rows
         if isinstance(self.estimator, FrozenEstimator):
             check_is_fitted(self.estimator)
-            return self._calibrate([self.estimator], _safe_indexing(X, rows))
+            self._calibrate([self.estimator], _safe_indexing(X, rows))
+            self._kept = None
+            return self
         rng = check_random_state(self.random_state)
         folds = self._folds(len(rows), rng)
         detector = switched_off(clone(self.estimator), "calibration")
@@ -225,7 +236,13 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         for model, (_, held_out) in zip(models, folds, strict=True):
             total[held_out] += scores_of(model, _safe_indexing(X, rows[held_out]))
             count[held_out] += 1
-        return self._keep(models, total[count > 0] / count[count > 0])
+        kept = None
+        if self.feedback_rows and all(can_learn(last_step(model)) for model in models):
+            trained = np.unique(np.concatenate([train for train, _ in folds]))
+            kept = drawn_rows(_safe_indexing(X, rows[trained]), self.feedback_rows)
+        self._keep(models, total[count > 0] / count[count > 0])
+        self._kept = as_columns(kept)
+        return self
 
     @_fit_context(prefer_skip_nested_validation=False)
     def calibrate(self, X: Rows, y: ArrayLike | None = None) -> Self:
@@ -270,29 +287,53 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             learner.set_params(false_alarm_rate=false_alarm_rate)
         return self
 
-    def feedback(self, X: Rows, y: ArrayLike, *, n_screened: int) -> Self:
-        """Move the threshold by verdicts on rows that were flagged; nothing is trained.
+    def feedback(self, X: Rows, y: ArrayLike, *, n_screened: int | None = None) -> Self:
+        """Learn from verdicts on rows that were flagged.
+
+        Detectors that are, or end in, an :class:`HRNOneClassClassifier` train on, as told by
+        :meth:`OneClassPipeline.feedback`. The rate is usual from then on, and not guaranteed: the
+        calibration scores are moved along by an estimate.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            All rows that were flagged since the last feedback, and anomalies that were missed.
+            Rows that were flagged since the last feedback, and anomalies that were missed. With
+            `n_screened`, all that were flagged.
         y : array-like of shape (n_samples,)
             +1 for false alarms, -1 for anomalies.
-        n_screened : int
-            Rows that were screened since then, those of X among them. The others count as normal:
-            flagged rows were chosen for their low scores, and say nothing of a rate without those
-            that passed.
+        n_screened : int, default=None
+            Rows that were screened since then, those of X among them. The others count as normal,
+            and with the false alarms they join the calibration. Flagged rows were chosen for their
+            low scores, and say nothing of a rate without those that passed: None leaves them out of
+            it.
 
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If the verdicts do not fit the rows, or nothing can be learned from them: without
+            `n_screened` by other detectors, or by such as were fitted with ``feedback_rows=0``.
+            Nothing is changed then.
         """
         check_is_fitted(self)
-        known, seen = self.calibration_scores_, self.score_samples(X)
-        return self._keep(
-            self.estimators_, after_verdicts(known, self.offset_, seen, y, n_screened)
+        models, lasts = self.estimators_, list(map(last_step, self.estimators_))
+        before = vars(self).get("_lessons") or first_lessons(lasts, self.calibration_scores_)
+        lessons, lasts, scores = after_feedback(
+            before,
+            [partial(transformed, model) for model in models],
+            as_frame(vars(self).get("_kept")),
+            X,
+            y,
+            n_screened,
+            is_flagged=self.score_samples(X) < self.offset_,
+            place=partial(false_alarm_threshold, rate=self.false_alarm_rate),
         )
+        self._keep([*map(with_last_step, models, lasts)], scores)
+        self._lessons = lessons
+        return self
 
     def score_samples(self, X: Rows) -> Floats:
         """Scores of the detector, higher = more normal.
@@ -473,6 +514,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
 
     def _keep(self, models, scores):
         with learning_on_copy(self) as learner:
+            vars(learner).pop("_lessons", None)
             learner.estimators_ = models
             learner.calibration_scores_ = np.sort(scores)
             learner.offset_ = false_alarm_threshold(scores, self.false_alarm_rate)

@@ -14,18 +14,8 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
 
 from ._base import VersionedMixin, check_fitted, learning_on_copy, row_blocks
-from ._calibration import (
-    make_folds,
-    nearest_threshold,
-)
-from ._drift import (
-    CHUNKS_BETWEEN_SIGNALS,
-    RESERVOIR_SIZE,
-    carried_over,
-    decaying_reservoir,
-    drift_evidence,
-    training_gain,
-)
+from ._calibration import make_folds, nearest_threshold
+from ._continued import learn_chunk, learn_verdicts
 from ._labels import normal_rows
 from ._sklearn import (
     CallbackSupportMixin,
@@ -39,7 +29,7 @@ from ._sklearn import (
 from ._typing import Calibration, Floats, Integers, Rows, Seed
 from ._validation import LARGEST, check_rows
 from .core.scoring import SLOPES, score_rows
-from .exceptions import ConstantScoresWarning, DriftWarning, RowLengthWarning, quietly, warn
+from .exceptions import ConstantScoresWarning, RowLengthWarning, quietly, warn
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +46,6 @@ LENGTH_CORRELATIONS = ((1.8, 0.65), (1.15, 0.85))
 
 # How far from one the length of a row at a landmark may be.
 ROUNDING_OF_LENGTHS = 1e-3
-
-# Rows of a chunk of which both halves can be trained on.
-MIN_CHUNK = 4
 
 # Parameters in which estimators that train together may differ. All others shape the networks or
 # the loop: a parameter that is not named here has to be equal.
@@ -416,7 +403,7 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
             once there were 2000 rows.
         """
         with learning_on_copy(self, continues=True) as learner:
-            learner._learn_chunk(X, y)
+            learn_chunk(learner, X, y)
         return self
 
     def fit_predict(self, X: Rows, y: ArrayLike | None = None) -> Integers:
@@ -537,43 +524,8 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         shared = {name: getattr(self, name) for name in HRNOneClassClassifier._get_param_names()}
         return {name: shared.pop(name) for name in PER_ESTIMATOR}, shared
 
-    def _learn_chunk(self, X, y):
-        from ._training import Task, train
-
-        begins = not hasattr(self, "history_")
-        X = self._validate_rows(X, reset=begins)
-        rows = normal_rows(X, y, self)
-        X = X if rows is None else X[rows]
-        if len(X) < MIN_CHUNK:
-            raise ValueError(
-                f"{len(X)} normal row(s) in the chunk, but at least {MIN_CHUNK} are needed, so "
-                "that each half can be scored by what has learned from the other: gather more rows."
-            )
-        scores = None if begins else self._score(X)
-        own, shared = self._settings()
-        begin = None if begins else self._learned()
-        # Beside the network itself: from the first chunk, those that score it out of fold; from all
-        # others, one on each half, which show how much higher rows score for having trained.
-        folds = make_folds("cross" if begins else 2, len(X))
-        tasks = []
-        for fit_on in [None, *(fit_on for fit_on, _ in folds)]:
-            # An epoch, counted in updates: the chunk before may have had another number of rows.
-            n_rows = len(X) if fit_on is None or begins else len(fit_on)
-            budget = {"tol": 0.0, "max_updates": -(-n_rows // min(self.batch_size, n_rows))}
-            tasks.append(Task(own | budget, shared, X, fit_on, start=begin))
-        learned, *in_folds = train(tasks)
-        self._keep(learned)
-        after = self._score(X)
-        self._set_threshold(after)
-        in_folds = [*zip(tasks[1:], in_folds, folds, strict=True)]
-        if begins:
-            held_out = [self._scores_by(*fold, [rows]) for *fold, (_, rows) in in_folds]
-            scores = np.concatenate(held_out, axis=None)
-            self._follow(scores, scores, gain=0.0)
-        else:
-            self._follow(
-                scores, after, training_gain([self._scores_by(*fold) for fold in in_folds])
-            )
+    def _learn_verdicts(self, kept, X, y):
+        return learn_verdicts(self, kept, X, y)
 
     def _scores_by(self, task, learned, parts):
         """Scores of parts of the rows of a task, by the networks that learned from it."""
@@ -591,27 +543,6 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
             return vars(model)
 
         return ask(attributes)
-
-    def _follow(self, scores, after, gain):
-        """Move the threshold by the scores of a chunk, before and after it was trained on."""
-        reservoir = getattr(self, "calibration_scores_", np.empty(0))
-        evidence = getattr(self, "drift_evidence_", np.zeros(2))
-        if len(reservoir) == RESERVOIR_SIZE:  # before, much is new to the network
-            evidence = drift_evidence(evidence, scores, reservoir, self.contamination)
-        if evidence.mean() > CHUNKS_BETWEEN_SIGNALS:
-            warn(
-                "the stream has drifted: chunk after chunk more rows than are due fall below the "
-                f"threshold for contamination={self.contamination}, or below the median of the "
-                f"scores before (evidence {evidence.mean():.3g}). The threshold follows, but the "
-                "steps before the network do not, and detections may suffer: look at recent rows, "
-                "and fit anew if they are normal.",
-                DriftWarning,
-            )
-            evidence = np.zeros(2)
-        self.drift_evidence_ = evidence
-        rng = np.random.default_rng([int(self._loop["seed"][0]), self.n_updates_])
-        reservoir = decaying_reservoir(reservoir, scores, rng)
-        self._set_calibrated(carried_over(reservoir, scores, after, gain))
 
     def _learned(self):
         """What `_keep` was given."""

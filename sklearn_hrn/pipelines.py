@@ -19,7 +19,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import VersionedMixin, learning_on_copy, scores_anomalies
 from ._calibration import (
-    after_verdicts,
     conformal_p_values,
     decisions,
     make_folds,
@@ -29,7 +28,7 @@ from ._calibration import (
     scores_of,
     switched_off,
 )
-from ._joint_fit import at_most, each_at_once, few_threads, fit_folds, n_at_once, take
+from ._joint_fit import at_most, each_at_once, few_threads, fit_folds, n_at_once, take, transformed
 from ._labels import judged_labels, normal_rows, refuse_lazy
 from ._outlier_share import concentrated_rows, end_of_normal_rows
 from ._reference import as_columns, as_frame, drawn_rows, medoids
@@ -43,9 +42,13 @@ from ._sklearn import (
     available_if,
 )
 from ._typing import Cache, Calibration, Floats, Integers, Rows
+from ._verdicts import after_feedback, can_learn, first_lessons
 from .exceptions import quietly
 
 __all__ = ["OneClassPipeline"]
+
+# What a calibration, or feedback after it, leaves in a fitted pipeline.
+_OF_CALIBRATION = ("calibration_scores_", "_offset", "_lessons")
 
 # Steps hold several arrays of a block at once: what comes in, what goes out, what is in between.
 _BLOCKS_IN_WORKING_MEMORY = 16
@@ -101,6 +104,10 @@ def _to_continue(step, begins):
     return deepcopy(step) if hasattr(step, "partial_fit") else step
 
 
+def _threshold(scores, rate):
+    return float(scores[0]) if rate is None else nearest_threshold(scores, rate)
+
+
 def _out_of_fold_scores(X, folds, in_folds, each):
     """Scores of rows by pipelines that did not train on them."""
     (X,) = indexable(X)
@@ -125,6 +132,7 @@ class _Parameters(Pipeline):
         ],
         "outlier_share": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
         "reference_rows": [Interval(Integral, 0, None, closed="left")],
+        "feedback_rows": [Interval(Integral, 0, None, closed="left")],
         "subsample": [Interval(Integral, 2, None, closed="left"), None],
     }
 
@@ -135,6 +143,7 @@ class _Parameters(Pipeline):
         calibration: Calibration = None,
         outlier_share: float | Literal["auto"] = 0.0,
         reference_rows: int = 50,
+        feedback_rows: int = 500,
         subsample: int | None = None,
         transform_input: list[str] | None = None,
         memory: str | Cache | None = None,
@@ -144,6 +153,7 @@ class _Parameters(Pipeline):
         self.calibration = calibration
         self.outlier_share = outlier_share
         self.reference_rows = reference_rows
+        self.feedback_rows = feedback_rows
         self.subsample = subsample
 
 
@@ -191,6 +201,10 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         say against which normal row a row is strange
         (:func:`~sklearn_hrn.inspection.feature_attribution`). They are real rows of the training
         set, also in every pickle: 0 keeps none.
+    feedback_rows : int, default=500
+        Training rows, drawn at random, that the fitted pipeline keeps where it is calibrated and
+        its last step can learn from `feedback`, so that it does not forget what is normal. They are
+        real rows, too: 0 keeps none, and feedback then moves the threshold alone.
     subsample : int, default=None
         Normal rows, drawn at random, that all steps are fitted on where there are more; None takes
         all. A classifier that takes 200 updates of 50 rows sees no more than 10,000 rows in any
@@ -384,7 +398,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             last.calibration_scores_ = self.calibration_scores_
         last.partial_fit(X)
         with learning_on_copy(self, continues=True) as learner:
-            for stale in ("calibration_scores_", "_offset"):
+            for stale in _OF_CALIBRATION:
                 vars(learner).pop(stale, None)
             learner.steps_ = steps
             if self.calibration is not None and hasattr(last, "calibration_scores_"):
@@ -464,29 +478,59 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return conformal_p_values(self._scores(X), self.calibration_scores_)
 
     @available_if(_is_calibrated)
-    def feedback(self, X: Rows, y: ArrayLike, *, n_screened: int) -> Self:
-        """Move the threshold by verdicts on rows that were flagged; nothing is trained.
+    def feedback(self, X: Rows, y: ArrayLike, *, n_screened: int | None = None) -> Self:
+        """Learn from verdicts on rows that were flagged.
+
+        Where the last step is an :class:`HRNOneClassClassifier`, it goes on to train for a few
+        updates from where `fit` left it: on rows kept of its training set (`feedback_rows`), on the
+        false alarms of this feedback and all before, and with the anomalies kept below, by its
+        `anomaly_weight` or, where that is 0, 0.1. Steps before it stay as they are. The calibration
+        scores follow by as much as the quantiles of the scores of rows kept do, each by a network
+        that has not gone on with it.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            All rows that were flagged since the last feedback, and anomalies that were missed.
+            Rows that were flagged since the last feedback, and anomalies that were missed. With
+            `n_screened`, all that were flagged.
         y : array-like of shape (n_samples,)
             +1 for false alarms, -1 for anomalies.
-        n_screened : int
-            Rows that were screened since then, those of X among them. The others count as normal:
-            flagged rows were chosen for their low scores, and say nothing of a rate without those
-            that passed.
+        n_screened : int, default=None
+            Rows that were screened since then, those of X among them. The others count as normal,
+            and with the false alarms they join the calibration. Flagged rows were chosen for their
+            low scores, and say nothing of a rate without those that passed: None leaves them out of
+            it.
 
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If the verdicts do not fit the rows, or nothing can be learned from them: without
+            `n_screened` by another last step, or by one that was fitted with ``feedback_rows=0``.
+            Nothing is changed then.
         """
         check_is_fitted(self)
-        known, seen = self.calibration_scores_, self._scores(X)
-        self._place_threshold(
-            after_verdicts(known, self.offset_, seen, y, n_screened), self._rate()
+        lasts = [self.steps[-1][1]]
+        before = vars(self).get("_lessons") or first_lessons(lasts, self.calibration_scores_)
+        lessons, (last,), scores = after_feedback(
+            before,
+            [self._transformed],
+            as_frame(vars(self).get("_kept")),
+            X,
+            y,
+            n_screened,
+            is_flagged=self._scores(X) < self.offset_,
+            place=partial(_threshold, rate=self._rate()),
         )
+        with learning_on_copy(self, continues=True) as learner:
+            learner._lessons, learner.steps_ = (
+                lessons,
+                [*self.steps[:-1], (self.steps[-1][0], last)],
+            )
+            learner._place_threshold(scores, self._rate())
         return self
 
     @available_if(_pipeline_has("decision_function"))
@@ -571,6 +615,8 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             X, y = (*take(X, y, kept), None)[:2]
         # Before the fit, as a first step that works in place leaves other rows.
         drawn = drawn_rows(X) if self.reference_rows and hasattr(fitted, "score_samples") else None
+        is_taught = self.calibration is not None and self.feedback_rows and can_learn(last)
+        kept = drawn_rows(X, self.feedback_rows) if is_taught else None
         folds = None if self.calibration is None else fitted._calibration_folds(X)
         in_folds = None
         is_joint = folds and not params and anomalies is None and not fitted._has_callbacks()
@@ -583,13 +629,15 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         else:
             result = fitted._fit_beside(X, y, params, anomalies)
         with learning_on_copy(self, continues=True) as learner:
-            for stale in ("calibration_scores_", "left_out_", "_reference", "_offset"):
+            for stale in (*_OF_CALIBRATION, "left_out_", "_reference", "_kept"):
                 vars(learner).pop(stale, None)
             learner.steps_ = fitted.steps
             if left_out is not None:
                 learner.left_out_ = left_out
             if drawn is not None:
                 learner._reference = as_columns(fitted._typical_rows(drawn))
+            if kept is not None:
+                learner._kept = as_columns(kept)
             if folds:
                 in_folds = in_folds or fitted._fitted_one_by_one(X, y, folds, params, anomalies)
                 each = partial(each_at_once, n_threads=n_at_once(fitted, X))
@@ -600,8 +648,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         return result
 
     def _place_threshold(self, scores, rate):
-        offset = float(scores[0]) if rate is None else nearest_threshold(scores, rate)
-        self.calibration_scores_, self._offset = scores, offset
+        self.calibration_scores_, self._offset = scores, _threshold(scores, rate)
 
     def _split(self, X, y, params):
         """Rows to train on, and rows to leave out as they may be anomalies."""
@@ -672,7 +719,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
 
     def _for_scores(self):
         """An unfitted pipeline with the same steps, which has nothing but scores to give."""
-        rest = {"calibration": None, "outlier_share": 0.0, "reference_rows": 0}
+        rest = {"calibration": None, "outlier_share": 0.0, "reference_rows": 0, "feedback_rows": 0}
         anew = OneClassPipeline(**clone(self)._params_as_given() | rest)
         for _, step in anew.steps:
             if hasattr(step, "_skl_callbacks"):
@@ -727,10 +774,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
 
     def _transformed(self, X):
         """Rows as the last step sees them."""
-        for _, step in self.steps[:-1]:
-            if step not in (None, "passthrough"):
-                X = step.transform(X)
-        return X
+        return transformed(self, X)
 
     def _block_rows(self, X):
         widths = [getattr(step, "n_features_in_", 1) for _, step in self.steps]

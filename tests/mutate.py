@@ -32,6 +32,8 @@ TESTS = {
     "core/preconditioning": ["test_preconditioning.py"],
     "_base": ["test_contract.py"],
     "_calibration": ["test_calibration.py"],
+    "_continued": ["test_streams.py", "test_feedback.py"],
+    "_verdicts": ["test_feedback.py"],
     "_drift": ["test_streams.py"],
     "_outlier_share": ["test_calibration.py"],
     "_joint_fit": ["test_joint_fit.py", "test_search.py"],

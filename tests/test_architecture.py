@@ -39,7 +39,7 @@ ARROWS = {
     "one_class": {
         "_base",
         "_calibration",
-        "_drift",
+        "_continued",
         "_labels",
         "_sklearn",
         "_training",
@@ -50,10 +50,15 @@ ARROWS = {
     "_calibration": {"_base", "_sklearn", "exceptions"},
     "_outlier_share": {"_base"},
     "_drift": set(),
-    "conformal": {"_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "exceptions"},
+    "_continued": {"_calibration", "_drift", "_labels", "_training", "exceptions"},
+    "_verdicts": {"_calibration", "_reference", "_sklearn", "exceptions"},
+    "conformal": {
+        *("_base", "_calibration", "_joint_fit", "_labels", "_reference", "_sklearn", "_verdicts"),
+        "exceptions",
+    },
     "pipelines": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_outlier_share", "_reference"),
-        *("_sklearn", "exceptions"),
+        *("_sklearn", "_verdicts", "exceptions"),
     },
     "continual": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"),

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from sklearn_hrn import ConformalOutlierDetector, conformal_p_values
+from sklearn_hrn import conformal_p_values
 from sklearn_hrn._calibration import (
     make_folds,
     nearest_threshold,
@@ -535,52 +535,3 @@ def test_other_shares_are_refused(X, share):
 def test_few_rows_lose_none(X):
     pipeline = calibrated(calibration=None).set_params(outlier_share=0.1).fit(X[:9])
     assert len(pipeline.left_out_) == 0
-
-
-# --- verdicts -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["pipeline", "conformal"])
-def test_ten_rounds_of_verdicts_keep_the_rate_and_make_it_steadier(rng, kind):
-    realised, before = [], []
-    for _ in range(12):
-        if kind == "pipeline":
-            detector = calibrated(NearestRow(contamination=0.05))
-        else:
-            detector = ConformalOutlierDetector(NearestRow(), strategy="cross", random_state=0)
-        detector.fit(rng.normal(size=(60, 2)))
-        test = rng.normal(size=(1000, 2))
-        before.append(np.mean(detector.predict(test) == -1))
-        for _ in range(10):
-            X = np.concatenate([rng.normal(size=(100, 2)), rng.normal(loc=5, size=(5, 2))])
-            flagged = detector.predict(X) == -1
-            verdicts = np.where(np.arange(105) < 100, 1, -1)[flagged]
-            detector.feedback(X[flagged], verdicts, n_screened=105)
-        realised.append(np.mean(detector.predict(test) == -1))
-    assert 0.5 * 0.05 < np.mean(realised) < 1.5 * 0.05
-    assert np.std(realised) < np.std(before)
-
-
-def test_flagged_rows_alone_would_move_the_threshold_far_down(X):
-    pipeline = calibrated().fit(X)
-    offset = pipeline.offset_
-    flagged = np.array([[5.0, 5.0], [6.0, 6.0], [-7.0, 5.0]])
-    pipeline.feedback(flagged, [1, 1, 1], n_screened=30)
-    assert len(pipeline.calibration_scores_) == 330
-    assert abs(pipeline.offset_ - offset) < 0.1  # three alarms of 30 are what was asked for
-    pipeline.feedback(flagged, [-1, -1, -1], n_screened=3)
-    assert len(pipeline.calibration_scores_) == 330
-
-
-@pytest.mark.parametrize(
-    ("y", "n_screened", "message"),
-    [([1, 0], 9, "-1 for anomalies"), ([1, -1], 1, "less than the 2"), ([1], 9, "inconsistent")],
-)
-def test_verdicts_that_cannot_be_are_refused(X, y, n_screened, message):
-    pipeline = calibrated().fit(X)
-    offset = pipeline.offset_
-    with pytest.raises(ValueError, match=message):
-        pipeline.feedback([[9.0, 9.0], [8.0, 8.0]], y, n_screened=n_screened)
-    with pytest.raises(ValueError, match="1 of the normal rows were not flagged"):
-        pipeline.feedback(X[:1], [1], n_screened=9)
-    assert pipeline.offset_ == offset

@@ -393,7 +393,8 @@ def test_parameters_can_be_read_set_and_cloned(wild):
     X, y = wild
     pipeline = OneClassPipeline(steps(OneClassSVM()), verbose=False).fit(X, y)
     ours, plain = (p(steps()).get_params(deep=False) for p in (OneClassPipeline, Pipeline))
-    assert set(ours) == {*plain, "calibration", "outlier_share", "reference_rows", "subsample"}
+    added = {"calibration", "outlier_share", "reference_rows", "feedback_rows", "subsample"}
+    assert set(ours) == {*plain, *added}
     pipeline.set_params(detector__nu=0.2, scale="passthrough")
     assert pipeline.get_params()["detector__nu"] == 0.2
     assert pipeline["detector"].nu == 0.5  # parameters are for the next fit

@@ -24,6 +24,7 @@ TABLES = {
     "tables": ("tables", "tables with a glitch, words and gaps, groups of anomalies; wide tables"),
     "image_choice": ("image_choice", "settings of the image recipe, on training files"),
     "decisions": ("decisions", "false alarms of calibrated recipes on fresh rows"),
+    "feedback": ("feedback", "ten rounds of verdicts: the rate, and the anomalies found"),
     "choice": ("choice", "choosing parameters without labels, on ADBench files"),
     "search": ("search", "the paper's search for lambda and n, on held-out rows of MNIST"),
     "attribution": ("attribution", "which columns made a row strange, where that is known"),

@@ -1,0 +1,215 @@
+"""Verdicts on alarms: what they do to a threshold, and what a network learns from them."""
+
+import pickle
+from copy import deepcopy
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+
+from sklearn_hrn import ConformalOutlierDetector, HRNOneClassClassifier
+from sklearn_hrn._calibration import make_folds
+from sklearn_hrn.kernel_approximation import LandmarkFeatures
+from sklearn_hrn.pipelines import OneClassPipeline
+
+
+class NearestRow(OutlierMixin, BaseEstimator):
+    """Minus the distance to the nearest training row; it learns from no verdict."""
+
+    def __init__(self, contamination=0.05):
+        self.contamination = contamination
+
+    def fit(self, X, y=None):
+        self.rows_ = X
+        return self
+
+    def predict(self, X):
+        return np.ones(len(X))
+
+    def score_samples(self, X):
+        return -np.linalg.norm(np.asarray(X)[:, None] - self.rows_, axis=2).min(axis=1)
+
+
+def calibrated():
+    return OneClassPipeline([("nearest", NearestRow())], calibration="cross")
+
+
+@pytest.fixture
+def X(rng):
+    return rng.normal(size=(300, 2))
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "conformal"])
+def test_ten_rounds_of_verdicts_keep_the_rate_and_make_it_steadier(rng, kind):
+    realised, before = [], []
+    for _ in range(12):
+        if kind == "pipeline":
+            detector = calibrated()
+        else:
+            detector = ConformalOutlierDetector(NearestRow(), strategy="cross", random_state=0)
+        detector.fit(rng.normal(size=(60, 2)))
+        test = rng.normal(size=(1000, 2))
+        before.append(np.mean(detector.predict(test) == -1))
+        for _ in range(10):
+            X = np.concatenate([rng.normal(size=(100, 2)), rng.normal(loc=5, size=(5, 2))])
+            flagged = detector.predict(X) == -1
+            verdicts = np.where(np.arange(105) < 100, 1, -1)[flagged]
+            detector.feedback(X[flagged], verdicts, n_screened=105)
+        realised.append(np.mean(detector.predict(test) == -1))
+    assert 0.5 * 0.05 < np.mean(realised) < 1.5 * 0.05
+    assert np.std(realised) < np.std(before)
+
+
+def test_flagged_rows_alone_would_move_the_threshold_far_down(X):
+    pipeline = calibrated().fit(X)
+    offset = pipeline.offset_
+    flagged = np.array([[5.0, 5.0], [6.0, 6.0], [-7.0, 5.0]])
+    pipeline.feedback(flagged, [1, 1, 1], n_screened=30)
+    assert len(pipeline.calibration_scores_) == 330
+    assert abs(pipeline.offset_ - offset) < 0.1  # three alarms of 30 are what was asked for
+    pipeline.feedback(flagged, [-1, -1, -1], n_screened=3)
+    assert len(pipeline.calibration_scores_) == 330
+
+
+@pytest.mark.parametrize(
+    ("y", "n_screened", "message"),
+    [([1, 0], 9, "-1 for anomalies"), ([1, -1], 1, "less than the 2"), ([1], 9, "inconsistent")],
+)
+def test_verdicts_that_cannot_be_are_refused(X, y, n_screened, message):
+    pipeline = calibrated().fit(X)
+    offset = pipeline.offset_
+    with pytest.raises(ValueError, match=message):
+        pipeline.feedback([[9.0, 9.0], [8.0, 8.0]], y, n_screened=n_screened)
+    with pytest.raises(ValueError, match="1 of the normal rows were not flagged"):
+        pipeline.feedback(X[:1], [1], n_screened=9)
+    assert pipeline.offset_ == offset
+
+
+@pytest.fixture(scope="module")
+def taught():
+    """A calibrated pipeline that can learn, and rows of a second normal mode and of anomalies."""
+    rng = np.random.default_rng(0)
+    hrn = HRNOneClassClassifier(
+        50, max_updates=200, batch_size=50, preconditioning=10.0, contamination=0.05, random_state=0
+    )
+    steps = [("lift", LandmarkFeatures(100, random_state=0)), ("hrn", hrn)]
+    X = rng.normal(size=(400, 4)) * 0.3
+    modes = [rng.normal(size=(200, 4)) * 0.1 + place for place in ([1, 0, 0, 0], [0, 1, 0, 0])]
+    return OneClassPipeline(steps, calibration="cross").fit(X), X, *modes
+
+
+def as_it_is(pipeline, X):
+    return deepcopy(pipeline)
+
+
+def guarded(pipeline, X):
+    return ConformalOutlierDetector(pipeline, strategy="cross", random_state=0).fit(X)
+
+
+@pytest.mark.parametrize("make", [as_it_is, guarded])
+def test_verdicts_teach_what_is_normal_and_what_is_not(taught, make):
+    pipeline, X, normal, anomalies = taught
+    detector = make(pipeline, X)
+    n_calibration = len(detector.calibration_scores_)
+    before = [np.median(detector.p_values(rows[20:])) for rows in (normal, anomalies)]
+    shown, verdicts = np.r_[normal[:20], anomalies[:20]], np.repeat([1, -1], 20)
+    detector.feedback(shown, verdicts)
+    after = [np.median(detector.p_values(rows[20:])) for rows in (normal, anomalies)]
+    assert after[0] > 2 * before[0]
+    assert after[1] < 0.5 * before[1]
+    assert len(detector.calibration_scores_) == n_calibration
+    fresh = np.random.default_rng(1).normal(size=(2000, 4)) * 0.3
+    assert 0.02 < (detector.predict(fresh) == -1).mean() < 0.09
+
+
+@pytest.mark.parametrize("make", [as_it_is, guarded])
+def test_verdicts_in_two_parts_teach_what_they_teach_at_once(taught, make):
+    pipeline, X, normal, anomalies = taught
+    at_once, in_parts = (make(pipeline, X) for _ in range(2))
+    at_once.feedback(np.r_[normal[:9], anomalies[:9]], np.repeat([1, -1], 9))
+    in_parts.feedback(normal[:9], [1] * 9)
+    in_parts.feedback(anomalies[:9], [-1] * 9)
+    assert_array_equal(in_parts.score_samples(X), at_once.score_samples(X))
+    assert_array_equal(in_parts.calibration_scores_, at_once.calibration_scores_)
+    again = pickle.loads(pickle.dumps(in_parts)).feedback(normal[9:12], [1] * 3)
+    assert_array_equal(again.p_values(X), in_parts.feedback(normal[9:12], [1] * 3).p_values(X))
+
+
+def test_ten_rounds_in_which_a_network_learns_keep_the_rate(taught):
+    pipeline, _, _, anomalies = taught
+    pipeline, rng = deepcopy(pipeline), np.random.default_rng(2)
+    realised = []
+    for _ in range(10):
+        X = np.r_[rng.normal(size=(200, 4)) * 0.3, rng.choice(anomalies[:100], 4)]
+        is_flagged = pipeline.predict(X) == -1
+        verdicts = np.repeat([1, -1], [200, 4])[is_flagged]
+        pipeline.feedback(X[is_flagged], verdicts, n_screened=204)
+        realised.append(np.mean(pipeline.predict(rng.normal(size=(1000, 4)) * 0.3) == -1))
+    assert 0.5 * 0.05 < np.mean(realised) < 1.5 * 0.05
+    assert len(pipeline.calibration_scores_) > 2000
+    assert np.mean(pipeline.predict(anomalies[100:]) == -1) > 0.9
+
+
+def test_verdicts_on_rows_of_a_data_frame_teach_the_same(taught):
+    pd = pytest.importorskip("pandas")
+    pipeline, X, normal, _ = taught
+    in_frames = clone(pipeline).fit(pd.DataFrame(X, columns=list("abcd")))
+    in_frames.feedback(pd.DataFrame(normal[:9], columns=list("abcd")), [1] * 9)
+    in_arrays = deepcopy(pipeline).feedback(normal[:9], [1] * 9)
+    assert_array_equal(in_frames.calibration_scores_, in_arrays.calibration_scores_)
+
+
+@pytest.mark.parametrize("last", ["nearest row", "network"])
+def test_verdicts_from_which_nothing_can_be_learned_are_refused(taught, X, last):
+    if last == "network":
+        pipeline, X, *_ = taught
+        pipeline = clone(pipeline).set_params(feedback_rows=0).fit(X)
+    else:
+        pipeline = calibrated().fit(X)
+    offset, far = pipeline.offset_, np.full((2, X.shape[1]), 9.0)
+    with pytest.raises(ValueError, match=r"give n_screened.*feedback_rows"):
+        pipeline.feedback(far, [1, -1])
+    assert pipeline.offset_ == offset
+    scores = pipeline.score_samples(X)
+    pipeline.feedback(far, [1, -1], n_screened=50)
+    assert len(pipeline.calibration_scores_) == len(X) + 49
+    assert_array_equal(pipeline.score_samples(X), scores)
+
+
+def test_a_new_fit_forgets_the_verdicts_and_a_new_calibration_keeps_what_was_learned(taught):
+    pipeline, X, normal, _ = taught
+    again = deepcopy(pipeline).feedback(normal[:9], [1] * 9).fit(X)
+    assert_array_equal(again.score_samples(X), pipeline.score_samples(X))
+    assert_array_equal(
+        again.feedback(normal[9:18], [1] * 9).score_samples(X),
+        deepcopy(pipeline).feedback(normal[9:18], [1] * 9).score_samples(X),
+    )
+    detector = guarded(pipeline, X).feedback(normal[:9], [1] * 9)
+    scores = detector.score_samples(X)
+    assert_array_equal(detector.calibrate(normal).score_samples(X), scores)
+    assert len(detector.calibration_scores_) == len(normal)
+
+
+def test_the_threshold_follows_a_network_whose_scores_move(taught):
+    pipeline, X, _, anomalies = taught
+    pipeline = clone(pipeline).set_params(hrn__anomaly_weight=0.3).fit(X)
+    fresh = np.random.default_rng(3).normal(size=(2000, 4)) * 0.3
+    before = pipeline.offset_
+    pipeline.feedback(anomalies * 0.4, [-1] * len(anomalies))
+    assert np.mean(pipeline.score_samples(fresh) < before) > 0.08
+    assert 0.02 < np.mean(pipeline.predict(fresh) == -1) < 0.06
+
+
+def test_a_row_that_was_kept_is_scored_by_a_network_that_went_on_without_it(taught):
+    pipeline, X, normal, _ = taught
+    kept, shown = (pipeline["lift"].transform(rows) for rows in (X[:40], normal[:5]))
+    hrn, verdicts = pipeline["hrn"], np.ones(5)
+    _, before, after = hrn._learn_verdicts(kept, shown, verdicts)
+    assert_array_equal(before, hrn.score_samples(kept))
+    changed = kept.copy()
+    changed[0] = kept[1]
+    _, _, then = hrn._learn_verdicts(changed, shown, verdicts)
+    ((first, second),) = [half for half in make_folds(2, 40) if 0 in half[0]]
+    assert_array_equal(then[first[first > 0]], after[first[first > 0]])
+    assert (then[second] != after[second]).all()
