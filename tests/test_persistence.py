@@ -116,6 +116,18 @@ def test_a_recipe_of_a_table_of_words_comes_back_with_the_rows_it_compares_with(
 
 
 @pytest.mark.parametrize("through", WAYS)
+def test_what_was_learned_from_verdicts_comes_back_and_goes_on(through):
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"size": np.arange(40.0), "colour": ["red", None, "blue", "red"] * 10})
+    recipe = make_hrn_pipeline("tabular", random_state=0).set_params(hrn__max_updates=5)
+    recipe.set_params(hrn__contamination=0.1).fit(table).feedback(table[:3], [1, -1, 1])
+    again = through(recipe)
+    assert np.array_equal(again.p_values(table), recipe.p_values(table))
+    told = [detector.feedback(table[5:6], [-1]).p_values(table) for detector in (recipe, again)]
+    assert np.array_equal(*told)
+
+
+@pytest.mark.parametrize("through", WAYS)
 def test_a_network_of_ours_in_place_of_the_perceptron_comes_back(through, rng):
     X = rng.normal(size=(20, 12))
     network = ChannelNetwork(branch_size=3, hidden_size=2)
