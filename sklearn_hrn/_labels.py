@@ -1,4 +1,4 @@
-"""Labels of detectors: +1 is normal, -1 is an anomaly, as everywhere in scikit-learn."""
+"""Labels of detectors, +1 for normal rows and -1 for anomalies as in scikit-learn, and groups."""
 
 import sys
 from contextlib import contextmanager, suppress
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, is_outlier_detector
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
@@ -152,7 +153,7 @@ def inlier_mask(X, y):
     if not (1 in labels and all(_is_plus_or_minus_one(label) for label in labels)):
         raise ValueError(
             f"y must hold the labels 1 and -1 only, and at least one 1, but it holds "
-            f"{_listed(labels)}. {EXPECTED_LABELS}."
+            f"{listed(labels)}. {EXPECTED_LABELS}."
         )
     return np.asarray(y == 1, dtype=bool)
 
@@ -197,8 +198,8 @@ def to_inlier_labels(y: ArrayLike, *, normal: Any) -> Integers:
     unknown = [label for label in wanted if not _occurs(label, labels)]
     if unknown or not wanted:
         raise ValueError(
-            f"normal={normal!r} must name labels that occur in y, which holds {_listed(labels)}"
-            + (f"; {_listed(unknown)} does not." if unknown else ".")
+            f"normal={normal!r} must name labels that occur in y, which holds {listed(labels)}"
+            + (f"; {listed(unknown)} does not." if unknown else ".")
         )
     is_normal = np.logical_or.reduce([np.asarray(y == label, dtype=bool) for label in wanted])
     return np.where(is_normal, 1, -1)
@@ -256,7 +257,7 @@ def _refuse_within_classifier(estimator, labels, in_doubt):
     if name is not None and is_outlier_detector(estimator):
         raise ValueError(
             f"{name} is made for classifiers. It recodes labels or leaves some out, so that those "
-            f"it hands on ({_listed(labels)}) do not tell {type(estimator).__name__} the anomalies "
+            f"it hands on ({listed(labels)}) do not tell {type(estimator).__name__} the anomalies "
             "from the normal rows. Fit the detector without it: n_estimators of "
             "HRNOneClassClassifier makes an ensemble, "
             'ConformalOutlierDetector(strategy="bootstrap") draws rows for each of several '
@@ -285,6 +286,62 @@ def is_missing(label):
     return label is None or type(label).__name__ in ("NAType", "NaTType") or label != label
 
 
-def _listed(labels, at_most=6):
+def listed(labels, at_most=6):
     shown = ", ".join(repr(label) for label in labels[:at_most])
     return shown + (f", ... ({len(labels)} different labels)" if len(labels) > at_most else "")
+
+
+def check_groups(groups, X):
+    """The group of each row of X, in one column.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_samples,)
+    X : array-like of shape (n_samples, ...)
+
+    Returns
+    -------
+    groups : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If they are no single column, or differ from X in length.
+    """
+    try:
+        groups = column_or_1d(groups.toarray().ravel() if issparse(groups) else groups)
+    except ValueError as error:
+        raise ValueError(f"groups must be a number or a text for each row: {error}") from error
+    if len(groups) != _num_samples(X):
+        raise ValueError(f"groups has {len(groups)} entries, but X has {_num_samples(X)} rows.")
+    return groups
+
+
+def rows_by_group(groups):
+    """The rows of each group, ascending.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (n_samples,) or None
+
+    Returns
+    -------
+    rows : dict of {group: ndarray of int}
+        In the order of their names. Where there are no groups, all rows are of the group None.
+
+    Raises
+    ------
+    ValueError
+        If a group is missing for a row, or if some are numbers and others are text.
+    """
+    if groups is None:
+        return {None: slice(None)}
+    if any(map(is_missing, groups.tolist())):
+        raise ValueError("groups has missing values: every row needs a group, or to be left out.")
+    try:
+        names, of_row = np.unique(groups, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"groups must be all numbers or all text, but {error}.") from error
+    order = np.argsort(of_row, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(of_row))[:-1])
+    return dict(zip(names.tolist(), parts, strict=True))

@@ -7,15 +7,14 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._base import VersionedMixin, check_numbers, learning_on_copy
 from ._joint_fit import fit_folds, last_step
-from ._labels import is_missing, normal_rows, refuse_lazy
+from ._labels import check_groups, normal_rows, refuse_lazy, rows_by_group
 from ._sklearn import (
     N_JOBS,
     HasMethods,
@@ -153,8 +152,8 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         X, groups = self._without_groups(X, groups, reset=True)
         rows = normal_rows(X, y, self)
         rows = np.arange(_num_samples(X)) if rows is None else rows
-        names, parts = _parts(groups[rows])
-        parts = [rows[part] for part in parts]
+        of_group = rows_by_group(groups[rows])
+        names, parts = list(of_group), [rows[part] for part in of_group.values()]
         if self.unknown == "pooled" and len(parts) > 1:
             n_drawn = max(map(len, parts))
             drawn = check_random_state(self.random_state).permutation(rows)[:n_drawn]
@@ -239,15 +238,15 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
     def _by_group(self, method, X, groups):
         check_is_fitted(self)
         X, groups = self._without_groups(X, groups, reset=False)
-        names, parts = _parts(groups)
-        unknown = [name for name in names if name not in self.detectors_]
+        parts = rows_by_group(groups)
+        unknown = [name for name in parts if name not in self.detectors_]
         if unknown and self.pooled_ is None:
             raise ValueError(
                 f"{len(unknown)} group(s) were not there in fit, such as {unknown[0]!r}: leave the "
                 'rows out, or fit with unknown="pooled".'
             )
         answers = np.empty(len(groups))
-        for name, part in zip(names, parts, strict=True):
+        for name, part in parts.items():
             detector = self.detectors_.get(name, self.pooled_)
             answers[part] = getattr(detector, method)(_safe_indexing(X, part))
         return answers
@@ -271,13 +270,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
             X = _safe_indexing(X, np.delete(every, place), axis=1)
         elif groups is None:
             groups = np.zeros(_num_samples(X), dtype=int)
-        try:
-            groups = column_or_1d(groups.toarray().ravel() if issparse(groups) else groups)
-        except ValueError as error:
-            raise ValueError(f"groups must be a number or a text for each row: {error}") from error
-        if len(groups) != _num_samples(X):
-            raise ValueError(f"groups has {len(groups)} entries, but X has {_num_samples(X)} rows.")
-        return X, groups
+        return X, check_groups(groups, X)
 
 
 def _place(column, X):
@@ -292,18 +285,6 @@ def _place(column, X):
             f"from 0 to {X.shape[1] - 1}, or, of a data frame, its name."
         )
     return places[0]
-
-
-def _parts(groups):
-    """The names of the groups, and the rows of each."""
-    if any(map(is_missing, groups.tolist())):
-        raise ValueError("groups has missing values: every row needs a group, or to be left out.")
-    try:
-        names, of_row = np.unique(groups, return_inverse=True)
-    except TypeError as error:
-        raise ValueError(f"groups must be all numbers or all text, but {error}.") from error
-    order = np.argsort(of_row, kind="stable")
-    return names.tolist(), np.split(order, np.cumsum(np.bincount(of_row))[:-1])
 
 
 def _can_be_joined(estimator):
