@@ -1,6 +1,7 @@
 """HRN: one-class learning with holistic regularisation, as scikit-learn estimators."""
 
 from ._calibration import conformal_p_values, false_alarm_threshold
+from ._likelihood_ratios import likelihood_ratios
 from .conformal import ConformalOutlierDetector
 from .continual import HRNContinualClassifier
 from .grouped import HRNGroupedDetector
@@ -49,6 +50,7 @@ __all__ = [
     "TorchFeatures",
     "conformal_p_values",
     "false_alarm_threshold",
+    "likelihood_ratios",
     "make_hrn_pipeline",
     "shuffled_columns_score",
     "to_inlier_labels",

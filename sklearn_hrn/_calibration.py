@@ -9,8 +9,13 @@ If the row is normal and exchangeable with the n rows, and one model that saw no
 the scores, then P(p <= a) <= a for every rate a and every n, whatever the model and the
 distribution. Flagging rows with p <= a is flagging rows with s < s_(m), the m-th smallest score,
 m = floor(a (n + 1)).
+
+Where the n rows come from a mix that has changed, row i counts as often as it is likelier in the
+new mix, w_i, and so does the fresh row, w: p(s) = (w + sum of the w_i with s_i <= s) / (w + sum of
+all w_i). All weights 1 give the p-values above.
 """
 
+from math import ceil
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,7 +24,8 @@ from sklearn.model_selection import KFold
 from sklearn.utils.validation import column_or_1d
 
 from ._base import scores_anomalies
-from ._sklearn import Interval
+from ._labels import rows_by_group
+from ._sklearn import Interval, _num_samples
 from ._typing import Floats
 from .exceptions import CalibrationError, ResolutionWarning, warn
 
@@ -28,7 +34,13 @@ from .exceptions import CalibrationError, ResolutionWarning, warn
 N_FOLDS, N_FOLDS_OF_MANY, MANY_ROWS = 5, 3, 500
 
 
-def conformal_p_values(scores: ArrayLike, calibration_scores: ArrayLike) -> Floats:
+def conformal_p_values(
+    scores: ArrayLike,
+    calibration_scores: ArrayLike,
+    *,
+    calibration_weights: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> Floats:
     """How extreme scores are among those of normal rows that were not trained on.
 
     Parameters
@@ -37,24 +49,65 @@ def conformal_p_values(scores: ArrayLike, calibration_scores: ArrayLike) -> Floa
         Higher = more normal.
     calibration_scores : array-like of shape (n_calibration,)
         Scores of normal rows, in any order.
+    calibration_weights : array-like of shape (n_calibration,), default=None
+        How much likelier each calibration row is where the scores come from than where the
+        calibration rows do, up to a common factor, as of :func:`likelihood_ratios`: finite, not
+        negative, and not all 0 [1]_. None is 1 for each.
+    weights : array-like of shape (n_samples,), default=None
+        The same of the rows that `scores` are of. None takes the largest calibration weight, which
+        is the careful side: a smaller weight makes for a smaller p-value, and only a row that
+        weighs more than every calibration row has a larger one.
 
     Returns
     -------
     p_values : ndarray of shape (n_samples,)
         ``(1 + #{calibration scores <= score}) / (n_calibration + 1)``: ties count against flagging.
+        With weights w_i, and w of the row itself, ``(w + sum of the w_i of calibration scores <=
+        score) / (w + sum of all w_i)``.
+
+    Raises
+    ------
+    ValueError
+        If scores or weights are no numbers of that kind, or `weights` come without
+        `calibration_weights`, as nothing says then what they are relative to.
+
+    See Also
+    --------
+    false_alarm_threshold : The score below which rows have a p-value of at most some rate.
+
+    References
+    ----------
+    .. [1] R. J. Tibshirani, R. F. Barber, E. J. Candès and A. Ramdas, "Conformal prediction under
+       covariate shift", NeurIPS, 2019.
 
     Examples
     --------
     >>> from sklearn_hrn.conformal import conformal_p_values
     >>> conformal_p_values([-1.0, 2.0, 9.0], calibration_scores=[1.0, 2.0, 3.0])
     array([0.25, 0.75, 1.  ])
+
+    Rows like the last one are twice as frequent as they were:
+
+    >>> conformal_p_values([-1.0, 2.0, 9.0], [1.0, 2.0, 3.0], calibration_weights=[1, 1, 2])
+    array([0.33333333, 0.66666667, 1.        ])
     """
-    calibration_scores = np.sort(check_scores(calibration_scores, "calibration_scores"))
-    n_lower = np.searchsorted(calibration_scores, check_scores(scores, "scores"), side="right")
-    return (1 + n_lower) / (len(calibration_scores) + 1)
+    known, known_weights = ascending(calibration_scores, calibration_weights)
+    scores = check_scores(scores, "scores")
+    own = 1
+    if weights is not None:
+        if known_weights is None:
+            raise ValueError("weights are relative to calibration_weights: give these, too.")
+        weights = check_weights(weights, scores, "weights", "scores")
+        heaviest = known_weights.max()
+        # Beside 1e30 the others are nothing; a larger quotient might be infinite.
+        own = np.minimum(weights, 1e30 * float(heaviest)) / heaviest
+    below = weight_below(len(known), known_weights)
+    return (own + below[np.searchsorted(known, scores, side="right")]) / (own + below[-1])
 
 
-def false_alarm_threshold(scores: ArrayLike, rate: float) -> float:
+def false_alarm_threshold(
+    scores: ArrayLike, rate: float, *, weights: ArrayLike | None = None
+) -> float:
     """Largest threshold below which a fresh normal score falls with probability at most `rate`.
 
     Parameters
@@ -63,18 +116,26 @@ def false_alarm_threshold(scores: ArrayLike, rate: float) -> float:
         Scores of normal rows that were not trained on, higher = more normal.
     rate : float
         Wanted false-alarm rate, between 0 and 1.
+    weights : array-like of shape (n_calibration,), default=None
+        The `calibration_weights` of :func:`conformal_p_values`. None is 1 for each.
 
     Returns
     -------
     threshold : float
         The m-th smallest score, m = floor(rate (n_calibration + 1)). Rows that score *below* it are
         flagged: exactly those whose conformal p-value is at most `rate`. It is -inf, which flags
-        nothing, when m is 0.
+        nothing, when m is 0. With `weights` it is the score that flags exactly those whose weighted
+        p-value is at most `rate` if they weigh as much as the heaviest calibration row.
 
     Warns
     -----
     ResolutionWarning
-        If `rate` is below 1 / (n_calibration + 1), the smallest p-value there is.
+        If `rate` is below 1 / (n_calibration + 1), the smallest p-value there is; with `weights`,
+        below that of as many rows as all weigh together, the heaviest being one.
+
+    See Also
+    --------
+    conformal_p_values : The p-values of scores.
 
     Examples
     --------
@@ -82,17 +143,51 @@ def false_alarm_threshold(scores: ArrayLike, rate: float) -> float:
     >>> false_alarm_threshold(range(99), rate=0.05)
     4.0
     """
-    scores = check_scores(scores, "scores")
-    m = _rank(len(scores), rate)
-    if m == 0:
+    known, weights = ascending(scores, weights, "scores", "weights")
+    return group_thresholds({None: known}, {None: weights}, {None: rate})[None]
+
+
+def group_thresholds(scores, weights, rates):
+    """The false-alarm threshold of each group.
+
+    Parameters
+    ----------
+    scores : dict of {group: ndarray of shape (n_calibration,)}
+        Ascending. Where there are no groups, of the one group None.
+    weights : dict of {group: ndarray of shape (n_calibration,) or None}
+        A group that is not there has none.
+    rates : dict of {group: float}
+
+    Returns
+    -------
+    thresholds : dict of {group: float}
+
+    Warns
+    -----
+    ResolutionWarning
+        Once, if the rows of a group are too few for its rate.
+    """
+    found, coarse = {}, []
+    for group, known in scores.items():
+        below = weight_below(len(known), weights.get(group))
+        m = _rank(below, rates[group])
+        found[group] = float(known[m - 1]) if m else -np.inf
+        if m == 0:
+            coarse.append((group, len(known), float(below[-1])))
+    if coarse:
+        group, n_rows, weight = coarse[0]
+        where = "" if group is None else f" in {len(coarse)} group(s), such as {group!r}"
+        rows, wanted = f"{n_rows} calibration rows", _rows_for(rates[group])
+        if weights.get(group) is not None:
+            rows += f" that weigh as much as {weight:.3g} of the heaviest"
+            wanted += " of these, or as many as weigh so much,"
         warn(
-            f"nothing can be flagged at a false-alarm rate of {rate:g}: with {len(scores)} "
-            f"calibration rows the smallest p-value is {1 / (len(scores) + 1):.2g}. Calibrate on "
-            f"at least {_rows_for(rate)} normal rows, or raise the rate.",
+            f"nothing can be flagged at a false-alarm rate of {rates[group]:g}{where}: with {rows} "
+            f"the smallest p-value is {1 / (1 + weight):.2g}. Calibrate on at least "
+            f"{wanted} normal rows, or raise the rate.",
             ResolutionWarning,
         )
-        return -np.inf
-    return float(np.partition(scores, m - 1)[m - 1])
+    return found
 
 
 def nearest_threshold(scores, rate):
@@ -106,7 +201,7 @@ def nearest_threshold(scores, rate):
         If `rate` is below 1 / (n_calibration + 1), which is then the rate that the rows support.
     """
     scores = check_scores(scores, "scores")
-    if _rank(len(scores), rate) > 0:
+    if _rank(weight_below(len(scores)), rate) > 0:
         return false_alarm_threshold(scores, rate)
     warn(
         f"{len(scores)} normal rows support a false-alarm rate of 1/{len(scores) + 1} = "
@@ -123,16 +218,56 @@ def _rows_for(rate):
     return f"{np.ceil(1 / rate) - 1:.15g}"
 
 
+def ascending(scores, weights, name="calibration_scores", weights_name="calibration_weights"):
+    """Checked scores of calibration rows, ascending, and beside them their weights or None."""
+    scores = check_scores(scores, name)
+    if weights is None:
+        return np.sort(scores), None
+    weights = check_weights(weights, scores, weights_name, name)
+    if not weights.any():
+        raise ValueError(f"{weights_name} must not be 0 for all rows.")
+    order = np.argsort(scores, kind="stable")
+    return scores[order], weights[order]
+
+
+def check_weights(weights, rows, name, rows_name):
+    """Weights (n,) as float64, finite and not negative, one for each of some rows."""
+    try:
+        weights = column_or_1d(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers, one a row: {error}") from error
+    if len(weights) != _num_samples(rows):
+        raise ValueError(
+            f"{name} has {len(weights)} entries, but {rows_name} has {_num_samples(rows)}."
+        )
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(
+            f"{name} must be finite and not negative, but {weights.min()} is among them."
+        )
+    return weights
+
+
+def weight_below(n_rows, weights=None):
+    """What the lowest 0, 1, ..., `n_rows` calibration rows weigh, the heaviest being 1."""
+    if weights is None:
+        return np.arange(n_rows + 1)
+    return np.r_[0, np.cumsum(weights / weights.max())]
+
+
 BETWEEN_0_AND_1 = Interval(Real, 0, 1, closed="neither")
 
 
-def _rank(n_scores, rate):
-    """floor(rate (n + 1)): which of the sorted scores is the threshold, counted from 1."""
+def _rank(below, rate):
+    """Which of the ascending scores is the threshold, counted from 1.
+
+    It is how many of the p-values that are below 1 are at most `rate`; of n rows without weights,
+    floor(rate (n + 1)).
+    """
     if not BETWEEN_0_AND_1.is_satisfied_by(rate):
         raise ValueError(f"the false-alarm rate must lie between 0 and 1, got {rate!r}.")
     # p-values are m / (n + 1) as floats; comparing those keeps thresholds and p-values of one mind
     # where rate * (n + 1) is rounded, as in 0.29 * 100 = 28.999999999999996.
-    p_values = np.arange(1, n_scores + 1) / (n_scores + 1)
+    p_values = (1 + below[:-1]) / (1 + below[-1])
     return int(np.searchsorted(p_values, rate, side="right"))
 
 
@@ -194,6 +329,79 @@ def _even_folds(n_folds, n_rows):
     folds = list(KFold(n_folds, shuffle=True, random_state=0).split(np.empty(n_rows)))
     n_train, rng = min(len(train) for train, _ in folds), np.random.default_rng(0)
     return [(np.sort(rng.permutation(train)[:n_train]), held) for train, held in folds]
+
+
+def draw_folds(strategy, n_rows, rng, *, n_models, calibration_size, groups=None):
+    """The rows that each model trains on, ascending, and those that it leaves out, at random.
+
+    Parameters
+    ----------
+    strategy : {"split", "cross", "bootstrap"}
+        Of :class:`~sklearn_hrn.ConformalOutlierDetector`, as are the next parameters.
+    n_rows : int
+    rng : RandomState instance
+    n_models : int or None
+    calibration_size : float or int
+    groups : ndarray of shape (n_rows,), default=None
+        Of each "split" leaves out its share of rows, one at least.
+
+    Returns
+    -------
+    folds : list of (ndarray of int, ndarray of int)
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows, or, as a `CalibrationError`, if no row of a group is left out.
+    """
+    every = np.arange(n_rows)
+    if strategy == "split":
+        folds = [_set_aside(n_rows, rng, calibration_size, groups)]
+    elif strategy == "cross":
+        n_folds = min(5, n_rows) if n_models is None else n_models
+        if not 2 <= n_folds <= n_rows:
+            raise ValueError(
+                f"strategy='cross' trains n_models={n_folds} detectors, each without one fold "
+                f"of the rows, but n_samples={n_rows}: give more rows, or fewer models."
+            )
+        parts = np.array_split(rng.permutation(n_rows), n_folds)
+        folds = [(np.setdiff1d(every, part), np.sort(part)) for part in parts]
+    else:
+        draws = [np.sort(rng.randint(n_rows, size=n_rows)) for _ in range(n_models or 20)]
+        folds = [(drawn, np.setdiff1d(every, drawn)) for drawn in draws]
+        folds = [fold for fold in folds if len(fold[1])]
+        if not folds:
+            raise ValueError(
+                f"strategy='bootstrap' needs rows that were not drawn, but of n_samples={n_rows} "
+                f"all were, by each of {len(draws)} models: give more rows."
+            )
+    if groups is not None:
+        left_out = rows_by_group(groups[np.unique(np.concatenate([held for _, held in folds]))])
+        for name, rows in rows_by_group(groups).items():
+            if name not in left_out:
+                raise CalibrationError(
+                    f"group {name!r} has no rows for calibration: strategy={strategy!r} leaves "
+                    f"none of its {len(rows)} normal rows out of training. Give more rows of it, "
+                    "set more aside, or leave the group out."
+                )
+    return folds
+
+
+def _set_aside(n_rows, rng, size, groups):
+    """Training and calibration rows of a split, each ascending."""
+    n_calibration = size if isinstance(size, Integral) else ceil(float(size) * n_rows)
+    if not 0 < n_calibration < n_rows:
+        raise ValueError(
+            f"calibration_size={size!r} of n_samples={n_rows} normal rows leaves no row to "
+            "train on. Give more rows, or a smaller calibration_size."
+        )
+    shuffled = rng.permutation(n_rows)
+    if groups is not None:  # the first of each group before the second of any, in its shares
+        place = np.empty(n_rows)
+        for rows in rows_by_group(groups[shuffled]).values():
+            place[rows] = np.arange(len(rows)) / len(rows)
+        shuffled = shuffled[np.argsort(place, kind="stable")]
+    return np.sort(shuffled[n_calibration:]), np.sort(shuffled[:n_calibration])
 
 
 def out_of_fold_scores(folds, fitted, score, each=map):
@@ -266,6 +474,11 @@ def scores_of(detector, X):
     return -scores if scores_anomalies(detector) else scores
 
 
+def mean_scores(detectors, X):
+    """Checked scores (n_samples,) of rows, the mean of those that several detectors give."""
+    return np.mean([scores_of(detector, X) for detector in detectors], axis=0)
+
+
 def decisions(scores, offset):
     """``scores - offset``: negative below the threshold, 0 on it even where both are infinite."""
     on_threshold = scores == offset
@@ -286,6 +499,14 @@ def switched_off(estimator, *names):
         if last in names and is_ours and value != off[last]:
             estimator.set_params(**{name: off[last]})
     return estimator
+
+
+def seed_where_unseeded(estimator, rng):
+    """Seed an unfitted estimator, or its parts, where their own `random_state` is None."""
+    params = estimator.get_params()
+    seeds = [name for name in sorted(params) if name.split("__")[-1] == "random_state"]
+    unseeded = [name for name in seeds if params[name] is None]
+    estimator.set_params(**{name: rng.randint(2**31 - 1) for name in unseeded})
 
 
 def check_scores(scores, name):

@@ -200,6 +200,23 @@ def n_at_once(candidate, X):
     return n_threads()
 
 
+def fitted_by_folds(detector, X, folds, fit_params):
+    """A detector fitted on the rows of each fold, with parameters of its fit if there are any."""
+    if fit_params:
+        return [
+            clone(detector).fit(
+                _safe_indexing(X, rows), **_check_method_params(X, fit_params, rows)
+            )
+            for rows in folds
+        ]
+    models = []
+    for fold in fit_folds([detector], X, None, folds):
+        if fold.errors[0] is not None:
+            raise fold.errors[0]
+        models.extend(fold.fitted([detector]))
+    return models
+
+
 def _is_small(X):
     return prod(getattr(X, "shape", (0,))) < LARGE
 

@@ -2,13 +2,11 @@
 
 from copy import deepcopy
 from functools import partial
-from math import ceil
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import false_discovery_control
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, get_tags, indexable
@@ -18,21 +16,25 @@ from sklearn.utils.validation import check_is_fitted
 from ._base import VersionedMixin, learning_on_copy
 from ._calibration import (
     BETWEEN_0_AND_1,
+    check_weights,
     conformal_p_values,
-    decisions,
+    draw_folds,
     false_alarm_threshold,
+    mean_scores,
     score_method,
     scores_of,
+    seed_where_unseeded,
     switched_off,
 )
-from ._joint_fit import fit_folds, last_step, transformed, with_last_step
-from ._labels import normal_rows, refuse_lazy
+from ._group_calibration import GroupCalibration, rate_of_each
+from ._joint_fit import fitted_by_folds, last_step, transformed, with_last_step
+from ._labels import check_groups, normal_rows, refuse_lazy, rows_by_group
+from ._likelihood_ratios import likelihood_ratios
 from ._reference import as_columns, as_frame, drawn_rows
 from ._sklearn import (
     HasMethods,
     Interval,
     StrOptions,
-    _check_method_params,
     _fit_context,
     _num_samples,
     _routing_enabled,
@@ -40,9 +42,13 @@ from ._sklearn import (
 )
 from ._typing import Estimator, Floats, Integers, Rows, Seed
 from ._verdicts import after_feedback, can_learn, first_lessons
-from .exceptions import ResolutionWarning, warn
 
-__all__ = ["ConformalOutlierDetector", "conformal_p_values", "false_alarm_threshold"]
+__all__ = [
+    "ConformalOutlierDetector",
+    "conformal_p_values",
+    "false_alarm_threshold",
+    "likelihood_ratios",
+]
 
 
 class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseEstimator):
@@ -60,8 +66,9 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         turned round. It is cloned by `fit`. A detector that is fitted
         already is kept as it is when wrapped in :class:`~sklearn.frozen.FrozenEstimator`, or when
         `calibrate` is called instead of `fit`.
-    false_alarm_rate : float, default=0.05
-        Largest share of normal rows that may be flagged, between 0 and 1.
+    false_alarm_rate : float or dict of {group: float}, default=0.05
+        Largest share of normal rows that may be flagged, between 0 and 1. With `groups` it is kept
+        in each of them, and may differ between them: a dict has a rate for every group.
     strategy : {"split", "cross", "bootstrap"}, default="split"
         - "split" sets rows aside once. Its rate is guaranteed.
         - "cross" trains `n_models` detectors, each without one fold of the rows, which it scores;
@@ -91,9 +98,11 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         The detector whose scores are used. Only if there is one.
     estimators_ : list of estimator
         The detectors whose mean score is used; one with "split".
-    calibration_scores_ : ndarray of shape (n_calibration,)
+    calibration_scores_ : ndarray of shape (n_calibration,), or dict of {group: ndarray}
         Scores of the calibration rows, ascending.
-    offset_ : float
+    calibration_weights_ : ndarray of shape (n_calibration,), or dict of {group: ndarray}, or None
+        Beside each score its weight. None where `calibrate` was given none.
+    offset_ : float or dict of {group: float}
         Threshold: rows that score below it are flagged. -inf if none can be.
     n_features_in_ : int
         Number of features seen during fit, if `estimator_` knows it.
@@ -104,6 +113,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
     --------
     false_alarm_threshold : The threshold alone, from scores.
     conformal_p_values : The p-values alone, from scores.
+    likelihood_ratios : Weights for `calibrate`, where the mix of rows has changed.
+    HRNGroupedDetector : A detector for each group, and not only a threshold.
 
     Notes
     -----
@@ -116,13 +127,25 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
     promise for each kind of row apart, and none at all once the data drift: then `calibrate` on
     recent normal rows. Anomalies among the calibration rows make for fewer alarms.
 
+    *Groups.* Whoever scores low for a good reason, such as an old machine, has more than his share
+    of the false alarms. With `groups` the rows of each are compared with the calibration rows of
+    the same group (Mondrian conformal prediction [1]_): the guarantee, and the resolution below,
+    hold in each group. There is one detector all the same, which does not see the groups.
+
+    *Weights.* Where the mix of rows has changed, but not what is normal for each, calibration rows
+    count by how much likelier they have become, `sample_weight` of `calibrate` [6]_. With the true
+    ratios, p-values of fresh normal rows are valid as above; with the largest weight in place of
+    the row's own, as here, for rows that weigh no more than that: the rate is exceeded by at most
+    the share of those that do. With estimated ratios it holds as far as they are right.
+
     *The rate of "cross" and "bootstrap"* is usual and not guaranteed: a training row is scored by a
     part of the models, a fresh row by all of them. Where every model of a fold is compared on its
     own (CV+, jackknife+), at most twice the rate is guaranteed [3]_, [4]_; a mean of models is
     steadier than each, and so realised rates lie close to the wanted one and rather below it.
 
     *False discoveries* of a batch are controlled by "bh", as p-values that share their calibration
-    rows depend on each other in a harmless way [2]_; of a stream by "lond" [5]_.
+    rows depend on each other in a harmless way [2]_; of a stream by "lond" [5]_. Those of weighted
+    rows need not [7]_: then only "by" is proven.
 
     *The resolution.* The smallest p-value is 1 / (n + 1). A rate below that flags nothing, and
     warns with :class:`~sklearn_hrn.exceptions.ResolutionWarning`: 0.05 takes 19 calibration rows,
@@ -142,6 +165,10 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
        jackknife+-after-bootstrap", NeurIPS, 2020.
     .. [5] A. Javanmard and A. Montanari, "On online control of false discovery rate",
        arXiv:1502.06197, 2015.
+    .. [6] R. J. Tibshirani, R. F. Barber, E. J. Candès and A. Ramdas, "Conformal prediction under
+       covariate shift", NeurIPS, 2019.
+    .. [7] Y. Jin and E. J. Candès, "Model-free selective inference under covariate shift via
+       weighted conformal p-values", Biometrika 112(1), 2025.
 
     Examples
     --------
@@ -161,12 +188,14 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
     """
 
     estimators_: list[Any]
-    calibration_scores_: Floats
-    offset_: float
+    # By group, if there are any; `Any` spares the others a look at what they have.
+    calibration_scores_: Floats | Any
+    calibration_weights_: Floats | Any | None
+    offset_: float | Any
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "estimator": [HasMethods(["fit"])],
-        "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
+        "false_alarm_rate": [Interval(Real, 0, 1, closed="neither"), dict],
         "strategy": [StrOptions({"split", "cross", "bootstrap"})],
         "n_models": [Interval(Integral, 2, None, closed="left"), None],
         "feedback_rows": [Interval(Integral, 0, None, closed="left")],
@@ -181,7 +210,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         self,
         estimator: Estimator,
         *,
-        false_alarm_rate: float = 0.05,
+        false_alarm_rate: float | dict[Any, float] = 0.05,
         strategy: Literal["split", "cross", "bootstrap"] = "split",
         calibration_size: float = 0.2,
         n_models: int | None = None,
@@ -197,7 +226,14 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Rows, y: ArrayLike | None = None, **fit_params: Any) -> Self:
+    def fit(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Train the detector on a part of the normal rows and calibrate on the rest.
 
         Parameters
@@ -205,6 +241,10 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             Rows with ``y == -1`` are left out; None means that all rows are normal.
+        groups : array-like of shape (n_samples,), default=None
+            Which group a row is of, numbers or text: each then has a threshold of its own, and
+            every later call takes the groups of its rows. The detector does not get them, unless
+            metadata routing is enabled and it requests them in `fit`.
         **fit_params : dict
             Passed to `fit` of the detector, cut to its rows where given by row. With metadata
             routing enabled, those that it requests.
@@ -212,25 +252,35 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        CalibrationError
+            If no row of a group is left for calibration.
         """
         score_method(self.estimator)
         if _routing_enabled():
-            fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+            given = {} if groups is None else {"groups": groups}
+            fit_params = process_routing(self, "fit", **given, **fit_params).estimator.fit
         refuse_lazy(X)
         (X,) = indexable(X)
         rows = normal_rows(X, y, self)
         rows = np.arange(_num_samples(X)) if rows is None else rows
+        groups = None if groups is None else check_groups(groups, X)[rows]
+        rate_of_each(self.false_alarm_rate, rows_by_group(groups))
         if isinstance(self.estimator, FrozenEstimator):
             check_is_fitted(self.estimator)
-            self._calibrate([self.estimator], _safe_indexing(X, rows))
+            scores = scores_of(self.estimator, _safe_indexing(X, rows))
+            self._keep([self.estimator], scores, groups=groups)
             self._kept = None
             return self
         rng = check_random_state(self.random_state)
-        folds = self._folds(len(rows), rng)
+        sizes = {"n_models": self.n_models, "calibration_size": self.calibration_size}
+        folds = draw_folds(self.strategy, len(rows), rng, groups=groups, **sizes)
         detector = switched_off(clone(self.estimator), "calibration")
         if self.random_state is not None:
-            _seed_where_unseeded(detector, rng)
-        models = self._fitted(detector, X, [rows[train] for train, _ in folds], fit_params)
+            seed_where_unseeded(detector, rng)
+        models = fitted_by_folds(detector, X, [rows[train] for train, _ in folds], fit_params)
         # A row that several models left out has their mean score.
         total, count = np.zeros(len(rows)), np.zeros(len(rows))
         for model, (_, held_out) in zip(models, folds, strict=True):
@@ -240,12 +290,21 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         if self.feedback_rows and all(can_learn(last_step(model)) for model in models):
             trained = np.unique(np.concatenate([train for train, _ in folds]))
             kept = drawn_rows(_safe_indexing(X, rows[trained]), self.feedback_rows)
-        self._keep(models, total[count > 0] / count[count > 0])
+        scored = count > 0
+        groups = None if groups is None else groups[scored]
+        self._keep(models, total[scored] / count[scored], groups=groups)
         self._kept = as_columns(kept)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def calibrate(self, X: Rows, y: ArrayLike | None = None) -> Self:
+    def calibrate(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Set the threshold by fresh normal rows, without training.
 
         Before any `fit`, the detector given as `estimator` must be fitted, and is used as it is.
@@ -257,6 +316,11 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             rows.
         y : array-like of shape (n_samples,), default=None
             Rows with ``y == -1`` are left out; None means that all rows are normal.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much likelier each row is where the detector will be used than where X comes from,
+            up to a common factor, as of :func:`likelihood_ratios`. None is 1 for each.
+        groups : array-like of shape (n_samples,), default=None
+            As in `fit`; they replace those of earlier calibration rows.
 
         Returns
         -------
@@ -267,23 +331,30 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             check_is_fitted(model)
         (X,) = indexable(X)
         rows = normal_rows(X, y, self)
-        return self._calibrate(models, X if rows is None else _safe_indexing(X, rows))
+        weights = sample_weight
+        if weights is not None:
+            weights = check_weights(weights, X, "sample_weight", "X")
+        groups = None if groups is None else check_groups(groups, X)
+        if rows is not None:
+            X = _safe_indexing(X, rows)
+            weights, groups = (of if of is None else of[rows] for of in (weights, groups))
+        return self._keep(models, mean_scores(models, X), weights, groups)
 
-    def set_false_alarm_rate(self, false_alarm_rate: float) -> Self:
+    def set_false_alarm_rate(self, false_alarm_rate: float | dict[Any, float]) -> Self:
         """Move the threshold to another false-alarm rate; nothing is trained.
 
         Parameters
         ----------
-        false_alarm_rate : float
+        false_alarm_rate : float or dict of {group: float}
             Between 0 and 1. It becomes the parameter of this name.
 
         Returns
         -------
         self : object
         """
-        check_is_fitted(self)
+        calibration = self._calibration()
         with learning_on_copy(self, continues=True) as learner:
-            learner.offset_ = false_alarm_threshold(self.calibration_scores_, false_alarm_rate)
+            learner.offset_ = calibration.thresholds(false_alarm_rate)
             learner.set_params(false_alarm_rate=false_alarm_rate)
         return self
 
@@ -319,6 +390,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             Nothing is changed then.
         """
         check_is_fitted(self)
+        self._calibration().refuse_verdicts()
         models, lasts = self.estimators_, list(map(last_step, self.estimators_))
         before = vars(self).get("_lessons") or first_lessons(lasts, self.calibration_scores_)
         lessons, lasts, scores = after_feedback(
@@ -347,36 +419,54 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         scores : ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return _mean_scores(self.estimators_, X)
+        return mean_scores(self.estimators_, X)
 
-    def decision_function(self, X: Rows) -> Floats:
+    def decision_function(self, X: Rows, *, groups: ArrayLike | None = None) -> Floats:
         """``score_samples(X) - offset_``: negative for rows that are flagged.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        groups : array-like of shape (n_samples,), default=None
+            The group of each row, where the calibration rows have groups.
 
         Returns
         -------
         decision : ndarray of shape (n_samples,)
-        """
-        return decisions(self.score_samples(X), self.offset_)
 
-    def predict(self, X: Rows) -> Integers:
+        Raises
+        ------
+        ValueError
+            If the calibration rows have groups and these rows have not, or the other way round, or
+            if a row is of a group without calibration rows.
+        """
+        calibration, scores, parts = self._scored(X, groups)
+        return calibration.decisions(scores, parts, self.offset_)
+
+    def predict(self, X: Rows, *, groups: ArrayLike | None = None) -> Integers:
         """Flag rows at the false-alarm rate.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        groups : array-like of shape (n_samples,), default=None
+            As in `decision_function`.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,), int
             -1 for rows whose p-value is at most `false_alarm_rate`, +1 for the others.
         """
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        return np.where(self.decision_function(X, groups=groups) < 0, -1, 1)
 
-    def fit_predict(self, X: Rows, y: ArrayLike | None = None, **fit_params: Any) -> Integers:
+    def fit_predict(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Integers:
         """Fit on the normal rows, then flag rows among all of X.
 
         The rate holds for fresh rows; of the rows trained on fewer are flagged.
@@ -386,6 +476,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             As in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            As in `fit`.
         **fit_params : dict
             As in `fit`.
 
@@ -394,24 +486,33 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         labels : ndarray of shape (n_samples,), int
             -1 for flagged rows, +1 for the others.
         """
-        return self.fit(X, y, **fit_params).predict(X)
+        return self.fit(X, y, groups=groups, **fit_params).predict(X, groups=groups)
 
-    def p_values(self, X: Rows) -> Floats:
+    def p_values(self, X: Rows, *, groups: ArrayLike | None = None) -> Floats:
         """Conformal p-values: small for rows unlike the calibration rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        groups : array-like of shape (n_samples,), default=None
+            As in `decision_function`.
 
         Returns
         -------
         p_values : ndarray of shape (n_samples,)
-            Between 1 / (n_calibration + 1) and 1; uniform or larger for fresh normal rows.
+            Between 1 / (n_calibration + 1) and 1; uniform or larger for fresh normal rows. Of
+            weighted calibration rows, with the largest weight for that of the row.
         """
-        return conformal_p_values(self.score_samples(X), self.calibration_scores_)
+        calibration, scores, parts = self._scored(X, groups)
+        return calibration.p_values(scores, parts)
 
     def predict_fdr(
-        self, X: Rows, *, fdr: float = 0.1, method: Literal["bh", "by", "lond"] = "bh"
+        self,
+        X: Rows,
+        *,
+        fdr: float = 0.1,
+        method: Literal["bh", "by", "lond"] = "bh",
+        groups: ArrayLike | None = None,
     ) -> Integers:
         """Flag rows with control of the share of false alarms *among the flagged*.
 
@@ -432,6 +533,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
               p-value is at most ``fdr * g_t * (1 + number flagged before)``, where ``g_t = 6 / (pi
               t)^2``. The levels fall, so it takes many calibration rows: the first t rows can
               be flagged one by one if there are more than 1.65 t^2 / fdr.
+        groups : array-like of shape (n_samples,), default=None
+            As in `decision_function`. The rows of all groups are one batch.
 
         Returns
         -------
@@ -448,77 +551,28 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             raise ValueError(f"fdr must lie between 0 and 1, got {fdr!r}.")
         if not isinstance(method, str) or method not in ("bh", "by", "lond"):
             raise ValueError(f"method={method!r} is unknown: allowed are 'bh', 'by' and 'lond'.")
-        p_values = self.p_values(X)
-        smallest = np.full(len(p_values), 1 / (len(self.calibration_scores_) + 1))
-        if not _discoveries(smallest, fdr, method).any():
-            warn(
-                f"nothing can be flagged at a false-discovery rate of {fdr:g}: with "
-                f"{len(self.calibration_scores_)} calibration rows the smallest p-value is "
-                f"{smallest[0]:.2g}. Calibrate on more normal rows, or raise fdr.",
-                ResolutionWarning,
-            )
-        return np.where(_discoveries(p_values, fdr, method), -1, 1)
+        calibration, scores, parts = self._scored(X, groups)
+        p_values = calibration.p_values(scores, parts)
+        return np.where(calibration.discoveries(p_values, parts, fdr, method), -1, 1)
 
-    def _folds(self, n_rows, rng):
-        """The rows that each model trains on, ascending, and those that it leaves out."""
-        if self.strategy == "split":
-            return [self._set_aside(n_rows, rng)]
-        if self.strategy == "cross":
-            n_folds = min(5, n_rows) if self.n_models is None else self.n_models
-            if not 2 <= n_folds <= n_rows:
-                raise ValueError(
-                    f"strategy='cross' trains n_models={n_folds} detectors, each without one fold "
-                    f"of the rows, but n_samples={n_rows}: give more rows, or fewer models."
-                )
-            parts = np.array_split(rng.permutation(n_rows), n_folds)
-            return [(np.setdiff1d(np.arange(n_rows), part), np.sort(part)) for part in parts]
-        draws = [np.sort(rng.randint(n_rows, size=n_rows)) for _ in range(self.n_models or 20)]
-        folds = [(drawn, np.setdiff1d(np.arange(n_rows), drawn)) for drawn in draws]
-        if not any(len(left_out) for _, left_out in folds):
-            raise ValueError(
-                f"strategy='bootstrap' needs rows that were not drawn, but of n_samples={n_rows} "
-                f"all were, by each of {len(draws)} models: give more rows."
-            )
-        return [fold for fold in folds if len(fold[1])]
-
-    def _set_aside(self, n_rows, rng):
-        """Training and calibration rows of a split, each ascending."""
-        size = self.calibration_size
-        n_calibration = size if isinstance(size, Integral) else ceil(float(size) * n_rows)
-        if not 0 < n_calibration < n_rows:
-            raise ValueError(
-                f"calibration_size={size!r} of n_samples={n_rows} normal rows leaves no row to "
-                "train on. Give more rows, or a smaller calibration_size."
-            )
-        shuffled = rng.permutation(n_rows)
-        return np.sort(shuffled[n_calibration:]), np.sort(shuffled[:n_calibration])
-
-    def _fitted(self, detector, X, folds, fit_params):
-        """The detector fitted on some rows, for each fold."""
-        if not fit_params:
-            models = []
-            for fold in fit_folds([detector], X, None, folds):
-                if fold.errors[0] is not None:
-                    raise fold.errors[0]
-                models.extend(fold.fitted([detector]))
-            return models
-        return [
-            clone(detector).fit(
-                _safe_indexing(X, rows), **_check_method_params(X, fit_params, rows)
-            )
-            for rows in folds
-        ]
-
-    def _calibrate(self, models, X):
-        return self._keep(models, _mean_scores(models, X))
-
-    def _keep(self, models, scores):
+    def _keep(self, models, scores, weights=None, groups=None):
+        calibration = GroupCalibration.of_rows(scores, weights, groups)
         with learning_on_copy(self) as learner:
             vars(learner).pop("_lessons", None)
             learner.estimators_ = models
-            learner.calibration_scores_ = np.sort(scores)
-            learner.offset_ = false_alarm_threshold(scores, self.false_alarm_rate)
+            learner.calibration_scores_, learner.calibration_weights_ = calibration.kept()
+            learner.offset_ = calibration.thresholds(self.false_alarm_rate)
         return self
+
+    def _calibration(self):
+        check_is_fitted(self)
+        return GroupCalibration(self.calibration_scores_, self.calibration_weights_)
+
+    def _scored(self, X, groups):
+        """What there is to decide by: the calibration, the scores and the rows of each group."""
+        calibration = self._calibration()
+        parts = calibration.parts(X, groups)
+        return calibration, mean_scores(self.estimators_, X), parts
 
     @property
     def estimator_(self) -> Any:
@@ -538,15 +592,19 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         return self.estimators_[0].feature_names_in_
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Routing of metadata: `fit` passes on what the detector requests.
+        """Routing of metadata: `fit` passes on what the detector requests, `groups` as well.
 
         Returns
         -------
         routing : MetadataRouter
         """
-        return MetadataRouter(owner=self).add(
-            estimator=self.estimator,
-            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(
+                estimator=self.estimator,
+                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            )
         )
 
     def __sklearn_tags__(self):
@@ -555,26 +613,3 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         tags.input_tags = deepcopy(detector_tags.input_tags)
         tags.non_deterministic = detector_tags.non_deterministic
         return tags
-
-
-def _discoveries(p_values, fdr, method):
-    """Which of some p-values, in their order, are discoveries (n_samples,)."""
-    if method != "lond":
-        return false_discovery_control(p_values, method=method) <= fdr
-    levels = 6 * fdr / (np.pi * np.arange(1, len(p_values) + 1)) ** 2
-    is_found, n_found = np.zeros(len(p_values), dtype=bool), 0
-    for t, (p_value, level) in enumerate(zip(p_values, levels, strict=True)):
-        is_found[t] = p_value <= level * (1 + n_found)
-        n_found += is_found[t]
-    return is_found
-
-
-def _mean_scores(models, X):
-    return np.mean([scores_of(model, X) for model in models], axis=0)
-
-
-def _seed_where_unseeded(estimator, rng):
-    params = estimator.get_params()
-    seeds = [name for name in sorted(params) if name.split("__")[-1] == "random_state"]
-    unseeded = [name for name in seeds if params[name] is None]
-    estimator.set_params(**{name: rng.randint(2**31 - 1) for name in unseeded})

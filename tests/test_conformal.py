@@ -1,32 +1,39 @@
 """Conformal p-values and thresholds: what they promise, and for which detectors."""
 
 import pickle
+import re
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
 from scipy.sparse import coo_array, csr_array
+from scipy.stats import false_discovery_control
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.kernel_approximation import RBFSampler
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from sklearn_hrn import HRNOneClassClassifier
+from sklearn_hrn import HRNOneClassClassifier, TableEncoder
 from sklearn_hrn.conformal import (
     ConformalOutlierDetector,
     conformal_p_values,
     false_alarm_threshold,
+    likelihood_ratios,
 )
-from sklearn_hrn.exceptions import LabelConventionWarning, ResolutionWarning
+from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning, ResolutionWarning
 from sklearn_hrn.model_selection import InlierKFold
 
 
@@ -637,3 +644,466 @@ def test_rows_that_change_in_place_are_scored_anew(rng):
     before = detector.score_samples(buffer)
     buffer += 9.0
     assert not np.allclose(detector.score_samples(buffer), before)
+
+
+# --- weights: the mix of rows has changed ---------------------------------------------------------
+
+
+def shifted(rng, n_rows, mean):
+    """Scores and loads of normal rows: the higher the load, the wider what is normal for it."""
+    load = rng.normal(mean, 1, size=n_rows)
+    return -np.abs(rng.normal(size=n_rows)) * np.exp(load / 2), load
+
+
+def test_weights_keep_the_rate_where_the_mix_of_rows_has_changed(rng):
+    rate, realised = 0.1, {"none": [], "true": [], "own": [], "estimated": []}
+    for repetition in range(200):
+        scores, load = shifted(rng, 1000, mean=0)
+        fresh, fresh_load = shifted(rng, 200, mean=1)
+        ratios = np.exp(load - 0.5)  # of two normal distributions, one apart
+        flagged = {
+            "none": fresh < false_alarm_threshold(scores, rate),
+            "true": fresh < false_alarm_threshold(scores, rate, weights=ratios),
+            "own": rate
+            >= conformal_p_values(
+                fresh, scores, calibration_weights=ratios, weights=np.exp(fresh_load - 0.5)
+            ),
+        }
+        if repetition < 25:
+            new_load = rng.normal(1, 1, size=(500, 1))
+            estimated = likelihood_ratios(load[:, None], new_load)
+            flagged["estimated"] = fresh < false_alarm_threshold(scores, rate, weights=estimated)
+        for name, labels in flagged.items():
+            realised[name].append(labels.mean())
+    mean = {name: np.mean(shares) for name, shares in realised.items()}
+    error = {name: np.std(shares) / np.sqrt(len(shares)) for name, shares in realised.items()}
+    # Three standard errors: a right procedure fails one seed in 700.
+    assert mean["none"] - 3 * error["none"] > 1.5 * rate
+    for name in ("true", "own"):
+        assert rate / 2 < mean[name] <= rate + 3 * error[name]
+    # That of the row itself is smaller than the largest, nearly always.
+    assert mean["own"] > mean["true"]
+    assert rate / 2 < mean["estimated"] <= rate + 0.01 + 3 * error["estimated"]
+
+
+def test_weighted_p_values_are_the_formula(rng):
+    known, weights = np.round(rng.normal(size=30), 1), rng.exponential(size=30)
+    fresh, own = np.round(rng.normal(size=50), 1), rng.exponential(3, size=50)
+    found = conformal_p_values(fresh, known, calibration_weights=weights, weights=own)
+    expected = [
+        (w + weights[known <= score].sum()) / (w + weights.sum())
+        for score, w in zip(fresh, own, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    largest = conformal_p_values(fresh, known, calibration_weights=weights)
+    expected = conformal_p_values(
+        fresh, known, calibration_weights=weights, weights=np.full(50, weights.max())
+    )
+    np.testing.assert_array_equal(largest, expected)
+    assert np.all(largest[own <= weights.max()] >= found[own <= weights.max()])
+
+
+@pytest.mark.parametrize("weight", [1, 0.3, 1e-320, 1e308])
+def test_equal_weights_are_none_bit_for_bit(rng, weight):
+    known, fresh = np.round(rng.normal(size=99), 1), np.round(rng.normal(size=200), 1)
+    weights = np.full(99, weight)
+    np.testing.assert_array_equal(
+        conformal_p_values(fresh, known, calibration_weights=weights),
+        conformal_p_values(fresh, known),
+    )
+    for rate in (0.01, 0.05, 0.29, 0.57):
+        assert false_alarm_threshold(known, rate, weights=weights) == false_alarm_threshold(
+            known, rate
+        )
+
+
+def test_flagging_below_a_weighted_threshold_is_flagging_small_weighted_p_values(rng):
+    n_flagged = 0
+    for n in (1, 2, 19, 100, 400):
+        known, fresh = np.round(rng.normal(size=n), 1), np.round(rng.normal(size=500), 1)
+        weights = rng.exponential(size=n) * (rng.uniform(size=n) < 0.8)
+        weights[0] = 1.0
+        p_values = conformal_p_values(fresh, known, calibration_weights=weights)
+        for rate in [0.05, 0.29, 0.9, *p_values[p_values < 1][:40]]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResolutionWarning)
+                flagged = fresh < false_alarm_threshold(known, rate, weights=weights)
+            np.testing.assert_array_equal(flagged, p_values <= rate)
+            n_flagged += flagged.sum()
+    assert n_flagged > 1000
+
+
+def test_few_heavy_rows_support_no_small_rate():
+    weights = np.r_[np.ones(5), np.full(95, 1e-9)]
+    with pytest.warns(ResolutionWarning, match=r"as much as 5 of the heaviest.*is 0\.17.*least 19"):
+        assert false_alarm_threshold(range(100), 0.05, weights=weights) == -np.inf
+    assert false_alarm_threshold(range(100), 0.2, weights=weights) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("weights", "problem"),
+    [
+        ([1.0], "has 1 entries, but .* has 2"),
+        ([1.0, -1.0], "not negative"),
+        ([1.0, np.nan], "finite"),
+        ([1.0, np.inf], "finite"),
+        ([0.0, 0.0], "not be 0 for all"),
+        (["a", "b"], "must be numbers"),
+    ],
+)
+def test_weights_that_are_none_are_refused_by_name(weights, problem):
+    with pytest.raises(ValueError, match=f"^calibration_weights .*{problem}"):
+        conformal_p_values([1.0], [1.0, 2.0], calibration_weights=weights)
+    with pytest.raises(ValueError, match=f"^weights .*{problem}"):
+        false_alarm_threshold([1.0, 2.0], 0.5, weights=weights)
+    with pytest.raises(ValueError, match=f"^sample_weight .*{problem}"):
+        fixed().calibrate([[1.0], [2.0]], sample_weight=weights)
+
+
+def test_weights_of_fresh_rows_need_those_they_are_relative_to():
+    with pytest.raises(ValueError, match="calibration_weights"):
+        conformal_p_values([1.0], [1.0, 2.0], weights=[1.0])
+    for own in (0.0, 1e308):
+        p_value = conformal_p_values([0.0], [1.0], calibration_weights=[1e-300], weights=[own])
+        assert p_value == [own > 0]
+
+
+def fixed(**params):
+    """A conformal detector whose scores are the first column, so that it needs no fit."""
+    return ConformalOutlierDetector(FirstColumn().fit(np.zeros((1, 1))), **params)
+
+
+def test_a_weighted_calibration_is_honoured_by_all_that_decides(rng):
+    scores, load = shifted(rng, 500, mean=0)
+    fresh, _ = shifted(rng, 300, mean=1)
+    ratios, order = np.exp(load / 2), np.argsort(scores)
+    y = np.where(np.arange(500) < 100, -1, 1)
+    detector = fixed(false_alarm_rate=0.1).calibrate(scores[:, None], sample_weight=ratios)
+    np.testing.assert_array_equal(detector.calibration_scores_, scores[order])
+    np.testing.assert_array_equal(detector.calibration_weights_, ratios[order])
+    p_values = conformal_p_values(fresh, scores, calibration_weights=ratios)
+    np.testing.assert_array_equal(detector.p_values(fresh[:, None]), p_values)
+    for rate in (0.1, 0.3, 0.05):
+        detector.set_false_alarm_rate(rate)
+        assert detector.offset_ == false_alarm_threshold(scores, rate, weights=ratios)
+        np.testing.assert_array_equal(detector.predict(fresh[:, None]) == -1, p_values <= rate)
+    batch = np.r_[fresh[:50], np.full(50, -99.0)]
+    p_values = conformal_p_values(batch, scores, calibration_weights=ratios)
+    for method in ("bh", "by"):
+        expected = false_discovery_control(p_values, method=method) <= 0.3
+        assert expected[-50:].all() and not expected.all()
+        found = detector.predict_fdr(batch[:, None], fdr=0.3, method=method) == -1
+        np.testing.assert_array_equal(found, expected)
+    with pytest.warns(ResolutionWarning, match="500 calibration rows the smallest p-value is 0"):
+        detector.predict_fdr(batch[:, None], fdr=0.001)
+    # rows that are left out take their weights with them
+    ratios[y == -1] = 1e6
+    detector.calibrate(scores[:, None], y, sample_weight=ratios)
+    assert detector.offset_ == false_alarm_threshold(scores[100:], 0.05, weights=ratios[100:])
+    again = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(again.p_values(fresh[:, None]), detector.p_values(fresh[:, None]))
+    assert detector.calibrate(scores[:, None]).calibration_weights_ is None
+
+
+def test_verdicts_are_refused_where_there_is_more_than_one_threshold(X):
+    detector = fixed(false_alarm_rate=0.1)
+    group = np.arange(400) % 2
+    for given in ({"sample_weight": np.ones(400)}, {"groups": group}):
+        detector.calibrate(X, **given)
+        with pytest.raises(ValueError, match=r"weights and groups.*calibrate anew"):
+            detector.feedback(X[:1] - 99, [-1], n_screened=10)
+    detector.calibrate(X).feedback(X[:1] - 99, [-1], n_screened=10)
+
+
+def test_ratios_are_those_of_the_distributions(rng):
+    old, new = rng.normal(0, 1, size=(4000, 1)), rng.normal(1, 1, size=(2000, 1))
+    ratios = likelihood_ratios(old, new)
+    true = np.exp(old[:, 0] - 0.5)
+    assert np.median(np.abs(np.log(ratios / true))) < 0.1
+    assert ratios.mean() == pytest.approx(1, abs=0.1)
+    again = likelihood_ratios(csr_array(old), new, classifier=LogisticRegression())
+    np.testing.assert_allclose(again, ratios, rtol=0.02)  # the penalty is that of other columns
+
+
+def test_rows_are_judged_by_classifiers_that_were_not_trained_on_them(rng):
+    # A tree knows each row that it has seen; of rows that differ in nothing it may not.
+    old, new = rng.normal(size=(300, 2)), rng.normal(size=(300, 2))
+    ratios = likelihood_ratios(old, new, classifier=DecisionTreeClassifier(random_state=0))
+    # A tree is certain, and counts of 600 rows say no more than 1 / 602.
+    assert set(np.round(ratios, 6)) == {round(1 / 601, 6), 601}
+    assert 0.35 < np.mean(ratios > 1) < 0.65
+    splits = KFold(3, shuffle=True, random_state=1)
+    assert not np.array_equal(likelihood_ratios(old, new, cv=splits), likelihood_ratios(old, new))
+
+
+def test_frames_are_told_apart_by_their_columns(rng):
+    old = pd.DataFrame({"site": ["a", "b"] * 50, "load": rng.normal(size=100)})
+    new = pd.DataFrame({"site": ["a"] * 100, "load": rng.normal(size=100)})
+    classifier = make_pipeline(TableEncoder(), LogisticRegression())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as of labels that are 0 and 1
+        ratios = likelihood_ratios(old, new, classifier=classifier)
+    assert ratios[::2].min() > ratios[1::2].max()
+
+
+def test_what_cannot_be_told_apart_is_refused_by_name(rng):
+    X = rng.normal(size=(20, 2))
+    with pytest.raises(ValueError, match=r"X_calibration has 20 and X_new 4"):
+        likelihood_ratios(X, X[:4])
+    with pytest.raises(ValueError, match=r"\(20, 2\) and \(20, 1\)"):
+        likelihood_ratios(X, X[:, :1])
+    for bad in ({"cv": 1}, {"cv": "cross"}, {"classifier": OneClassSVM()}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            likelihood_ratios(X, X, **bad)
+
+
+# --- groups: a rate for each ----------------------------------------------------------------------
+
+
+def machines(rng, n_rows):
+    """Rows of two machines, of which the old one, a quarter of them, varies three times as much."""
+    machine = np.where(np.arange(n_rows) % 4 == 0, "old", "new")
+    return rng.normal(size=(n_rows, 2)) * np.where(machine == "old", 3, 1)[:, None], machine
+
+
+@pytest.mark.parametrize("strategy", ["split", "cross", "bootstrap"])
+def test_every_group_has_the_rate_where_one_threshold_flags_one_far_too_often(rng, strategy):
+    rate, n_repetitions = 0.1, 100 if strategy == "split" else 30
+    realised = {True: [], False: []}
+    for _ in range(n_repetitions):
+        X, machine = machines(rng, 400)
+        fresh, fresh_machine = machines(rng, 400)
+        for has_groups, shares in realised.items():
+            groups, fresh_groups = (machine, fresh_machine) if has_groups else (None, None)
+            detector = ConformalOutlierDetector(
+                DistanceToMean(),
+                false_alarm_rate=rate,
+                strategy=strategy,
+                n_models=5,
+                random_state=rng.integers(1000),
+            ).fit(X, groups=groups)
+            flagged = detector.predict(fresh, groups=fresh_groups) == -1
+            shares.append([flagged[fresh_machine == name].mean() for name in ("new", "old")])
+    assert np.mean(realised[False], axis=0)[1] > 3 * rate
+    assert np.mean(realised[False], axis=0)[0] < 0.5 * rate
+    mean = np.mean(realised[True], axis=0)
+    error = np.std(realised[True], axis=0) / np.sqrt(n_repetitions)
+    # 20 old rows calibrate a split: their rate is 2 / 21. Of the others the rate is usual.
+    assert np.all(mean <= rate + 3 * error) and np.all(mean >= 0.8 * rate - 3 * error)
+
+
+def test_a_group_is_calibrated_by_its_rows_alone(X, rng):
+    group = np.repeat(["a", "b"], 200)
+    fresh = rng.normal(size=(100, 3))
+    fresh_group = np.where(np.arange(100) % 3 == 0, "a", "b")
+    detector = fixed(false_alarm_rate={"a": 0.1, "b": 0.3}).calibrate(X, groups=group)
+    assert set(detector.offset_) == set(detector.calibration_scores_) == {"a", "b"}
+    assert detector.calibration_weights_ is None
+    p_values = detector.p_values(fresh, groups=fresh_group)
+    labels = detector.predict(fresh, groups=fresh_group)
+    decision = detector.decision_function(fresh, groups=fresh_group)
+    for name, rate in (("a", 0.1), ("b", 0.3)):
+        alone = fixed(false_alarm_rate=rate).calibrate(X[group == name])
+        rows = fresh_group == name
+        assert detector.offset_[name] == alone.offset_
+        np.testing.assert_array_equal(detector.calibration_scores_[name], alone.calibration_scores_)
+        np.testing.assert_array_equal(p_values[rows], alone.p_values(fresh[rows]))
+        np.testing.assert_array_equal(labels[rows], alone.predict(fresh[rows]))
+        np.testing.assert_array_equal(decision[rows], alone.decision_function(fresh[rows]))
+    batch = np.r_[fresh[:40], np.full((20, 3), -99.0)]
+    of = np.r_[fresh_group[:40], ["a", "b"] * 10]
+    found = detector.predict_fdr(batch, groups=of, fdr=0.3) == -1
+    p_values = detector.p_values(batch, groups=of)
+    np.testing.assert_array_equal(found, false_discovery_control(p_values) <= 0.3)
+    assert found[40:].all() and not found.all()
+    with pytest.warns(ResolutionWarning, match="200 calibration rows a group at most"):
+        detector.predict_fdr(batch[:5], groups=of[:5], fdr=0.001)
+
+
+def test_weights_and_groups_go_together(X, rng):
+    group, weight = np.repeat([1, 2], 200), rng.exponential(size=400)
+    detector = fixed(false_alarm_rate=0.1).calibrate(X, sample_weight=weight, groups=group)
+    for name in (1, 2):
+        alone = fixed(false_alarm_rate=0.1).calibrate(
+            X[group == name], sample_weight=weight[group == name]
+        )
+        assert detector.offset_[name] == alone.offset_
+        np.testing.assert_array_equal(
+            detector.calibration_weights_[name], alone.calibration_weights_
+        )
+    with pytest.raises(ValueError, match="sample_weight of group 2 must not be 0"):
+        detector.calibrate(X, sample_weight=group == 1, groups=group)
+
+
+@pytest.mark.parametrize("size", [0.2, 0.05, 20, 7])
+def test_a_split_sets_aside_the_share_of_each_group(X, size):
+    group = np.repeat(["a", "b", "c", "d"], [300, 60, 39, 1])
+    y = np.where(np.arange(400) < 100, -1, 1)
+    detector = ConformalOutlierDetector(
+        DistanceToMean(), calibration_size=size, false_alarm_rate=0.6, random_state=0
+    ).fit(X, y, groups=group)
+    n_rows = {name: len(scores) for name, scores in detector.calibration_scores_.items()}
+    total = size if size >= 1 else size * 300
+    assert sum(n_rows.values()) == total
+    assert detector.estimator_.n_rows_ == 300 - total
+    for name, n_of in {"a": 200, "b": 60, "c": 39, "d": 1}.items():
+        assert 1 <= n_rows[name] <= np.ceil(total * n_of / 300) + 1
+        assert n_rows[name] >= np.floor(total * n_of / 300) - 2
+
+
+def test_one_group_of_all_rows_is_calibrated_as_none(X):
+    for strategy in ("split", "cross", "bootstrap"):
+        detector = ConformalOutlierDetector(DistanceToMean(), strategy=strategy, random_state=0)
+        plain = clone(detector).fit(X)
+        grouped = detector.fit(X, groups=["all"] * 400)
+        assert grouped.offset_ == {"all": plain.offset_}
+        np.testing.assert_array_equal(grouped.p_values(X, groups=["all"] * 400), plain.p_values(X))
+
+
+def test_a_frozen_detector_is_calibrated_on_the_rows_of_each_group(X):
+    group = np.arange(400) % 2
+    frozen = ConformalOutlierDetector(FrozenEstimator(forest().fit(X[:200])), false_alarm_rate=0.1)
+    y = np.where(np.arange(400) < 200, -1, 1)
+    frozen.fit(X, y, groups=group)
+    expected = frozen.calibrate(X[200:], groups=group[200:]).offset_
+    assert frozen.fit(X, y, groups=group).offset_ == expected
+
+
+def test_rates_of_groups_are_moved_without_training(X):
+    group = np.repeat(["a", "b"], 200)
+    detector = ConformalOutlierDetector(
+        DistanceToMean(), false_alarm_rate={"a": 0.1, "b": 0.2}, random_state=0
+    )
+    assert clone(detector).get_params()["false_alarm_rate"] == {"a": 0.1, "b": 0.2}
+    first = detector.fit(X, groups=group).offset_
+    model = detector.estimator_
+    detector.set_false_alarm_rate(0.2)
+    assert detector.false_alarm_rate == 0.2 and detector.estimator_ is model
+    assert detector.offset_["b"] == first["b"] and detector.offset_["a"] > first["a"]
+    detector.set_false_alarm_rate({"a": 0.1, "b": 0.2, "a spare": 0.5})
+    assert detector.offset_ == first
+    again = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(again.predict(X, groups=group), detector.predict(X, groups=group))
+    labels = clone(detector).fit_predict(X, groups=group)
+    np.testing.assert_array_equal(labels, detector.predict(X, groups=group))
+
+
+@pytest.mark.parametrize(
+    ("rates", "problem"),
+    [
+        ({"a": 0.1}, "no rate for 1 group.*'b'.*rates for 'a'"),
+        ({"a": 0.1, "b": 1.0}, "group 'b' must lie between 0 and 1, got 1.0"),
+        ({"a": 0.1, "b": "x"}, "group 'b' must lie between 0 and 1, got 'x'"),
+        ({}, "no rate for 2 group.*'a'"),
+    ],
+)
+def test_rates_that_leave_a_group_without_one_are_refused_and_change_nothing(X, rates, problem):
+    group = np.repeat(["a", "b"], 200)
+    with pytest.raises(ValueError, match=f"false_alarm_rate.*{problem}"):
+        ConformalOutlierDetector(None, false_alarm_rate=rates).set_params(
+            estimator=DistanceToMean()
+        ).fit(X, groups=group)
+    detector = ConformalOutlierDetector(DistanceToMean(), random_state=0).fit(X, groups=group)
+    before = dict(vars(detector))
+    with pytest.raises(ValueError, match=f"false_alarm_rate.*{problem}"):
+        detector.set_false_alarm_rate(rates)
+    with pytest.raises(ValueError, match=problem):
+        detector.set_params(false_alarm_rate=rates).calibrate(X, groups=group)
+    assert vars(detector.set_params(false_alarm_rate=0.05)) == before
+
+
+def test_rates_by_group_need_groups(X):
+    detector = ConformalOutlierDetector(DistanceToMean(), false_alarm_rate={"a": 0.1})
+    with pytest.raises(ValueError, match=r"false_alarm_rate.*without groups"):
+        detector.fit(X)
+    with pytest.raises(ValueError, match=r"false_alarm_rate.*without groups"):
+        ConformalOutlierDetector(DistanceToMean()).fit(X).set_false_alarm_rate({"a": 0.1})
+
+
+def test_groups_that_do_not_fit_the_calibration_are_refused_with_what_is_known(X):
+    plain, group = fixed().calibrate(X), np.repeat(["a", "b"], 200)
+    grouped = fixed().calibrate(X, groups=group)
+    for method in ("decision_function", "predict", "p_values", "predict_fdr"):
+        with pytest.raises(ValueError, match="give groups=, which of 'a', 'b'"):
+            getattr(grouped, method)(X)
+        with pytest.raises(ValueError, match=r"such as 'c'; known groups are 'a', 'b'"):
+            getattr(grouped, method)(X[:2], groups=["a", "c"])
+        with pytest.raises(
+            ValueError, match="groups are given, but the calibration rows have none"
+        ):
+            getattr(plain, method)(X, groups=group)
+        with pytest.raises(ValueError, match="2 entries, but X has 3 rows"):
+            getattr(grouped, method)(X[:3], groups=["a", "b"])
+        with pytest.raises(ValueError, match="missing"):
+            getattr(grouped, method)(X[:2], groups=np.array(["a", None], dtype=object))
+        with pytest.raises(NotFittedError):
+            getattr(ConformalOutlierDetector(forest()), method)(X, groups=group)
+
+
+@pytest.mark.parametrize(
+    ("params", "n_rows"),
+    [({"calibration_size": 1}, 5), ({"strategy": "bootstrap", "n_models": 2}, 1)],
+)
+def test_a_group_without_calibration_rows_is_named(X, params, n_rows):
+    group = np.where(np.arange(400) < n_rows, "rare", "common")
+    offsets = []
+    for seed in range(10):  # of two draws with replacement, both hold a row in 4 of 10
+        detector = ConformalOutlierDetector(DistanceToMean(), random_state=seed, **params)
+        detector.set_params(false_alarm_rate=0.6)
+        try:
+            offsets.append(set(detector.fit(X, groups=group).offset_))
+        except CalibrationError as error:
+            assert re.search(f"group '(rare|common)' has no rows.*{n_rows}|395", str(error))
+            assert not hasattr(detector, "estimators_")
+    assert len(offsets) < 10 and all(names == {"rare", "common"} for names in offsets)
+
+
+def test_groups_with_too_few_rows_are_named_by_one_warning(X):
+    group = np.repeat(["a", "b", "c"], [380, 10, 10])
+    with pytest.warns(ResolutionWarning) as told:
+        detector = fixed().calibrate(X, groups=group)
+    assert len(told) == 1
+    assert re.search("in 2 group.*such as 'b': with 10 calibration rows", str(told[0].message))
+    assert detector.offset_["b"] == -np.inf and np.isfinite(detector.offset_["a"])
+    assert detector.predict(X[:1] - 99, groups=["b"]).tolist() == [1]
+
+
+class Grouped(FirstColumn):
+    """Remembers which groups it was fitted with."""
+
+    def fit(self, X, y=None, groups=None):
+        self.groups_ = groups
+        return super().fit(X)
+
+
+def test_the_detector_gets_groups_where_routing_is_enabled_and_it_requests_them(X):
+    group = np.arange(400) % 2
+    plain = ConformalOutlierDetector(Grouped(), random_state=0).fit(X, groups=group)
+    assert plain.estimator_.groups_ is None
+    with sklearn.config_context(enable_metadata_routing=True):
+        asking = Grouped().set_fit_request(groups=True)
+        routed = ConformalOutlierDetector(asking, random_state=0).fit(X, groups=group)
+        assert len(routed.estimator_.groups_) == routed.estimator_.n_rows_ == 320
+        unasked = Grouped().set_fit_request(groups=False)
+        unasked = ConformalOutlierDetector(unasked, random_state=0).fit(X, groups=group)
+        assert unasked.estimator_.groups_ is None
+        outer = ConformalOutlierDetector(unasked.estimator).set_fit_request(groups=True)
+        search = InlierSearch(outer).fit(X, groups=group)
+        assert set(search.detector_.offset_) == {0, 1}
+    assert routed.offset_ == unasked.offset_ == plain.offset_
+
+
+class InlierSearch(BaseEstimator):
+    """A meta-estimator that hands on what is requested of it."""
+
+    def __init__(self, detector):
+        self.detector = detector
+
+    def fit(self, X, y=None, **params):
+        routed = process_routing(self, "fit", **params)
+        self.detector_ = clone(self.detector).fit(X, **routed.detector.fit)
+        return self
+
+    def get_metadata_routing(self):
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add(detector=self.detector, method_mapping=mapping)

@@ -719,7 +719,18 @@ def calls():
 
     return {
         "p-values": (hrn.conformal_p_values, {"scores": [1.0], "calibration_scores": [1.0]}),
-        "threshold": (hrn.false_alarm_threshold, {"scores": [1.0, 2.0], "rate": 0.5}),
+        "weighted p-values": (
+            hrn.conformal_p_values,
+            {"scores": [1], "calibration_scores": [1], "calibration_weights": [1], "weights": [1]},
+        ),
+        "threshold": (
+            hrn.false_alarm_threshold,
+            {"scores": [1.0, 2.0], "rate": 0.5, "weights": [1.0, 1.0]},
+        ),
+        "ratios": (
+            hrn.likelihood_ratios,
+            {"X_calibration": X, "X_new": OTHER_X, "classifier": None, "cv": 2},
+        ),
         "recipe": (
             hrn.make_hrn_pipeline,
             {"kind": "image", "random_state": 0, "device": "cpu", "image_shape": None},
@@ -729,6 +740,14 @@ def calls():
         "folds": (splits(hrn.InlierKFold), {"X": X, "y": y, "train_anomalies": True}),
         "splits": (splits(hrn.InlierShuffleSplit), {"X": X, "y": y, "train_anomalies": True}),
         "rate": (on_copy(conformal, "set_false_alarm_rate"), {"false_alarm_rate": 0.2}),
+        "calibration": (
+            on_copy(conformal, "calibrate"),
+            {"X": X, "y": y, "sample_weight": np.ones(40), "groups": groups},
+        ),
+        "rows of groups": (
+            copy.deepcopy(conformal).calibrate(X, groups=groups).predict,
+            {"X": X, "groups": groups},
+        ),
         "discoveries": (conformal.predict_fdr, {"X": X, "fdr": 0.1, "method": "bh"}),
         "feedback": (on_copy(conformal, "feedback"), seen),
         "feedback of a pipeline": (on_copy(pipeline, "feedback"), seen),

@@ -49,6 +49,13 @@ def test_scores_without_a_threshold_flag_nothing(ax):
     assert display.flagged_ == {} and not ax.lines
 
 
+def test_thresholds_of_groups_are_not_drawn_as_one(ax, rng):
+    X = rng.normal(size=(60, 2))
+    detector = ConformalOutlierDetector(forest(X)).calibrate(X, groups=np.arange(60) % 2)
+    display = AnomalyScoreDisplay.from_estimator(detector, {"fresh": X}, ax=ax)
+    assert display.threshold is None and not ax.lines
+
+
 def test_a_training_curve_has_a_point_an_epoch(ax, rng):
     hrn = HRNOneClassClassifier(max_iter=4, n_estimators=3, random_state=0)
     pipeline = make_pipeline(StandardScaler(), hrn).fit(rng.normal(size=(50, 3)))

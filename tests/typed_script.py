@@ -67,8 +67,24 @@ assert_type(detector.feedback(X, [1] * 20, n_screened=50), hrn.ConformalOutlierD
 assert_type(detector.p_values(X), Floats)
 assert_type(detector.predict(X), Labels)
 assert_type(detector.predict_fdr(X, fdr=0.1, method="by"), Labels)
+assert_type(detector.fit(X, groups=["a"] * 20), hrn.ConformalOutlierDetector)
+assert_type(
+    detector.calibrate(X, sample_weight=[1.0] * 20, groups=X[:, 0]), hrn.ConformalOutlierDetector
+)
+assert_type(detector.set_false_alarm_rate({"a": 0.1}), hrn.ConformalOutlierDetector)
+assert_type(detector.decision_function(X, groups=["a"] * 20), Floats)
+assert_type(detector.p_values(X, groups=["a"] * 20), Floats)
+assert_type(detector.predict(X, groups=["a"] * 20), Labels)
+assert_type(detector.predict_fdr(X, groups=["a"] * 20), Labels)
+assert_type(detector.fit_predict(X, groups=["a"] * 20), Labels)
 assert_type(conformal.conformal_p_values([1.0], [2.0]), Floats)
+assert_type(hrn.conformal_p_values([1.0], [2.0], calibration_weights=[1], weights=[1]), Floats)
 assert_type(hrn.false_alarm_threshold([1.0, 2.0], 0.5), float)
+assert_type(hrn.false_alarm_threshold([1.0, 2.0], 0.5, weights=[1.0, 2.0]), float)
+assert_type(hrn.likelihood_ratios(X, rows, cv=hrn.InlierKFold(3)), Floats)
+hrn.ConformalOutlierDetector(recipe, false_alarm_rate={"a": 0.1, "b": 0.01})
+hrn.ConformalOutlierDetector(recipe, false_alarm_rate="low")  # type: ignore[arg-type]
+detector.predict(X, ["a"] * 20)  # type: ignore[call-arg]
 detector.predict_fdr(X, method="fwer")  # type: ignore[arg-type]
 hrn.ConformalOutlierDetector(5)  # type: ignore[arg-type]
 

@@ -96,7 +96,7 @@ class AnomalyScoreDisplay:
         Parameters
         ----------
         estimator : fitted detector
-            Its `offset_`, if it has one, is the threshold.
+            Its `offset_`, if it has one for all rows, is the threshold.
         groups : dict of str to array-like of shape (n_samples, n_features)
             Rows by the name of their group.
         ax : matplotlib Axes, default=None
@@ -108,7 +108,8 @@ class AnomalyScoreDisplay:
         """
         check_is_fitted(estimator)
         scores = {name: scores_of(estimator, X) for name, X in groups.items()}
-        return cls(scores, threshold=getattr(estimator, "offset_", None)).plot(ax=ax)
+        threshold = getattr(estimator, "offset_", None)
+        return cls(scores, threshold=None if isinstance(threshold, dict) else threshold).plot(ax=ax)
 
     @classmethod
     def from_predictions(
