@@ -77,7 +77,7 @@ def likelihood_ratios(
     References
     ----------
     .. [1] R. J. Tibshirani, R. F. Barber, E. J. Candès and A. Ramdas, "Conformal prediction under
-       covariate shift", NeurIPS, 2019, section 2.3.
+       covariate shift", NeurIPS, 2019.
 
     Examples
     --------
