@@ -4,7 +4,6 @@ from copy import copy
 
 import numpy as np
 
-from ._calibration import make_folds
 from ._drift import (
     CHUNKS_BETWEEN_SIGNALS,
     RESERVOIR_SIZE,
@@ -13,6 +12,7 @@ from ._drift import (
     drift_evidence,
     training_gain,
 )
+from ._folds import make_folds
 from ._labels import normal_rows
 from .exceptions import DriftWarning, warn
 

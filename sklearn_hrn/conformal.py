@@ -18,7 +18,6 @@ from ._calibration import (
     BETWEEN_0_AND_1,
     check_weights,
     conformal_p_values,
-    draw_folds,
     false_alarm_threshold,
     mean_scores,
     score_method,
@@ -26,6 +25,7 @@ from ._calibration import (
     seed_where_unseeded,
     switched_off,
 )
+from ._folds import draw_folds
 from ._group_calibration import GroupCalibration, rate_of_each
 from ._joint_fit import fitted_by_folds, last_step, transformed, with_last_step
 from ._labels import check_groups, normal_rows, refuse_lazy, rows_by_group

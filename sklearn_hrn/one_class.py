@@ -14,8 +14,9 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
 
 from ._base import VersionedMixin, check_fitted, learning_on_copy, row_blocks
-from ._calibration import make_folds, nearest_threshold
+from ._calibration import nearest_threshold
 from ._continued import learn_chunk, learn_verdicts
+from ._folds import make_folds
 from ._labels import normal_rows
 from ._sklearn import (
     CallbackSupportMixin,

@@ -21,13 +21,12 @@ from ._base import VersionedMixin, learning_on_copy, scores_anomalies
 from ._calibration import (
     conformal_p_values,
     decisions,
-    make_folds,
     nearest_threshold,
-    out_of_fold_scores,
     score_method,
     scores_of,
     switched_off,
 )
+from ._folds import make_folds, out_of_fold_scores
 from ._joint_fit import at_most, each_at_once, few_threads, fit_folds, n_at_once, take, transformed
 from ._labels import judged_labels, normal_rows, refuse_lazy
 from ._outlier_share import concentrated_rows, end_of_normal_rows

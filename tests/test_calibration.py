@@ -18,11 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from sklearn_hrn import conformal_p_values
-from sklearn_hrn._calibration import (
-    make_folds,
-    nearest_threshold,
-    out_of_fold_scores,
-)
+from sklearn_hrn._calibration import nearest_threshold
+from sklearn_hrn._folds import make_folds, out_of_fold_scores
 from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows
 from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning, ResolutionWarning
 from sklearn_hrn.pipelines import OneClassPipeline

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 
 from sklearn_hrn import ConformalOutlierDetector, HRNOneClassClassifier
-from sklearn_hrn._calibration import make_folds
+from sklearn_hrn._folds import make_folds
 from sklearn_hrn.kernel_approximation import LandmarkFeatures
 from sklearn_hrn.pipelines import OneClassPipeline
 

@@ -27,7 +27,7 @@ from sklearn_hrn import (
     InstanceL2Normalizer,
     LandmarkFeatures,
 )
-from sklearn_hrn._calibration import make_folds
+from sklearn_hrn._folds import make_folds
 from sklearn_hrn.exceptions import (
     ConstantScoresWarning,
     LabelConventionWarning,
