@@ -4,6 +4,8 @@ A row that is tested on never changes what is trained, a row that is trained on 
 of the test rows change no score. What a runner has scored is seen where it computes its figure.
 """
 
+import json
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -27,6 +29,7 @@ from sklearn_hrn.benchmark import (
     table6,
     table7,
 )
+from sklearn_hrn.benchmark.__main__ import load, make_parser
 
 N_CLASSES, SIDE = 3, 4
 
@@ -224,10 +227,58 @@ def test_noise_is_of_training_images_of_other_classes(sets, monkeypatch):
     )
     settings = {**IMAGES["table, none"][1], "noise": 0.2}
     images.measure(dataset="mnist", **settings, normal=1, seed=0)
-    train = sets[0].astype(np.float32) / 255
-    labels = [int(sets[1][(train == x).all(axis=1)][0]) for x in learned[0]]
+    labels = classes_of(learned[0], sets)
     assert len(labels) == 25
     assert labels.count(1) == 20
+
+
+def classes_of(rows, sets):
+    train = sets[0].astype(np.float32) / 255
+    return [int(sets[1][(train == x).all(axis=1)][0]) for x in rows]
+
+
+@pytest.mark.parametrize("name", images.RECIPES)
+def test_the_image_recipe_learns_with_the_noise_and_the_bound_of_its_name(name, sets, monkeypatch):
+    asked = []
+
+    class Recipe:
+        def set_params(self, **parameters):
+            asked.append(parameters)
+            return self
+
+        def fit(self, X):
+            asked.append(X)
+            return self
+
+        def score_samples(self, X):
+            return X @ asked[-1].mean(axis=0)
+
+    monkeypatch.setattr(images, "make_hrn_pipeline", lambda kind, **parameters: Recipe())
+    args = ["table5", "--dataset", "mnist", "--classes", "1", "--variants", name]
+    found = images.settings(make_parser().parse_args(args))
+    assert len(found) == (1 if "other classes" in name else 5)  # seeds
+    before, _ = scores_of(images, monkeypatch, found[0])
+    parameters, rows = asked
+    share = "auto" if name.endswith("outlier_share") else 0.0
+    assert parameters == {"calibration": None, "outlier_share": share}
+    labels = classes_of(rows, sets)
+    assert labels.count(1) == 20
+    assert len(labels) == (22 if "10%" in name else 20)
+    # Neither the values nor the labels of test rows are learned.
+    sets[2], sets[3] = altered(sets[2], 0), sets[3][::-1]
+    after, _ = scores_of(images, monkeypatch, found[0])
+    np.testing.assert_array_equal(asked[-1], rows)
+    np.testing.assert_array_equal(after.scores[1:], before.scores[1:])
+
+
+def test_table_5_shows_the_image_recipe_of_table_1_on_clean_rows(tmp_path):
+    for table, variant in (("table1", images.RECIPE), ("table5", "10% of other classes")):
+        settings = {"dataset": "mnist", "variant": variant, "normal": 2, "seed": 0, "device": "cpu"}
+        line = json.dumps({"settings": settings, "figures": {"last": 90.0}})
+        (tmp_path / f"{table}.jsonl").write_text(f"{line}\n")
+    lines = images.render(load("table5", tmp_path / "table5.jsonl")).splitlines()
+    shown = [line.split()[-2:] for line in lines if line.startswith("image recipe")]
+    assert shown == [["1", "90.00"]]
 
 
 # Runners of tables: half of the normal rows train.
