@@ -234,7 +234,7 @@ def test_both_f1_scores_are_those_of_the_threshold_that_flags_as_many_as_there_a
 # Peers
 
 
-@pytest.mark.parametrize("name", sorted(set(peers.PEERS) - set(peers.PYOD)))
+@pytest.mark.parametrize("name", sorted(set(peers.PEERS) - {*peers.PYOD, *peers.DEEPOD}))
 def test_peers_score_normal_rows_higher(name, rng):
     if name == "isotree":
         pytest.importorskip("isotree")
@@ -246,7 +246,7 @@ def test_peers_score_normal_rows_higher(name, rng):
 
 def test_methods_of_a_missing_package_are_left_out_and_unknown_ones_refused(monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
-    assert peers.available(["IsolationForest", "PyOD ECOD"]) == ["IsolationForest"]
+    assert peers.available(["IsolationForest", "PyOD ECOD", *peers.DEEPOD]) == ["IsolationForest"]
     with pytest.raises(ValueError, match=r"unknown peers.*allowed are"):
         peers.available(["Oracle"])
 

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from sklearn_hrn.benchmark import tables
-from sklearn_hrn.benchmark.__main__ import main
+from sklearn_hrn.benchmark import peers, tables
+from sklearn_hrn.benchmark.__main__ import main, make_parser
 
 
 @pytest.fixture
 def folder(tmp_path):
+    tables._auc_with_glitch.cache_clear()
     rng = np.random.default_rng(0)
     X = np.r_[rng.normal(size=(80, 4)), rng.normal(5, 1, size=(10, 4))]
     np.savez(tmp_path / "1_toy.npz", X=X, y=np.repeat([0, 1], [80, 10]))
@@ -17,6 +19,7 @@ def folder(tmp_path):
 
 def test_every_task_has_a_table(folder, capsys, monkeypatch):
     monkeypatch.setattr(tables, "WIDE", [(30, 50)])
+    monkeypatch.setattr(tables, "MIN_ROWS", 90)
     out = folder / "tables.jsonl"
     options = ["--data-home", folder, "--output", out, "--methods", "IsolationForest", "--fast"]
     main(["tables", *map(str, options), "--quiet"])
@@ -30,13 +33,64 @@ def test_a_glitch_is_one_value_of_one_training_row(folder, monkeypatch):
 
     def evaluate(method, seed, X_train, X_test, y_test):
         seen.append(X_train)
+        return {"auc": 100.0 - len(seen)}
+
+    monkeypatch.setattr(tables.protocol, "evaluate", evaluate)
+    case = {"dataset": "1_toy", "deviations": 1e3, "cells": 3}
+    figures = tables.measure("glitch", "IsolationForest", 3, folder, **case)
+    places = set()
+    for with_it, without in zip(seen[::2], seen[1::2], strict=True):
+        ((row, column),) = np.argwhere(with_it != without)
+        places.add((row, column))
+        assert abs(with_it[row, column]) > 500 > np.abs(without).max()
+        rest = np.delete(without[:, column], row)
+        assert without[row, column] in rest  # another row's value
+    assert len(places) == 3
+    assert figures.pop("differences") == [1.0] * 3
+    assert figures == {"auc": 97.0, "auc_without": 96.0, "difference": 1.0}
+    # What trains without a glitch is the same beside another size of one.
+    tables.measure("glitch", "IsolationForest", 3, folder, **{**case, "deviations": 10})
+    assert len(seen) == 9
+
+
+def test_test_rows_teach_nothing_of_a_glitch(folder, monkeypatch):
+    seen = []
+
+    def evaluate(method, seed, X_train, X_test, y_test):
+        seen.append((X_train, X_test))
         return {"auc": 100.0}
 
     monkeypatch.setattr(tables.protocol, "evaluate", evaluate)
-    tables.measure("glitch", "IsolationForest", 3, folder, dataset="1_toy", deviations=1e3)
-    with_it, without = seen
-    assert (with_it != without).sum() == 1
-    assert np.abs(with_it).max() > 500 > np.abs(without).max()
+    case = {"dataset": "1_toy", "deviations": 10, "cells": 2}
+    tables.measure("glitch", "any", 0, folder, **case)
+    X, y = tables.data.adbench("1_toy", folder)
+    _, test = tables.protocol.one_class_split(y, 0)
+    X = X.copy()
+    X[test] += 5
+    monkeypatch.setattr(tables.data, "adbench", lambda *arguments: (X, y))
+    before = seen[:]
+    tables._auc_with_glitch.cache_clear()
+    tables.measure("glitch", "any", 0, folder, **case)
+    for (train, tested), (train_after, tested_after) in zip(before, seen[4:], strict=True):
+        np.testing.assert_array_equal(train, train_after)
+        assert (tested != tested_after).all()
+
+
+def test_glitches_are_of_sets_that_are_large_enough(folder, monkeypatch):
+    args = ["tables", "--data-home", str(folder), "--tasks", "glitch", "--seeds", "2"]
+    args = make_parser().parse_args(args)
+    assert tables.settings(args) == []  # 90 rows
+    monkeypatch.setattr(tables, "MIN_ROWS", 90)
+    found = tables.settings(args)
+    assert len(found) == 2 * len(tables.DEVIATIONS) * len(tables.METHODS)
+    assert {s["cells"] for s in found} == {10}
+
+
+def test_networks_of_labels_take_part_where_they_are_installed_and_there_are_labels(monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: True)
+    methods = [tables._methods("labels", tables.METHODS, {"n_labels": n}) for n in (0, 1)]
+    others = ["random forest", "DeepOD DeepSAD", "DeepOD DevNet"]
+    assert methods == [["HRN tabular"], ["HRN tabular", *others]]
 
 
 def test_words_are_cut_at_quantiles_of_the_training_rows():
@@ -91,10 +145,43 @@ def test_labels_are_of_anomalies_that_are_not_tested_on(tmp_path, monkeypatch):
         np.testing.assert_array_equal(tested, seen[0][1])  # one test half for all counts
 
 
-@pytest.mark.parametrize("method", ["HRN tabular", "random forest"])
+@pytest.mark.parametrize("method", ["HRN tabular", "random forest", *peers.DEEPOD])
 def test_labelled_anomalies_are_learned(method):
+    if method in peers.DEEPOD:
+        pytest.importorskip("deepod")
     rng = np.random.default_rng(0)
     X = np.r_[rng.normal(size=(60, 3)), rng.normal(2, 0.3, size=(20, 3))]
     y, X_test = np.repeat([1, -1], [60, 20]), np.r_[rng.normal(size=(50, 3)), np.full((50, 3), 2.0)]
     scores = tables._with_labels(method, 0, X, y, X_test)
     assert scores[:50].mean() > scores[50:].mean() + 0.1
+
+
+@pytest.mark.parametrize("method", peers.DEEPOD)
+def test_networks_learn_from_labels_and_not_from_distance_alone(method):
+    pytest.importorskip("deepod")
+    rng = np.random.default_rng(0)
+
+    def rows(n_normal, n_anomalous):
+        # A long tail of normal rows goes further out than the anomalies on the other side.
+        X = rng.normal(scale=0.3, size=(n_normal + n_anomalous, 3))
+        X[n_normal:, 1:] /= 3
+        X[:, 0] += np.r_[-rng.exponential(size=n_normal), np.full(n_anomalous, 0.8)]
+        return X, np.repeat([1, -1], [n_normal, n_anomalous])
+
+    X_test, y_test = rows(100, 100)
+    scores = tables._with_labels(method, 0, *rows(200, 20), X_test)
+    assert roc_auc_score(y_test, scores) > 0.9
+
+
+def test_the_loss_of_devnet_pairs_scores_with_their_own_labels(monkeypatch):
+    losses = pytest.importorskip("deepod.models.tabular.devnet")
+    pairs = []
+
+    def loss(self, labels, scores):
+        pairs.append((labels.shape, scores.shape))
+        return scores.mean()
+
+    monkeypatch.setattr(losses.DevLoss, "forward", loss)
+    y = np.repeat([1, -1], [40, 8])
+    peers.DeepODDetector("DevNet").fit(np.random.default_rng(0).normal(size=(48, 3)), y)
+    assert all(of_labels == of_scores == (48,) for of_labels, of_scores in pairs)

@@ -114,6 +114,43 @@ class ExtendedForest(OutlierMixin, BaseEstimator):
         return -self.forest_.decision_function(X)
 
 
+class DeepODDetector(OutlierMixin, BaseEstimator):
+    """A network of DeepOD that learns from labelled anomalies, with its defaults.
+
+    DeepOD asks for a torch of long ago and runs with that of today: ``pip install --no-deps
+    deepod``.
+
+    Parameters
+    ----------
+    name : {"DeepSAD", "DevNet"}
+    random_state : int
+    """
+
+    def __init__(self, name, random_state=0):
+        self.name = name
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        """Train on X (n_samples, n_features), y of +1 and, for some rows, -1."""
+        from deepod.models import tabular
+
+        given = {"device": "cpu", "verbose": 0, "random_state": self.random_state}
+        self.network_ = network = getattr(tabular, self.name)(**given)
+        if self.name == "DevNet":
+            # DeepOD gives its loss scores (n, 1) and labels (n,), which pairs every score with all
+            # labels of the batch. As (n,) they meet their own, as in the published loss.
+            forward = network.training_forward
+            network.training_forward = lambda batch, net, loss: forward(
+                batch, lambda X: net(X).squeeze(1), loss
+            )
+        network.fit(X, (y == -1).astype(int))
+        return self
+
+    def score_samples(self, X):
+        """Scores (n_samples,) of the rows of X (n_samples, n_features)."""
+        return -self.network_.decision_function(X)
+
+
 def _on_our_features(seed):
     recipe = make_hrn_pipeline("tabular", random_state=seed)
     return make_pipeline(*(step for _, step in recipe.steps[:-1]), NearestNeighboursDetector())
@@ -146,6 +183,9 @@ PYOD = {
     "PyOD ALAD": "alad.ALAD",
 }
 PEERS |= {name: partial(_of_pyod, path) for name, path in PYOD.items()}
+# Those that are to be fitted with labels.
+DEEPOD = {f"DeepOD {name}": name for name in ("DeepSAD", "DevNet")}
+PEERS |= {name: partial(DeepODDetector, network) for name, network in DEEPOD.items()}
 
 # Training rows a method is given at most: beyond, its time or memory grows with the square.
 MOST_ROWS = {
@@ -172,7 +212,8 @@ def available(names):
     unknown = set(names) - set(PEERS)
     if unknown:
         raise ValueError(f"unknown peers {sorted(unknown)}: allowed are {sorted(PEERS)}.")
-    packages = {name: "pyod" for name in PYOD} | {"isotree": "isotree"}
+    packages = dict.fromkeys(PYOD, "pyod") | dict.fromkeys(DEEPOD, "deepod")
+    packages["isotree"] = "isotree"
     return [n for n in names if n not in packages or find_spec(packages[n]) is not None]
 
 

@@ -20,7 +20,7 @@ from joblib import hash as digest_of
 
 from .._progress import Progress
 
-PACKAGES = ("sklearn-hrn", "torch", "numpy", "scikit-learn", "scipy", "pyod")
+PACKAGES = ("sklearn-hrn", "torch", "numpy", "scikit-learn", "scipy", "pyod", "deepod")
 PACKAGE = Path(__file__).parent.parent
 
 

@@ -1,7 +1,8 @@
 """Tables as they come: one glitch, columns cut into text with gaps, groups of anomalies, wide rows.
 
 - *glitch*: one value of one training row lies 10 to a million standard deviations of its column
-  off. Beside it stands the same fit with a value of another row in that cell.
+  off. Beside it stands the same fit with a value of another row in that cell. Ten cells a seed, on
+  sets of at least 200 rows.
 - *mixed*: every other column is cut into five words at its quantiles, a tenth of all values is
   gone, and a column of identifiers is put in front. Peers get the usual encoding: one column a word
   and the median in place of a gap.
@@ -14,13 +15,14 @@
 - *labels*: of the half of the anomalies that are not tested on 0, 1, 5 or 20 are labelled, on sets
   with four times as many. Ours keeps them below (``anomaly_weight`` of 0.3, the best of 0.3, 1 and
   3 on the sets at odd alphabetical places, one seed); a random forest learns the two
-  classes.
+  classes, and so do DeepSAD and DevNet where DeepOD is installed.
 - *wide*: normal rows, and anomalies one deviation off in a tenth of the columns.
 
 Nothing else was chosen on these.
 """
 
 import warnings
+from functools import cache
 
 import numpy as np
 from scipy.stats import rankdata
@@ -35,7 +37,7 @@ from ..datasets._tables import adbench_paths
 from ..exceptions import ResolutionWarning
 from ..recipes import make_hrn_pipeline
 from . import data, protocol
-from .peers import available, make_peer
+from .peers import DEEPOD, available, make_peer
 from .protocol import recipe  # noqa: F401 - part of a table
 from .records import rst_table, spread, with_marks
 
@@ -44,6 +46,7 @@ METHODS = ("HRN tabular", "IsolationForest", "OneClassSVM", "LocalOutlierFactor"
 UNSUPERVISED = ("nearest neighbours", "PyOD ECOD", "PyOD HBOS")
 MAX_TRAIN, MAX_TEST = 1000, 2000
 DEVIATIONS = (10, 1e3, 1e6)
+CELLS, MIN_ROWS = 10, 200
 GROUPS = ((0.02, 1), (0.02, 1 / 3), (0.05, 1), (0.05, 1 / 3), (0.1, 1), (0.1, 1 / 3))
 SHARES = ("natural", 0.05)
 MAX_SHARE = 0.1
@@ -65,14 +68,19 @@ def settings(args):
     found = sorted(adbench_paths(args.data_home), key=lambda file: file.stat().st_size)
     sets = args.sets or [file.stem for file in found]
     cases = {
-        "glitch": [{"dataset": s, "deviations": d} for s in sets for d in DEVIATIONS],
+        "glitch": [
+            {"dataset": s, "deviations": d, "cells": CELLS}
+            for s in sets
+            if "glitch" in args.tasks and len(_target(s, args.data_home)) >= MIN_ROWS
+            for d in DEVIATIONS
+        ],
         "mixed": [{"dataset": s} for s in sets],
         "group": [{"share": share, "width": round(width, 2)} for share, width in GROUPS],
         "unlabelled": [{"dataset": s, "share": share} for share in SHARES for s in sets],
         "labels": [
             {"dataset": s, "n_labels": n}
             for s in sets
-            if "labels" in args.tasks and _n_anomalies(s, args.data_home) >= 4 * LABELS[-1]
+            if "labels" in args.tasks and (_target(s, args.data_home) == -1).sum() >= 4 * LABELS[-1]
             for n in LABELS
         ],
         "wide": [{"n_rows": n, "n_columns": d} for n, d in WIDE],
@@ -86,8 +94,8 @@ def settings(args):
     ]
 
 
-def _n_anomalies(dataset, data_home):
-    return (data.adbench(dataset, data_home)[1] == -1).sum()
+def _target(dataset, data_home):
+    return data.adbench(dataset, data_home)[1]
 
 
 def _methods(task, methods, case):
@@ -95,7 +103,7 @@ def _methods(task, methods, case):
         return [*methods, *available(UNSUPERVISED)]
     if task == "labels":
         ours = [method for method in methods if method in protocol.OURS]
-        return [*ours, *(["random forest"] if case["n_labels"] else [])]
+        return [*ours, *(["random forest", *available(DEEPOD)] if case["n_labels"] else [])]
     return methods
 
 
@@ -109,22 +117,32 @@ def _adbench(dataset, seed, data_home):
     return X[train].astype(np.float64), X[test].astype(np.float64), y[test]
 
 
-def _glitch(method, seed, data_home, dataset, deviations):
+def _glitch(method, seed, data_home, dataset, deviations, cells):
+    aucs = [
+        [_auc_with_glitch(method, seed, data_home, dataset, cell, d) for d in (deviations, None)]
+        for cell in range(cells)
+    ]
+    with_it, without = np.mean(aucs, axis=0)
+    return {
+        "auc": round(with_it, 3),
+        "auc_without": round(without, 3),
+        "difference": round(with_it - without, 3),
+        "differences": [round(a - b, 3) for a, b in aucs],
+    }
+
+
+@cache  # without a glitch it is the same beside every size of one
+def _auc_with_glitch(method, seed, data_home, dataset, cell, deviations):
+    """AUC with one training value so many deviations off; None takes that of another row."""
     X_train, X_test, y_test = _adbench(dataset, seed, data_home)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, cell])
     row, other = rng.choice(len(X_train), 2, replace=False)
     column = rng.choice(np.flatnonzero(np.ptp(X_train, axis=0) > 0))
-    replaced, glitch = X_train.copy(), X_train.copy()
-    replaced[row, column] = X_train[other, column]
-    glitch[row, column] += deviations * X_train[:, column].std()
-    with_it, without = (
-        protocol.evaluate(method, seed, rows, X_test, y_test) for rows in (glitch, replaced)
-    )
-    return {
-        "auc": with_it["auc"],
-        "auc_without": without["auc"],
-        "difference": round(with_it["auc"] - without["auc"], 3),
-    }
+    if deviations is None:
+        X_train[row, column] = X_train[other, column]
+    else:
+        X_train[row, column] += deviations * X_train[:, column].std()
+    return protocol.evaluate(method, seed, X_train, X_test, y_test)["auc"]
 
 
 def recoded(X, seed, edges=None):
@@ -248,6 +266,8 @@ def _with_labels(method, seed, X, y, X_test):
         weight = ANOMALY_WEIGHT if (y == -1).any() else 0.0
         detector = protocol.OURS[method](seed).set_params(hrn__anomaly_weight=weight)
         return detector.fit(X, y).score_samples(X_test)
+    if method in DEEPOD:
+        return make_peer(method, seed).fit(X, y).score_samples(X_test)
     forest = RandomForestClassifier(class_weight="balanced", random_state=seed)
     return forest.fit(X, y).predict_proba(X_test)[:, 1]
 
