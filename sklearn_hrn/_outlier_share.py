@@ -3,11 +3,29 @@
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.metrics import euclidean_distances
+from sklearn.preprocessing import StandardScaler
 
 from ._base import row_blocks
 
 # Rows that stand for all when the rows near to each are counted: enough for shares of a hundredth.
 MAX_REFERENCE = 2000
+
+# Distances that are kept from step to step, in 160 MB at most; more are computed anew.
+MAX_KEPT = 2 * 10**7
+
+
+def steps_to_distances(steps):
+    """The first of some unfitted steps, such that distances between rows tell what is far.
+
+    Rows of many like features are compared where a step says that they are of one length, as its
+    method `_to_distances` does. Where none has one, the columns have units of their own: the first
+    step transforms them, and each is divided by its deviation. Later steps often make a thousand
+    features of them, between which distances tell less.
+    """
+    for i, (name, step) in enumerate(steps):
+        if hasattr(step, "_to_distances"):
+            return [*steps[:i], (name, step._to_distances())]
+    return [*steps[:1], ("unit", StandardScaler(with_mean=False))]
 
 
 def concentrated_rows(Z, share):
@@ -33,22 +51,39 @@ def concentrated_rows(Z, share):
     n_rows = Z.shape[0]
     n_out = int(share * n_rows)
     every = np.arange(n_rows)
-    kept, rng = every, np.random.default_rng(0)
-    for _ in range(10 if n_out else 0):
-        before, reference = kept, kept
-        if len(kept) > MAX_REFERENCE:
-            reference = np.sort(rng.choice(kept, MAX_REFERENCE, replace=False))
-        k = max(1, round(n_out * len(reference) / n_rows))
+    if not n_out:
+        return every
+    reference = every
+    if n_rows > MAX_REFERENCE:
+        reference = np.sort(np.random.default_rng(0).choice(every, MAX_REFERENCE, replace=False))
+    to_reference = _distances(Z, reference)
+    kept = every
+    for _ in range(10):
+        before, among = kept, np.isin(reference, kept)
+        k = max(1, round(n_out * among.sum() / n_rows))
         # A row of the reference is its own nearest.
-        ranks = k - 1 + np.isin(every, reference)
+        ranks = k - 1 + np.isin(every, reference[among])
         distance = np.empty(n_rows)
-        for block in row_blocks(n_rows, len(reference)):
-            near = np.partition(euclidean_distances(Z[block], Z[reference]), (k - 1, k), axis=1)
+        for block, distances in to_reference():
+            near = np.partition(distances[:, among], (k - 1, k), axis=1)
             distance[block] = np.take_along_axis(near, ranks[block, None], axis=1)[:, 0]
         kept = np.sort(np.argsort(distance, kind="stable")[: n_rows - n_out])
         if np.array_equal(kept, before):
             break
     return kept
+
+
+def _distances(Z, reference):
+    """What generates blocks of rows, and their distances to the reference."""
+
+    def blocks():
+        for block in row_blocks(Z.shape[0], len(reference)):
+            yield block, euclidean_distances(Z[block], Z[reference])
+
+    if Z.shape[0] * len(reference) > MAX_KEPT:
+        return blocks
+    found = list(blocks())
+    return lambda: found
 
 
 def end_of_normal_rows(kept, left_out):

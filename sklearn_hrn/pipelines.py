@@ -13,7 +13,6 @@ from scipy.sparse import issparse, vstack
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_even_slices, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
@@ -29,7 +28,7 @@ from ._calibration import (
 from ._folds import make_folds, out_of_fold_scores
 from ._joint_fit import at_most, each_at_once, few_threads, fit_folds, n_at_once, take, transformed
 from ._labels import judged_labels, normal_rows, refuse_lazy
-from ._outlier_share import concentrated_rows, end_of_normal_rows
+from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from ._reference import as_columns, as_frame, drawn_rows, medoids
 from ._sklearn import (
     HasMethods,
@@ -265,8 +264,10 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     rows, and calibrates its refit.
 
     *Training rows that are not clean.* With `outlier_share` the first step, where there is one
-    before the last, transforms the rows, and every column is divided by its deviation. (Where the
-    last step sees them, often in a thousand features, distances tell less.) Of h rows to leave out,
+    before the last, transforms the rows, and every column is divided by its deviation. Rows of many
+    like features, with a step that brings them to length one, are compared behind that step, and
+    images by their words. (Where the last step sees them, often in a thousand features that say
+    what is near, distances tell less.) Of h rows to leave out,
     a row is as far as its h-th neighbour among the rows kept, so that a group of h rows close
     together is as visible as single ones; the furthest h are left out, and distances are taken anew
     until the same rows stay. Then the first step is fitted on these, and all of it is done once
@@ -291,8 +292,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     --------
     >>> import numpy as np
     >>> from sklearn.ensemble import IsolationForest
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from sklearn_hrn.pipelines import OneClassPipeline
+    >>>     >>> from sklearn_hrn.pipelines import OneClassPipeline
     >>> X, y = np.array([[1.0], [2.0], [3.0], [999.0]]), [1, 1, 1, -1]
     >>> pipeline = OneClassPipeline(
     ...     [("scale", StandardScaler()), ("detector", IsolationForest(random_state=0))]
@@ -653,11 +653,11 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         """Rows to train on, and rows to leave out as they may be anomalies."""
         share = 0.1 if self.outlier_share == "auto" else self.outlier_share
         kept = every = np.arange(_num_samples(X))
-        first = clone(self).steps[: 1 if len(self.steps) > 1 else 0]
-        front = OneClassPipeline([*first, ("unit", StandardScaler(with_mean=False))])
+        front = OneClassPipeline(steps_to_distances(clone(self).steps[:-1]))
+        names = dict(front.steps)
         for _ in range(2):  # the first time the steps have seen all rows
             arguments = _check_method_params(X, params, kept)
-            arguments = {k: v for k, v in arguments.items() if k.split("__")[0] in dict(first)}
+            arguments = {k: v for k, v in arguments.items() if k.split("__")[0] in names}
             front.fit(*(*take(X, y, kept), None)[:2], **arguments)
             kept = concentrated_rows(front.transform(X), share)
         return kept, np.setdiff1d(every, kept)

@@ -259,7 +259,7 @@ def test_the_image_recipe_learns_with_the_noise_and_the_bound_of_its_name(name, 
     assert len(found) == (1 if "other classes" in name else 5)  # seeds
     before, _ = scores_of(images, monkeypatch, found[0])
     parameters, rows = asked
-    share = "auto" if name.endswith("outlier_share") else 0.0
+    share = 0.2 if name.endswith("outlier_share") else 0.0
     assert parameters == {"calibration": None, "outlier_share": share}
     labels = classes_of(rows, sets)
     assert labels.count(1) == 20

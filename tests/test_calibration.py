@@ -9,6 +9,7 @@ import pytest
 import sklearn
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, TimeSeriesSplit
@@ -17,11 +18,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from sklearn_hrn import conformal_p_values
+from sklearn_hrn import conformal_p_values, make_hrn_pipeline
 from sklearn_hrn._calibration import nearest_threshold
 from sklearn_hrn._folds import make_folds, out_of_fold_scores
-from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows
+from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning, ResolutionWarning
+from sklearn_hrn.image import PatchDictionary, RotationWhitening
+from sklearn_hrn.kernel_approximation import LandmarkFeatures
 from sklearn_hrn.pipelines import OneClassPipeline
 
 
@@ -509,6 +512,38 @@ def test_more_rows_than_the_reference_holds_are_concentrated_alike(rng, monkeypa
     monkeypatch.setattr("sklearn_hrn._outlier_share.MAX_REFERENCE", 100)
     kept = concentrated_rows(csr_array(X), 0.1)
     assert len(kept) == 360 and is_other[kept].sum() <= 2
+
+
+def test_distances_that_are_not_kept_leave_out_the_same_rows(rng, monkeypatch):
+    X, _ = contaminated(rng, 0.05, 0.3)
+    kept = concentrated_rows(X, 0.1)
+    monkeypatch.setattr("sklearn_hrn._outlier_share.MAX_KEPT", 10)
+    assert np.array_equal(concentrated_rows(X, 0.1), kept)
+
+
+@pytest.mark.parametrize(
+    ("kind", "front"),
+    [
+        ("paper", ["norm"]),
+        ("tabular", ["columns", "unit"]),
+        ("embedding", ["views", "norm"]),
+        ("image", ["words"]),
+    ],
+)
+def test_rows_are_compared_where_distances_tell_what_is_far(kind, front):
+    steps = steps_to_distances(make_hrn_pipeline(kind).steps[:-1])
+    assert [name for name, _ in steps] == front
+
+
+def test_images_of_other_digits_are_left_out_by_their_words():
+    X, digit = load_digits(return_X_y=True)
+    rows = np.r_[np.flatnonzero(digit == 0), np.flatnonzero(digit != 0)[:18]]
+    words = PatchDictionary(30, patch_size=3, grid=2, power=0.5, random_state=0)
+    near = LandmarkFeatures(100, random_state=0)
+    first = RotationWhitening(words, otherwise=near, random_state=0)
+    pipeline = OneClassPipeline([("words", first), ("nearest", NearestRow())], outlier_share=0.1)
+    left_out = pipeline.fit(X[rows]).left_out_
+    assert (digit[rows][left_out] != 0).sum() > 14
 
 
 def test_numbers_of_rows_left_out_are_those_of_the_rows_given(rng):

@@ -118,7 +118,7 @@ RECIPE = "image recipe"
 RECIPES = {
     RECIPE: {},
     f"{RECIPE}, 10% of other classes": {"noise": 0.1},
-    f"{RECIPE}, 10% of other classes, outlier_share": {"noise": 0.1, "outlier_share": "auto"},
+    f"{RECIPE}, 10% of other classes, outlier_share": {"noise": 0.1, "outlier_share": 0.2},
 }
 DETECTORS = dict.fromkeys(RECIPES, _recipe)
 DETECTORS |= {f"{name}, {given}": partial(_peer, name, given) for name, given in SEEN}

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cholesky, solve_triangular
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
 from sklearn.utils import check_random_state
 
 from .._base import NormalRowsEstimator
@@ -229,6 +231,10 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         if self.otherwise_ is None:
             return features
         return np.asarray(self.otherwise_.transform(features))
+
+    def _to_distances(self):
+        """Steps to rows between which distances tell what is far: features of length one."""
+        return make_pipeline(clone(self.transformer), Normalizer(copy=False))
 
     @property
     def _n_features_out(self):

@@ -86,6 +86,10 @@ class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
             X.sum_duplicates()
         return X
 
+    def _to_distances(self):
+        """The rows as they leave are rows between which distances tell what is far."""
+        return self
+
     def _keeps_sparse(self):
         return False
 
