@@ -83,6 +83,9 @@ class NormalRowsEstimator(VersionedMixin, BaseEstimator):
     # The first is what other types become.
     _dtypes = (np.float64, np.float32)
 
+    # Whether sparse rows become dense ones, so that a step behind need not take them.
+    _makes_dense = False
+
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Rows, y: ArrayLike | None = None) -> Self:
         """Learn from the normal rows of X.
@@ -90,6 +93,7 @@ class NormalRowsEstimator(VersionedMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Sparse rows, too, where `transform` takes them.
         y : array-like of shape (n_samples,), default=None
             Rows with ``y == -1`` are left out; None means that all rows are normal.
 
@@ -108,8 +112,12 @@ class NormalRowsEstimator(VersionedMixin, BaseEstimator):
             learned = learner._learn(X if rows is None else X[rows])
         return learned, rows
 
-    def _validate(self, X, reset):
-        return check_numbers(self, X, dtype=list(self._dtypes), reset=reset)
+    def _validate(self, X, reset, **options):
+        options |= {"dtype": list(self._dtypes), "accept_sparse": self._takes_sparse() and "csr"}
+        return check_numbers(self, X, reset=reset, **options)
+
+    def _takes_sparse(self):
+        return self._makes_dense
 
     def _checked(self, X):
         """Rows as a fitted estimator works on them."""
@@ -118,6 +126,11 @@ class NormalRowsEstimator(VersionedMixin, BaseEstimator):
 
     def _learn(self, X):
         raise NotImplementedError
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = self._takes_sparse()
+        return tags
 
 
 @contextmanager
@@ -146,6 +159,11 @@ def row_blocks(n_rows, values_per_row):
     """Slices that cut rows into blocks of bounded memory, at least one row each."""
     n_at_once = max(1, int(BLOCK_BYTES / (8 * max(1.0, values_per_row))))
     return [slice(start, min(start + n_at_once, n_rows)) for start in range(0, n_rows, n_at_once)]
+
+
+def dense(X):
+    """Rows as an array where they are sparse, else as they are."""
+    return X.toarray() if sparse.issparse(X) else X
 
 
 def check_fitted(estimator):
@@ -191,18 +209,31 @@ def plain_numbers(estimator, X, dtypes):
 
 
 def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **options):
-    """What `validate_data` makes of X; its errors say in which column, and what to do."""
+    """What `validate_data` makes of X; its errors say in which column, and what to do.
+
+    Sparse rows have no entry stored twice.
+    """
     plain = None if reset or dtype is None else plain_numbers(estimator, X, dtype)
     if plain is not None and plain.flags.writeable >= force_writeable:
         return plain
     refuse_lazy(X)
     refuse_masked(X)
+    if sparse.issparse(X) and not options.get("accept_sparse"):
+        raise TypeError(
+            f"X is sparse, but {type(estimator).__name__} takes dense rows only: give X.toarray() "
+            "if that fits into memory. In front of a detector, LandmarkFeatures or FourierFeatures "
+            'take sparse rows and make dense ones, as in make_hrn_pipeline("embedding").'
+        )
     if dtype is not None and not hasattr(X, "dtype"):
         own = _own_type(X)
         dtype = sorted(dtype, key=lambda kind: kind != own)
     options |= {"reset": reset, "dtype": dtype, "force_writeable": force_writeable}
     try:
-        return validate_data(estimator, X, **options)
+        X = validate_data(estimator, X, **options)
+        if sparse.issparse(X) and not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         found = _first_that_is_no_number(X)
         kind = TypeError if isinstance(error, TypeError) else ValueError

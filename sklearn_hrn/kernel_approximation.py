@@ -1,15 +1,17 @@
 """Features whose products are Gaussian kernels: of random frequencies, and of landmarks."""
 
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from scipy.linalg.lapack import dpstrf, dtrtri
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.extmath import row_norms
 
-from ._base import NormalRowsEstimator, row_blocks
+from ._base import NormalRowsEstimator, dense, row_blocks
 from ._sklearn import Interval, StrOptions
 from ._typing import Floats, Rows, Seed
 
@@ -17,6 +19,9 @@ __all__ = ["FourierFeatures", "LandmarkFeatures"]
 
 # Of a landmark that is explained by the others up to this share, what is left is rounding.
 SMALLEST_SHARE = 1e-8
+
+# Share of values other than zero up to which landmarks stay sparse, as products then take less.
+SPARSE_SHARE = 0.1
 
 
 class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
@@ -80,6 +85,8 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
     random_weights_: Floats
     random_offset_: Floats
 
+    _makes_dense = True
+
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "gammas": ["array-like", Interval(Real, 0, None, closed="neither")],
@@ -117,7 +124,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -127,8 +134,8 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         weights = self.random_weights_.astype(X.dtype, copy=False)
         offset = self.random_offset_.astype(X.dtype, copy=False)
         scale = X.dtype.type(np.sqrt(2 / self._n_features_out))
-        out = np.empty((len(X), self._n_features_out), dtype=np.float32)
-        for block in row_blocks(len(X), self._n_features_out):
+        out = np.empty((X.shape[0], self._n_features_out), dtype=np.float32)
+        for block in row_blocks(X.shape[0], self._n_features_out):
             angles = X[block] @ weights
             angles += offset
             np.cos(angles, out=angles)
@@ -178,9 +185,10 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
 
     Attributes
     ----------
-    landmarks_ : ndarray of shape (n_landmarks, `n_features_in_`)
+    landmarks_ : {ndarray, sparse matrix} of shape (n_landmarks, `n_features_in_`)
         Rows of the training set, each the one that those before it explain least. Rows that these
-        explain altogether, such as any that occur twice, are left out.
+        explain altogether, such as any that occur twice, are left out. Sparse where the training
+        rows are, and a tenth of their values at most is not zero.
     gamma_ : float
         The inverse width.
     normalization_ : ndarray of shape (n_landmarks, n_landmarks)
@@ -211,9 +219,11 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
     array([1.  , 0.21, 0.  ], dtype=float32)
     """
 
-    landmarks_: Floats
+    landmarks_: Any
     gamma_: float
     normalization_: Floats
+
+    _makes_dense = True
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -233,10 +243,15 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         self.random_state = random_state
 
     def _learn(self, X):
-        drawn = check_random_state(self.random_state).permutation(len(X))[: self.n_components]
-        self.landmarks_ = X[drawn].astype(np.float64)
+        drawn = check_random_state(self.random_state).permutation(X.shape[0])[: self.n_components]
+        drawn = X[drawn].astype(np.float64)
+        few = sparse.issparse(drawn) and drawn.nnz <= SPARSE_SHARE * drawn.shape[0] * drawn.shape[1]
+        self.landmarks_ = drawn if few else dense(drawn)
         self.gamma_ = _per_variance(X) if self.gamma == "scale" else float(self.gamma)
-        factor, order, rank, _ = dpstrf(self._kernel(self.landmarks_), tol=SMALLEST_SHARE, lower=1)
+        kernel = self._kernel(self.landmarks_)
+        # Or rounding would say which landmark is the first.
+        np.fill_diagonal(kernel, 1.0)
+        factor, order, rank, _ = dpstrf(kernel, tol=SMALLEST_SHARE, lower=1)
         self.landmarks_ = self.landmarks_[order[:rank] - 1]
         inverse, _ = dtrtri(np.tril(factor[:rank, :rank]), lower=1)
         self.normalization_ = inverse.T
@@ -246,24 +261,28 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_features_out), float32
         """
         X = self._checked(X)
-        out = np.empty((len(X), self._n_features_out), dtype=np.float32)
-        for block in row_blocks(len(X), len(self.landmarks_)):
+        out = np.empty((X.shape[0], self._n_features_out), dtype=np.float32)
+        for block in row_blocks(X.shape[0], self._n_features_out):
             kernel = self._kernel(X[block].astype(np.float64))
             out[block] = kernel @ self.normalization_
         return out
 
     def _kernel(self, X):
         # As `rbf_kernel`, whose checks take several times as long as one row.
-        kernel = X @ (2 * self.gamma_ * self.landmarks_.T)
-        kernel -= self.gamma_ * _squared_lengths(X)[:, None]
-        kernel -= self.gamma_ * _squared_lengths(self.landmarks_)
+        if sparse.issparse(self.landmarks_):
+            kernel = dense(X @ (2 * self.gamma_ * self.landmarks_.T))
+        else:
+            X = dense(X)
+            kernel = X @ (2 * self.gamma_ * self.landmarks_.T)
+        kernel -= self.gamma_ * row_norms(X, squared=True)[:, None]
+        kernel -= self.gamma_ * row_norms(self.landmarks_, squared=True)
         np.minimum(kernel, 0, out=kernel)
         return np.exp(kernel, out=kernel)
 
@@ -277,13 +296,15 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         return tags
 
 
-def _squared_lengths(rows):
-    return np.einsum("ij,ij->i", rows, rows)
-
-
 def _per_variance(X):
     """One over the number of columns times the variance."""
-    variance = np.var(X, dtype=np.float64)
+    if sparse.issparse(X):
+        n_values = X.shape[0] * X.shape[1]
+        stored = X.data.astype(np.float64)
+        mean = stored.sum() / n_values
+        variance = (((stored - mean) ** 2).sum() + (n_values - X.nnz) * mean**2) / n_values
+    else:
+        variance = np.var(X, dtype=np.float64)
     # Rows that are all alike have no width of their own.
     return 1 / (X.shape[1] * (float(variance) if variance > 0 else 1.0))
 

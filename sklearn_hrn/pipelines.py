@@ -861,4 +861,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         with suppress(ValueError, AttributeError, TypeError):  # malformed steps are for fit to name
             steps = [step for _, step in self.steps if step not in (None, "passthrough")]
             tags.input_tags.allow_nan = all(get_tags(step).input_tags.allow_nan for step in steps)
+            dense = [getattr(step, "_makes_dense", False) for step in steps]
+            see_sparse = steps[: dense.index(True) + 1] if any(dense) else steps
+            tags.input_tags.sparse = all(get_tags(step).input_tags.sparse for step in see_sparse)
         return tags

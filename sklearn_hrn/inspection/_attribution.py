@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .._base import row_blocks
+from .._base import dense, row_blocks
 from .._sklearn import _safe_indexing
 from .._typing import Estimator, Floats, Rows
 from ..conformal import ConformalOutlierDetector
@@ -163,7 +163,7 @@ class _Explained:
         self.steps = fitted_steps(self.detector) if is_pipeline else [self.detector]
         self.X = _table(X, "X")
         if reference is None:
-            reference = getattr(self.detector, "reference_rows_", None)
+            reference = dense(getattr(self.detector, "reference_rows_", None))
             if reference is None:
                 raise ValueError(
                     f"{type(self.detector).__name__} keeps no normal rows to compare with: give "
@@ -202,7 +202,7 @@ class _Explained:
         leading, _ = self._leading
         for step in leading:
             X = step.transform(X)
-        return np.asarray(X.toarray() if hasattr(X, "toarray") else X)
+        return np.asarray(dense(X))
 
     def by_slopes(self):
         """Integrated gradients, piece by piece of the path."""

@@ -4,7 +4,6 @@ from contextlib import suppress
 from functools import singledispatch
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import SelectorMixin
@@ -12,6 +11,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, OneHotEncoder
 
+from .._base import dense
 from ..preprocessing import TableEncoder
 
 
@@ -28,7 +28,7 @@ def transformed(step, X):
 
             X = pandas.DataFrame(X, columns=step.feature_names_in_)
     Z = step.transform(X.copy() if getattr(step, "copy", True) is False else X)
-    return np.asarray(Z.toarray() if sparse.issparse(Z) else Z, dtype=np.float64)
+    return np.asarray(dense(Z), dtype=np.float64)
 
 
 @singledispatch

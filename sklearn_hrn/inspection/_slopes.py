@@ -142,7 +142,15 @@ def _divided(u, v, g, constant=None, g_constant=None):
 
 @pull_back.register
 def _(step: RidgeWhitener, a, b, g):
-    return g @ step.whitening_.T
+    if step.deviations_ is None:
+        return g @ step.whitening_.T
+    # The last column is sqrt(q) with q = |x - m|^2 - |V'(x - m)|^2, over its deviation.
+    *along, of_rest = step.deviations_
+    axes = step.whitening_ * along
+    middle = a + b - 2 * (0.0 if step.mean_ is None else step.mean_)
+    lengths = sum(transformed(step, X)[:, -1:] for X in (a, b)) * of_rest**2
+    slopes = np.divide(g[:, -1:], lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return g[:, :-1] @ step.whitening_.T + slopes * (middle - middle @ axes @ axes.T)
 
 
 @pull_back.register

@@ -9,6 +9,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .._base import dense
 from .._typing import Estimator, Table
 from ..image import PatchDictionary, RotationWhitening
 from ..image._visual_words import FLAT
@@ -219,6 +220,7 @@ def _parse_rotation_whitening(scope, model, inputs, custom_parsers=None):
     if model.is_whitened_:
         whiten, norm = RidgeWhitener(), InstanceL2Normalizer(center=None)
         whiten.mean_, whiten.whitening_, norm.append_ = model.mean_, model.whitening_, None
+        whiten.deviations_ = None
         steps += [("whiten", whiten), ("norm", norm)]
     elif model.otherwise_ is not None:
         steps += [("otherwise", model.otherwise_)]
@@ -343,7 +345,13 @@ def _normal_scores(transformer, X):
 def _ridge(whitener, X):
     if whitener.mean_ is not None:
         X = _op("Sub", X, _weights(whitener.mean_))
-    return _op("MatMul", X, _weights(whitener.whitening_))
+    along = _op("MatMul", X, _weights(whitener.whitening_))
+    if whitener.deviations_ is None:
+        return along
+    *directions, of_rest = whitener.deviations_
+    lengths = _sum("ReduceSumSquare", _op("Mul", along, np.array(directions)), 1)
+    rest = _op("Max", _op("Sub", _sum("ReduceSumSquare", X, 1), lengths), np.zeros(1))
+    return _op("Concat", along, _op("Div", _op("Sqrt", rest), np.array([of_rest])), axis=1)
 
 
 def _fourier(features, X):
@@ -354,7 +362,7 @@ def _fourier(features, X):
 
 
 def _landmarks(features, X):
-    L = features.landmarks_
+    L = dense(features.landmarks_)
     squares = _op("Add", _sum("ReduceSumSquare", X, 1), np.sum(L**2, axis=1)[None])
     distances = _op("Sub", squares, _op("MatMul", X, 2 * L.T))
     distances = _op("Max", distances, np.zeros(1))

@@ -2,12 +2,15 @@
 
 import inspect
 
+from scipy.sparse import csr_array, csr_matrix
+
 
 def trusted_types() -> list[str]:
-    """The types of this package that a file of skops may hold.
+    """The types that a file of skops with a detector of this package may hold.
 
     ``skops.io.load`` makes no object of a type that it neither knows nor is told to trust. These
-    are the public estimators and functions of sklearn_hrn; none of them runs code of a file.
+    are the public estimators and functions of sklearn_hrn, and SciPy's sparse rows, which a
+    detector that was fitted on some keeps; none of them runs code of a file.
 
     Returns
     -------
@@ -25,4 +28,4 @@ def trusted_types() -> list[str]:
 
     public = [getattr(sklearn_hrn, name) for name in sklearn_hrn.__all__]
     kinds = [item for item in public if inspect.isclass(item) or inspect.isfunction(item)]
-    return [f"{item.__module__}.{item.__qualname__}" for item in kinds]
+    return [f"{item.__module__}.{item.__qualname__}" for item in [*kinds, csr_array, csr_matrix]]

@@ -2,9 +2,9 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
+from .._base import dense
 from .._labels import normal_rows
 from .._sklearn import HasMethods, _num_samples, _safe_indexing, validate_params
 from .._typing import Estimator, Rows
@@ -68,7 +68,7 @@ def _shuffled_columns(X, rng):
     order = rng.permuted(order, axis=0)
     names = getattr(X, "column_names", getattr(X, "columns", None))
     if names is None:
-        return np.take_along_axis(X.toarray() if sparse.issparse(X) else X, order, axis=0)
+        return np.take_along_axis(dense(X), order, axis=0)
     columns = {name: _taken(X[name], order[:, j]) for j, name in enumerate(names)}
     return X.from_pydict(columns) if hasattr(X, "from_pydict") else X.__class__(columns)
 

@@ -10,7 +10,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import min_max_axis
 
-from .._base import NormalRowsEstimator, check_fitted, check_numbers, row_blocks
+from .._base import NormalRowsEstimator, check_fitted, row_blocks
 from .._sklearn import Interval, StrOptions, _check_feature_names_in
 from .._typing import Rows
 from ..exceptions import DominantColumnWarning, warn
@@ -73,25 +73,11 @@ class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
         return np.concatenate([names, np.array(self._appended_names(), dtype=object)])
 
     def _validate(self, X, reset):
-        X = check_numbers(
-            self,
-            X,
-            accept_sparse="csr" if self._keeps_sparse() else False,
-            dtype=[np.float64, np.float32],
-            force_writeable=not self.copy and not reset,
-            reset=reset,
-        )
-        if sparse.issparse(X) and not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        return X
+        return super()._validate(X, reset, force_writeable=not self.copy and not reset)
 
     def _to_distances(self):
         """The rows as they leave are rows between which distances tell what is far."""
         return self
-
-    def _keeps_sparse(self):
-        return False
 
     def _appended_names(self):
         return []
@@ -101,7 +87,6 @@ class _InstanceTransformer(TransformerMixin, NormalRowsEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = self._keeps_sparse()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -187,14 +172,14 @@ class InstanceL2Normalizer(_InstanceTransformer):
         self.copy = copy
 
     def _validate(self, X, reset):
-        if sparse.issparse(X) and not self._keeps_sparse():
+        if sparse.issparse(X) and not self._takes_sparse():
             raise TypeError(
                 f"X is sparse, but center={self.center!r} makes its zeros non-zero: use "
                 "center=None, which keeps X sparse, or X.toarray()."
             )
         return super()._validate(X, reset)
 
-    def _keeps_sparse(self):
+    def _takes_sparse(self):
         return self.center is None
 
     def _appended_names(self):

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import TransformerMixin
+from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import validate_data
 
-from .._base import NormalRowsEstimator, check_fitted, plain_numbers, refuse_masked
+from .._base import NormalRowsEstimator, check_fitted, dense, plain_numbers, refuse_masked
 from .._labels import is_missing, refuse_lazy
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
@@ -132,6 +133,11 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         X = self._checked(X)
         if X.ndim == 2 and not _has_gaps(X):
             return X
+        if sparse.issparse(X):
+            X = X.astype(np.float64)
+            gaps = np.isnan(X.data)
+            X.data[gaps] = self.fill_[X.indices[gaps]]
+            return X
         parts = [part for j, column in enumerate(_columns(X)) for part in self._encode(j, column)]
         return np.column_stack(parts).astype(np.float64, copy=False)
 
@@ -191,6 +197,9 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 ensure_all_finite="allow-nan",
                 reset=reset,
             )
+            if sparse.issparse(X) and not X.has_canonical_format:
+                X = X.copy()
+                X.sum_duplicates()
             is_numeric = sparse.issparse(X) or X.dtype.kind in "biuf"
             if is_numeric and (reset or set(self.kinds_) == {"number"}):
                 self.kinds_ = ["number"] * X.shape[1]
@@ -214,6 +223,9 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
             records[f"{j}"] = values
         return records
 
+    def _takes_sparse(self):
+        return True
+
     def _name(self, j):
         names = getattr(self, "feature_names_in_", None)
         return f"column {j}" if names is None else f"column {names[j]!r}"
@@ -225,7 +237,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         self.categories_ = [[] for _ in range(n_columns)]
         self.surprise_ = [{} for _ in range(n_columns)]
         self.gap_surprise_ = np.zeros(n_columns)
-        # Sparse rows have no gaps, and what a first one is to become is not worth a pass.
+        if sparse.issparse(X):
+            self._learn_sparse(X)
         for j, column in enumerate(() if sparse.issparse(X) else _columns(X)):
             if self.kinds_[j] == "category":
                 self._learn_categories(j, column.tolist())
@@ -252,10 +265,15 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         known = values[~np.isnan(values)]
         self.gaps_[j] = len(known) < len(values)
         if not self.gaps_[j]:
-            top, bottom = float(known.max()), float(known.min())
-            self.fill_[j] = top + RANGES * ((top - bottom) or max(1.0, abs(top)))
+            self.fill_[j] = _far_above(float(known.min()), float(known.max()))
         elif len(known):
             self.fill_[j] = np.median(known)
+
+    def _learn_sparse(self, X):
+        X = X.astype(np.float64).tocsc()
+        self.fill_ = _far_above(*min_max_axis(X, axis=0, ignore_nan=True))
+        for j in np.unique(np.repeat(np.arange(X.shape[1]), np.diff(X.indptr))[np.isnan(X.data)]):
+            self._learn_gaps(j, dense(X[:, [j]]).ravel())
 
     def _encode(self, j, values):
         """What a column becomes: some arrays (n_samples,)."""
@@ -273,8 +291,13 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
         tags.input_tags.string = True
-        tags.input_tags.sparse = True
         return tags
+
+
+def _far_above(bottom, top):
+    """What a first gap becomes in columns from bottom to top."""
+    width = top - bottom
+    return top + RANGES * np.where(width > 0, width, np.maximum(1.0, np.abs(top)))
 
 
 def _surprise(count, n_rows):
@@ -285,7 +308,7 @@ def _columns(X):
     """The columns of a record array, or of a matrix."""
     if X.dtype.names is not None:
         return [X[name] for name in X.dtype.names]
-    return list((X.toarray() if sparse.issparse(X) else X).T)
+    return list(dense(X).T)
 
 
 def _has_gaps(X):

@@ -4,11 +4,20 @@ from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.extmath import row_norms
+from sklearn.utils.sparsefuncs import min_max_axis
 
-from .._base import NormalRowsEstimator, row_blocks
+from .._base import NormalRowsEstimator, dense, row_blocks
 from .._sklearn import Interval
 from .._typing import Floats, Rows
+
+# Columns up to which every direction is told apart, and directions that are where there are more.
+MAX_COLUMNS, N_DIRECTIONS = 2048, 200
+
+# Of the search for these: directions looked at beside them, and how often all are followed.
+N_MORE, N_ROUNDS = 10, 4
 
 
 class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
@@ -27,6 +36,13 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     In contrast to ``PCA(whiten=True)`` these directions are kept, as anomalies lie there.
 
+    *More than 2048 columns*, such as words, would make the matrix too large. Then :math:`\Sigma`
+    is taken to have one variance in all directions but the 200 of the largest variance, the mean
+    variance of what is left (probabilistic principal components [1]_). A row becomes its
+    coordinates in these 200, whitened, and, last, the length of all the rest of it in its
+    deviation: 201 columns, in which a row has the length that it has by the equation. Sparse rows
+    are taken, and not made dense.
+
     Parameters
     ----------
     ridge : float, default=3.0
@@ -39,8 +55,10 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     Attributes
     ----------
-    whitening_ : ndarray of shape (`n_features_in_`, `n_features_in_`)
-        The symmetric matrix.
+    whitening_ : ndarray of shape (`n_features_in_`, `n_features_in_` or 200)
+        The symmetric matrix; of more than 2048 columns, the directions over their deviations.
+    deviations_ : ndarray of shape (201,) or None
+        Deviations, ridge included, of these directions and of the rest; None for fewer columns.
     mean_ : ndarray of shape (`n_features_in_`,) or None
         The mean of the training rows; None if they are not centred.
     n_features_in_ : int
@@ -58,6 +76,17 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     Rows that are all alike have no covariance, and are centred only. Without a ridge, `fit` raises
     a ValueError if the rows do not vary in every direction.
+
+    The 200 directions are found by power iterations on random ones [2]_, the same for the same
+    rows.
+
+    References
+    ----------
+    .. [1] M. E. Tipping and C. M. Bishop, "Probabilistic principal component analysis", Journal of
+       the Royal Statistical Society B 61(3), 611-622, 1999.
+    .. [2] N. Halko, P.-G. Martinsson and J. A. Tropp, "Finding structure with randomness:
+       probabilistic algorithms for constructing approximate matrix decompositions", SIAM Review
+       53(2), 217-288, 2011.
 
     Examples
     --------
@@ -77,7 +106,10 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
     """
 
     whitening_: Floats
+    deviations_: Floats | None
     mean_: Floats | None
+
+    _makes_dense = True
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "ridge": [Interval(Real, 0, None, closed="left")],
@@ -89,17 +121,28 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         self.center = center
 
     def _learn(self, X):
-        mean = X.mean(axis=0, dtype=np.float64)
-        variances, axes, unit = _principal_axes(X, mean)
-        variances = variances + self.ridge * variances.mean()
-        if variances[-1] == 0:
+        n_rows, n_columns = X.shape
+        mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
+        unit, is_wide = _unit(X, mean), n_columns > MAX_COLUMNS
+        variances, axes = (_leading_axes if is_wide else _principal_axes)(X, mean, unit)
+        n_axes = axes.shape[1]
+        total = variances[:n_axes].sum() + (n_columns - n_axes) * variances[-1]
+        variances = variances + self.ridge * (total / n_columns)
+        largest = variances.max()
+        if largest == 0:
             variances = np.ones_like(variances)
-        elif variances[0] <= len(variances) * np.finfo(np.float64).eps * variances[-1]:
+        elif variances.min() <= n_columns * np.finfo(np.float64).eps * largest:
             raise ValueError(
-                f"ridge={self.ridge!r} is too small: {len(X)} rows do not vary in each of "
-                f"{X.shape[1]} directions. Give a larger one, such as 3."
+                f"ridge={self.ridge!r} is too small: {n_rows} rows do not vary in each of "
+                f"{n_columns} directions. Give a larger one, such as 3."
             )
-        self.whitening_ = (axes / np.sqrt(variances) @ axes.T) / unit
+        deviations = np.sqrt(variances)
+        if is_wide:
+            self.whitening_ = axes / (deviations[:-1] * unit)
+            self.deviations_ = deviations * unit
+        else:
+            self.whitening_ = (axes / deviations @ axes.T) / unit
+            self.deviations_ = None
         self.mean_ = mean if self.center else None
 
     def transform(self, X: Rows) -> NDArray[np.floating]:
@@ -107,23 +150,36 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
-        Xt : ndarray of shape (n_samples, n_features)
+        Xt : ndarray of shape (n_samples, n_features), or (n_samples, 201) of wide rows
             float32 for float32 input, else float64.
         """
         X = self._checked(X)
-        out = np.empty(X.shape, dtype=X.dtype)
-        for block in row_blocks(len(X), X.shape[1]):
-            rows = X[block] if self.mean_ is None else X[block] - self.mean_
+        out = np.empty((X.shape[0], self._n_features_out), dtype=X.dtype)
+        is_sparse = self.deviations_ is not None and sparse.issparse(X)
+        for block in row_blocks(X.shape[0], self._n_features_out if is_sparse else X.shape[1]):
+            if self.deviations_ is not None:
+                out[block] = self._wide(X[block])
+                continue
+            rows = dense(X[block])
+            rows = rows if self.mean_ is None else rows - self.mean_
             np.matmul(rows, self.whitening_, out=out[block], casting="same_kind")
         return out
 
+    def _wide(self, X):
+        """Rows in some directions, and the length of what is left of them."""
+        unit = self.deviations_[-1]
+        rows = _Centred(X, np.zeros(X.shape[1]) if self.mean_ is None else self.mean_, unit)
+        along = rows.times(self.whitening_)
+        rest = rows.squared_lengths() - row_norms(along * self.deviations_[:-1], squared=True)
+        return np.column_stack([along * unit, np.sqrt(rest.clip(0))])
+
     @property
     def _n_features_out(self):
-        return len(self.whitening_)
+        return self.whitening_.shape[1] + (self.deviations_ is not None)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -131,14 +187,59 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         return tags
 
 
-def _principal_axes(X, mean):
-    """Variances (d,), ascending, and axes (d, d) of rows in a unit in which no square overflows."""
-    unit = np.maximum(X.max(axis=0) - mean, mean - X.min(axis=0)).max()
-    if unit < np.finfo(np.float64).tiny:  # whose inverse would overflow
-        unit = 1.0
+class _Centred:
+    """Rows less a mean, in some unit; sparse ones stay sparse, and their products are centred."""
+
+    def __init__(self, X, mean, unit):
+        self.is_sparse = sparse.issparse(X)
+        self.mean = mean / unit
+        self.rows = X / unit if self.is_sparse else (X - mean) / unit
+
+    def times(self, B):
+        return self.rows @ B - self.mean @ B if self.is_sparse else self.rows @ B
+
+    def transposed_times(self, B):
+        product = self.rows.T @ B
+        return product - np.outer(self.mean, B.sum(axis=0)) if self.is_sparse else product
+
+    def squared_lengths(self):
+        squares = row_norms(self.rows, squared=True)
+        if self.is_sparse:
+            squares += self.mean @ self.mean - 2 * (self.rows @ self.mean)
+        return squares
+
+
+def _unit(X, mean):
+    """A unit in which no square overflows."""
+    if sparse.issparse(X):
+        lowest, highest = min_max_axis(X, axis=0)
+    else:
+        lowest, highest = X.min(axis=0), X.max(axis=0)
+    unit = np.maximum(highest - mean, mean - lowest).max()
+    # That of a smaller one would overflow when inverted.
+    return unit if unit >= np.finfo(np.float64).tiny else 1.0
+
+
+def _principal_axes(X, mean, unit):
+    """Variances (d,), ascending, and axes (d, d) of rows in a unit."""
     scatter = np.zeros((X.shape[1], X.shape[1]))
-    for block in row_blocks(len(X), X.shape[1]):
-        centred = (X[block] - mean) / unit
+    for block in row_blocks(*X.shape):
+        centred = (dense(X[block]) - mean) / unit
         scatter += centred.T @ centred
-    variances, axes = np.linalg.eigh(scatter / len(X))
-    return variances.clip(0), axes, unit
+    variances, axes = np.linalg.eigh(scatter / X.shape[0])
+    return variances.clip(0), axes
+
+
+def _leading_axes(X, mean, unit):
+    """Variances of the first axes and the mean one of the rest (k + 1,), and these axes (d, k)."""
+    n_rows, n_columns = X.shape
+    rows = _Centred(X.astype(np.float64), mean, unit)
+    sketch = np.random.default_rng(0).normal(size=(n_columns, N_DIRECTIONS + N_MORE))
+    range_ = np.linalg.qr(rows.times(sketch))[0]
+    for _ in range(N_ROUNDS):
+        range_ = np.linalg.qr(rows.times(rows.transposed_times(range_)))[0]
+    basis, coordinates = np.linalg.qr(rows.transposed_times(range_))
+    turns, scales, _ = np.linalg.svd(coordinates)
+    variances, axes = scales[:N_DIRECTIONS] ** 2 / n_rows, basis @ turns[:, :N_DIRECTIONS]
+    rest = rows.squared_lengths().mean() - variances.sum()
+    return np.append(variances, max(rest, 0.0) / (n_columns - len(variances))), axes
