@@ -66,6 +66,9 @@ def make_hrn_pipeline(
           tells which training rows are near (`LandmarkFeatures`), and ``"hrn"`` trains 500
           units for 200 updates.
 
+        "tabular" and "embedding" take sparse rows, too; of words, as
+        :class:`~sklearn.feature_extraction.text.TfidfVectorizer` counts them, take "embedding".
+
         All but "paper" are calibrated (``calibration="cross"`` of `OneClassPipeline`): of fresh
         normal rows about the `contamination` of ``"hrn"`` is flagged, 1 % unless set otherwise.
         That takes three to five fits more; ``set_params(calibration=None)`` does without, where

@@ -13,8 +13,9 @@ from .._base import NormalRowsEstimator, dense, row_blocks
 from .._sklearn import Interval
 from .._typing import Floats, Rows
 
-# Columns up to which every direction is told apart, and directions that are where there are more.
-MAX_COLUMNS, N_DIRECTIONS = 2048, 200
+# Columns up to which every direction is told apart, and directions that are where there are more:
+# of few rows, more of them say how these rows differ, and not how fresh ones do.
+MAX_COLUMNS, N_DIRECTIONS = 2048, 50
 
 # Of the search for these: directions looked at beside them, and how often all are followed.
 N_MORE, N_ROUNDS = 10, 4
@@ -37,10 +38,10 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
     In contrast to ``PCA(whiten=True)`` these directions are kept, as anomalies lie there.
 
     *More than 2048 columns*, such as words, would make the matrix too large. Then :math:`\Sigma`
-    is taken to have one variance in all directions but the 200 of the largest variance, the mean
+    is taken to have one variance in all directions but the 50 of the largest variance, the mean
     variance of what is left (probabilistic principal components [1]_). A row becomes its
-    coordinates in these 200, whitened, and, last, the length of all the rest of it in its
-    deviation: 201 columns, in which a row has the length that it has by the equation. Sparse rows
+    coordinates in these 50, whitened, and, last, the length of all the rest of it in its
+    deviation: 51 columns, in which a row has the length that it has by the equation. Sparse rows
     are taken, and not made dense.
 
     Parameters
@@ -55,9 +56,9 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     Attributes
     ----------
-    whitening_ : ndarray of shape (`n_features_in_`, `n_features_in_` or 200)
+    whitening_ : ndarray of shape (`n_features_in_`, `n_features_in_` or 50)
         The symmetric matrix; of more than 2048 columns, the directions over their deviations.
-    deviations_ : ndarray of shape (201,) or None
+    deviations_ : ndarray of shape (51,) or None
         Deviations, ridge included, of these directions and of the rest; None for fewer columns.
     mean_ : ndarray of shape (`n_features_in_`,) or None
         The mean of the training rows; None if they are not centred.
@@ -77,7 +78,7 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
     Rows that are all alike have no covariance, and are centred only. Without a ridge, `fit` raises
     a ValueError if the rows do not vary in every direction.
 
-    The 200 directions are found by power iterations on random ones [2]_, the same for the same
+    The 50 directions are found by power iterations on random ones [2]_, the same for the same
     rows.
 
     References
@@ -154,7 +155,7 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
         Returns
         -------
-        Xt : ndarray of shape (n_samples, n_features), or (n_samples, 201) of wide rows
+        Xt : ndarray of shape (n_samples, n_features), or (n_samples, 51) of wide rows
             float32 for float32 input, else float64.
         """
         X = self._checked(X)
