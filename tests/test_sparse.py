@@ -48,6 +48,14 @@ def twice_stored(X):
     return sparse.coo_array((data, (rows, columns)), shape=X.shape)
 
 
+def out_of_order(X):
+    """Each entry in two halves in csr, which nobody has summed."""
+    X = sparse.csr_array(X)
+    return sparse.csr_array(
+        (np.repeat(X.data / 2, 2), np.repeat(X.indices, 2), 2 * X.indptr), shape=X.shape
+    )
+
+
 @pytest.fixture
 def few_directions(monkeypatch):
     """Ten directions of rows of more than 100 columns."""
@@ -154,7 +162,7 @@ def test_groups_of_sparse_rows_are_told_apart():
 def test_a_step_makes_of_sparse_rows_what_it_makes_of_dense_ones(step, n_columns, dtype):
     X, fresh = counts(90, n_columns).astype(dtype), counts(25, n_columns, 1).astype(dtype)
     expected = step.fit(X.toarray()).transform(fresh.toarray())
-    for form in (sparse.csr_array, twice_stored):
+    for form in (sparse.csr_array, twice_stored, out_of_order):
         Z = step.fit(form(X)).transform(form(fresh))
         assert Z.dtype == expected.dtype
         Z = Z.toarray() if sparse.issparse(Z) else Z
@@ -204,12 +212,14 @@ def test_gaps_among_sparse_numbers_are_filled_as_among_dense_ones(form):
     np.testing.assert_array_equal(encoder.gaps_, expected.gaps_)
     np.testing.assert_array_equal(encoder.fill_, expected.fill_)
     assert encoder.fill_[1] == 10  # ten above a column of zeros
-    Z = encoder.transform(form(fresh))
+    given = form(fresh)
+    Z = encoder.transform(given)
     assert sparse.issparse(Z)
+    np.testing.assert_array_equal(given.toarray(), fresh)
     np.testing.assert_array_equal(Z.toarray(), expected.transform(fresh))
 
 
-@pytest.mark.parametrize("form", [sparse.csr_matrix, twice_stored])
+@pytest.mark.parametrize("form", [sparse.csr_matrix, twice_stored, out_of_order])
 def test_sparse_rows_given_are_left_as_they_were(form):
     X = form(counts(60, 40))
     before = X.copy()
