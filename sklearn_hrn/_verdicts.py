@@ -63,7 +63,7 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, is_flagged, place):
         raise ValueError(
             "nothing can be learned from these verdicts: give n_screened, the number of rows that "
             "were screened, to move the threshold; a network learns where it is the last step and "
-            "feedback_rows is above 0 in fit."
+            "reference_rows is above 0 in fit."
         )
     lessons = dict(lessons)
     if n_screened is not None:

@@ -84,7 +84,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
     n_models : int, default=None
         Detectors of the strategies "cross" and "bootstrap". None means 5 folds or 20 draws; a draw
         leaves out 37 % of the rows, so that each is left out by 7 of 20 on average.
-    feedback_rows : int, default=500
+    reference_rows : int, default=500
         Training rows, drawn at random, that are kept where the detector can learn from `feedback`,
         so that it does not forget what is normal. They are real rows, also in every pickle: 0 keeps
         none, and feedback then moves the threshold alone.
@@ -198,7 +198,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither"), dict],
         "strategy": [StrOptions({"split", "cross", "bootstrap"})],
         "n_models": [Interval(Integral, 2, None, closed="left"), None],
-        "feedback_rows": [Interval(Integral, 0, None, closed="left")],
+        "reference_rows": [Interval(Integral, 0, None, closed="left")],
         "calibration_size": [
             Interval(Real, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
@@ -214,7 +214,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         strategy: Literal["split", "cross", "bootstrap"] = "split",
         calibration_size: float = 0.2,
         n_models: int | None = None,
-        feedback_rows: int = 500,
+        reference_rows: int = 500,
         random_state: Seed = None,
     ) -> None:
         self.estimator = estimator
@@ -222,7 +222,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         self.strategy = strategy
         self.calibration_size = calibration_size
         self.n_models = n_models
-        self.feedback_rows = feedback_rows
+        self.reference_rows = reference_rows
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -272,7 +272,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             check_is_fitted(self.estimator)
             scores = scores_of(self.estimator, _safe_indexing(X, rows))
             self._keep([self.estimator], scores, groups=groups)
-            self._kept = None
+            self._reference = None
             return self
         rng = check_random_state(self.random_state)
         sizes = {"n_models": self.n_models, "calibration_size": self.calibration_size}
@@ -287,13 +287,13 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             total[held_out] += scores_of(model, _safe_indexing(X, rows[held_out]))
             count[held_out] += 1
         kept = None
-        if self.feedback_rows and all(can_learn(last_step(model)) for model in models):
+        if self.reference_rows and all(can_learn(last_step(model)) for model in models):
             trained = np.unique(np.concatenate([train for train, _ in folds]))
-            kept = drawn_rows(_safe_indexing(X, rows[trained]), self.feedback_rows)
+            kept = drawn_rows(_safe_indexing(X, rows[trained]), self.reference_rows)
         scored = count > 0
         groups = None if groups is None else groups[scored]
         self._keep(models, total[scored] / count[scored], groups=groups)
-        self._kept = as_columns(kept)
+        self._reference = as_columns(kept)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -386,7 +386,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         ------
         ValueError
             If the verdicts do not fit the rows, or nothing can be learned from them: without
-            `n_screened` by other detectors, or by such as were fitted with ``feedback_rows=0``.
+            `n_screened` by other detectors, or by such as were fitted with ``reference_rows=0``.
             Nothing is changed then.
         """
         check_is_fitted(self)
@@ -396,7 +396,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         lessons, lasts, scores = after_feedback(
             before,
             [partial(transformed, model) for model in models],
-            as_frame(vars(self).get("_kept")),
+            as_frame(vars(self).get("_reference")),
             X,
             y,
             n_screened,

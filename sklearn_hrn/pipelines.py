@@ -29,7 +29,7 @@ from ._folds import make_folds, out_of_fold_scores
 from ._joint_fit import at_most, each_at_once, few_threads, fit_folds, n_at_once, take, transformed
 from ._labels import judged_labels, normal_rows, refuse_lazy
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
-from ._reference import as_columns, as_frame, drawn_rows, medoids
+from ._reference import as_columns, as_frame, drawn_rows
 from ._sklearn import (
     HasMethods,
     Interval,
@@ -130,7 +130,6 @@ class _Parameters(Pipeline):
         ],
         "outlier_share": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
         "reference_rows": [Interval(Integral, 0, None, closed="left")],
-        "feedback_rows": [Interval(Integral, 0, None, closed="left")],
         "subsample": [Interval(Integral, 2, None, closed="left"), None],
     }
 
@@ -140,8 +139,7 @@ class _Parameters(Pipeline):
         *,
         calibration: Calibration = None,
         outlier_share: float | Literal["auto"] = 0.0,
-        reference_rows: int = 50,
-        feedback_rows: int = 500,
+        reference_rows: int = 500,
         subsample: int | None = None,
         transform_input: list[str] | None = None,
         memory: str | Cache | None = None,
@@ -151,7 +149,6 @@ class _Parameters(Pipeline):
         self.calibration = calibration
         self.outlier_share = outlier_share
         self.reference_rows = reference_rows
-        self.feedback_rows = feedback_rows
         self.subsample = subsample
 
 
@@ -194,15 +191,12 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         share; "auto" is 0.1. That share of the normal rows, the furthest from all others as the
         first step transforms them, is left out, and all steps are fitted on the others. See the
         notes.
-    reference_rows : int, default=50
-        Typical training rows that the fitted pipeline keeps where its last step is a detector, to
-        say against which normal row a row is strange
-        (:func:`~sklearn_hrn.inspection.feature_attribution`). They are real rows of the training
-        set, also in every pickle: 0 keeps none.
-    feedback_rows : int, default=500
-        Training rows, drawn at random, that the fitted pipeline keeps where it is calibrated and
-        its last step can learn from `feedback`, so that it does not forget what is normal. They are
-        real rows, too: 0 keeps none, and feedback then moves the threshold alone.
+    reference_rows : int, default=500
+        Training rows, drawn at random, that the fitted pipeline keeps where its last step is a
+        detector: to say against which normal row a row is strange
+        (:func:`~sklearn_hrn.inspection.feature_attribution`), and not to forget what is normal when
+        it learns from verdicts (`feedback`). They are real rows of the training set, also in every
+        pickle: 0 keeps none.
     subsample : int, default=None
         Normal rows, drawn at random, that all steps are fitted on where there are more; None takes
         all. A classifier that takes 200 updates of 50 rows sees no more than 10,000 rows in any
@@ -230,8 +224,8 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     left_out_ : ndarray of int
         Rows of X that `outlier_share` has left out, ascending. Only with `outlier_share`.
     reference_rows_ : {array, data frame} of shape (n_rows, n_features)
-        Training rows in the middle of groups of like rows, as like as the last step sees them; at
-        most `reference_rows`. Only if that is above 0 and the last step a detector.
+        Training rows, drawn at random; at most `reference_rows`. Only if that is above 0 and the
+        last step a detector.
     n_features_in_ : int
         Number of features seen during fit, if the first step knows it.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -481,7 +475,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         """Learn from verdicts on rows that were flagged.
 
         Where the last step is an :class:`HRNOneClassClassifier`, it goes on to train for a few
-        updates from where `fit` left it: on rows kept of its training set (`feedback_rows`), on the
+        updates from where `fit` left it: on rows of its training set (`reference_rows`), on the
         false alarms of this feedback and all before, and with the anomalies kept below, by its
         `anomaly_weight` or, where that is 0, 0.1. Steps before it stay as they are. The calibration
         scores follow by as much as the quantiles of the scores of rows kept do, each by a network
@@ -508,7 +502,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         ------
         ValueError
             If the verdicts do not fit the rows, or nothing can be learned from them: without
-            `n_screened` by another last step, or by one that was fitted with ``feedback_rows=0``.
+            `n_screened` by another last step, or by one that was fitted with ``reference_rows=0``.
             Nothing is changed then.
         """
         check_is_fitted(self)
@@ -517,7 +511,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         lessons, (last,), scores = after_feedback(
             before,
             [self._transformed],
-            as_frame(vars(self).get("_kept")),
+            as_frame(vars(self).get("_reference")) if can_learn(lasts[0]) else None,
             X,
             y,
             n_screened,
@@ -613,9 +607,9 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             suspects, params = _safe_indexing(X, left_out), _check_method_params(X, params, kept)
             X, y = (*take(X, y, kept), None)[:2]
         # Before the fit, as a first step that works in place leaves other rows.
-        drawn = drawn_rows(X) if self.reference_rows and hasattr(fitted, "score_samples") else None
-        is_taught = self.calibration is not None and self.feedback_rows and can_learn(last)
-        kept = drawn_rows(X, self.feedback_rows) if is_taught else None
+        drawn = None
+        if self.reference_rows and hasattr(fitted, "score_samples"):
+            drawn = drawn_rows(X, self.reference_rows)
         folds = None if self.calibration is None else fitted._calibration_folds(X)
         in_folds = None
         is_joint = folds and not params and anomalies is None and not fitted._has_callbacks()
@@ -628,15 +622,13 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         else:
             result = fitted._fit_beside(X, y, params, anomalies)
         with learning_on_copy(self, continues=True) as learner:
-            for stale in (*_OF_CALIBRATION, "left_out_", "_reference", "_kept"):
+            for stale in (*_OF_CALIBRATION, "left_out_", "_reference"):
                 vars(learner).pop(stale, None)
             learner.steps_ = fitted.steps
             if left_out is not None:
                 learner.left_out_ = left_out
             if drawn is not None:
-                learner._reference = as_columns(fitted._typical_rows(drawn))
-            if kept is not None:
-                learner._kept = as_columns(kept)
+                learner._reference = as_columns(drawn)
             if folds:
                 in_folds = in_folds or fitted._fitted_one_by_one(X, y, folds, params, anomalies)
                 each = partial(each_at_once, n_threads=n_at_once(fitted, X))
@@ -666,11 +658,6 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         """Scores of those rows left out that are taken to be normal."""
         of_suspects = scores_of(self, suspects)
         return of_suspects[of_suspects >= end_of_normal_rows(scores, of_suspects)]
-
-    def _typical_rows(self, X):
-        """Rows that stand for all of X, as the last step sees them."""
-        Z = self._transformed(_safe_indexing(X, np.arange(_num_samples(X))))
-        return _safe_indexing(X, medoids(Z, self.reference_rows))
 
     def _rate(self):
         """The `contamination` of the last step."""
@@ -718,7 +705,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
 
     def _for_scores(self):
         """An unfitted pipeline with the same steps, which has nothing but scores to give."""
-        rest = {"calibration": None, "outlier_share": 0.0, "reference_rows": 0, "feedback_rows": 0}
+        rest = {"calibration": None, "outlier_share": 0.0, "reference_rows": 0}
         anew = OneClassPipeline(**clone(self)._params_as_given() | rest)
         for _, step in anew.steps:
             if hasattr(step, "_skl_callbacks"):
@@ -848,7 +835,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
 
     @property
     def reference_rows_(self) -> Any:
-        """Typical training rows, of the kind that was given."""
+        """Training rows, of the kind that was given."""
         return as_frame(self._reference)
 
     @property

@@ -164,11 +164,11 @@ def test_verdicts_on_rows_of_a_data_frame_teach_the_same(taught):
 def test_verdicts_from_which_nothing_can_be_learned_are_refused(taught, X, last):
     if last == "network":
         pipeline, X, *_ = taught
-        pipeline = clone(pipeline).set_params(feedback_rows=0).fit(X)
+        pipeline = clone(pipeline).set_params(reference_rows=0).fit(X)
     else:
         pipeline = calibrated().fit(X)
     offset, far = pipeline.offset_, np.full((2, X.shape[1]), 9.0)
-    with pytest.raises(ValueError, match=r"give n_screened.*feedback_rows"):
+    with pytest.raises(ValueError, match=r"give n_screened.*reference_rows"):
         pipeline.feedback(far, [1, -1])
     assert pipeline.offset_ == offset
     scores = pipeline.score_samples(X)

@@ -345,7 +345,7 @@ def test_the_nearest_of_several_references_is_taken():
     assert_array_equal(nearest_normal(detector, [[0.0, 500.0]], reference=reference), reference[:1])
 
 
-def test_a_one_class_pipeline_keeps_typical_rows_to_compare_with(rng):
+def test_a_one_class_pipeline_keeps_training_rows_to_compare_with(rng):
     table = mixed_table(rng)
     y = np.where(np.arange(len(table)) < 10, -1, 1)
     plain = mixed_detector(HRNOneClassClassifier(max_iter=2, random_state=0))
@@ -354,10 +354,38 @@ def test_a_one_class_pipeline_keeps_typical_rows_to_compare_with(rng):
     assert 1 < len(kept) <= 7 and kept.index.min() >= 10
     pd.testing.assert_frame_equal(kept, table.loc[kept.index])
     found = feature_attribution(pipeline, table[:5])
+    kept = kept[pipeline.predict(kept) == 1]
     assert_array_equal(found, feature_attribution(pipeline, table[:5], reference=kept))
     assert nearest_normal(pipeline, table[:5]).index.isin(kept.index).all()
     pipeline.set_params(reference_rows=0).fit(table)
     assert not hasattr(pipeline, "reference_rows_")
+
+
+def test_a_row_that_is_flagged_itself_is_none_to_compare_with(rng):
+    X = np.r_[rng.normal(size=(60, 2)), [[30.0, 30.0]]]
+    forest = IsolationForest(contamination=0.05, random_state=0)
+    pipeline = OneClassPipeline([("forest", forest)]).fit(X)
+    assert (pipeline.reference_rows_ == 30.0).any()
+    assert (nearest_normal(pipeline, [[29.0, 31.0]]) < 10).all()
+    given = nearest_normal(pipeline, [[29.0, 31.0]], reference=X)
+    assert_array_equal(given, [[30.0, 30.0]])
+
+
+def test_the_columns_in_which_a_row_is_strange_do_not_choose_its_reference():
+    x = np.array([[0.0, 0.1, 0.0, 0.1, 0.0, 0.1, 0.0, 0.1, 9.0, 9.0]])
+    alike_elsewhere, near_in_total = x[0].copy(), x[0] + 0.5
+    alike_elsewhere[8:] = -9.0
+    reference = np.array([near_in_total, alike_elsewhere])
+    steps = StandardScaler(with_std=False, with_mean=False), IsolationForest(n_estimators=5)
+    detector = make_pipeline(*steps).fit(np.repeat(reference, 20, axis=0))
+    assert_array_equal(nearest_normal(detector, x, reference=reference), reference[1:])
+    of_numbers = _attribution._distances(x, reference)
+    np.testing.assert_allclose(of_numbers, [[8 * 0.5, 0.0]])
+    of_objects = _attribution._distances(x.astype(object), reference)
+    np.testing.assert_allclose(of_objects, of_numbers)
+    words = np.array([["a", "b", "c", None, "e"]], dtype=object)
+    others = np.array([["a", "x", "y", None, "e"], ["a", "b", "c", "d", "x"]], dtype=object)
+    np.testing.assert_allclose(_attribution._distances(words, others), [[1.0, 1.0]])
 
 
 def test_a_first_step_that_works_in_place_leaves_the_kept_rows_as_they_were(rng):

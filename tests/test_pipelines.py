@@ -393,7 +393,7 @@ def test_parameters_can_be_read_set_and_cloned(wild):
     X, y = wild
     pipeline = OneClassPipeline(steps(OneClassSVM()), verbose=False).fit(X, y)
     ours, plain = (p(steps()).get_params(deep=False) for p in (OneClassPipeline, Pipeline))
-    added = {"calibration", "outlier_share", "reference_rows", "feedback_rows", "subsample"}
+    added = {"calibration", "outlier_share", "reference_rows", "subsample"}
     assert set(ours) == {*plain, *added}
     pipeline.set_params(detector__nu=0.2, scale="passthrough")
     assert pipeline.get_params()["detector__nu"] == 0.2

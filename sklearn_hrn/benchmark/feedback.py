@@ -63,7 +63,7 @@ def parts(y, split):
 def measure(name, chosen_on, method, split, data_home=None):
     X, y = data.adbench(name, data_home)
     train, pools, test = parts(y, split)
-    detector = _detector(split).set_params(feedback_rows=METHODS[method]).fit(X[train])
+    detector = _detector(split).set_params(reference_rows=METHODS[method]).fit(X[train])
     rng = np.random.default_rng(split)
     figures = {"auc": [], "false_alarms": [], "found": []}
     for done in range(ROUNDS + 1):
