@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-# Bytes of rows gathered at once where they must be converted, unless one batch is more.
+# Bytes of rows gathered or converted at once, unless one batch is more.
 BLOCK_BYTES = 4 * 2**20
 
 
@@ -24,7 +24,8 @@ class Rows:
     Parameters
     ----------
     arrays : tuple of ndarray (n, d)
-        Any real dtype, or memory maps: rows are gathered block by block and then made float32.
+        Any real dtype, or memory maps: rows are gathered block by block and then made float32, but
+        for arrays that are no larger than a block.
     subsets : tuple of pairs (int, ndarray of int or None)
         An array by its place, and indices of its rows; None stands for all rows.
     subset_of, anomalies_of : ndarray of int (M,)
@@ -104,7 +105,6 @@ class BatchSampler:
         self.rows = rows
         self.device = device
         self.remembered = {}
-        self.buffers = {}
         self.resident = _resident(rows.arrays, device)
 
     def batches(self, streams, first, last, batch_size):
@@ -115,9 +115,17 @@ class BatchSampler:
         order = np.stack([self._order(*stream, first, last, batch_size) for stream in streams], 1)
         arrays = np.array([self.rows.subsets[subset][0] for _, subset in streams])
         if (arrays == arrays[0]).all() and self.resident[arrays[0]] is not None:
-            yield from self._selected(self.resident[arrays[0]], order, streams[0][1])
+            yield from self._selected(self.resident[arrays[0]], order)
             return
         n_features = self.rows.n_features
+        used, of_stream = np.unique(arrays, return_inverse=True)
+        counts = [len(self.rows.arrays[array]) for array in used]
+        if 4 * sum(counts) * n_features <= BLOCK_BYTES:
+            # One below the other, so that a batch of all streams is gathered by one call.
+            below = np.concatenate([self.rows.arrays[array] for array in used], dtype=np.float32)
+            order += (np.cumsum(counts) - counts)[of_stream, None]
+            yield from self._selected(torch.from_numpy(below).to(self.device), order)
+            return
         n_at_once = max(1, BLOCK_BYTES // (4 * order[0].size * n_features))
         for start in range(0, len(order), n_at_once):
             block = order[start : start + n_at_once]  # (n_at_once, S, B)
@@ -127,20 +135,14 @@ class BatchSampler:
                 gathered[:, mine] = self.rows.arrays[array][block[:, mine]]
             yield from torch.from_numpy(gathered).to(self.device)
 
-    def _selected(self, resident, order, subset):
+    def _selected(self, resident, order):
         """The batches of an array that lies on the device."""
         shape = (*order.shape[1:], resident.shape[1])
-        # Normal rows and anomalies take turns: batches of one size must not share a place.
-        x = self._buffer(subset, (order[0].size, resident.shape[1]))
+        # Made once: fresh memory costs more than what is written to it.
+        x = torch.empty((order[0].size, resident.shape[1]), device=self.device)
         for one in torch.from_numpy(order).to(self.device).flatten(1):
             torch.index_select(resident, 0, one, out=x)
             yield x.view(shape)
-
-    def _buffer(self, subset, shape):
-        """Made once: fresh memory costs more than what is written to it."""
-        if (subset, shape) not in self.buffers:
-            self.buffers[subset, shape] = torch.empty(shape, device=self.device)
-        return self.buffers[subset, shape]
 
     def _order(self, seed, subset, first, last, batch_size):
         """Row indices of the updates first ... last - 1 of one stream, (last - first, B)."""
