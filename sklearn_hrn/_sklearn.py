@@ -47,6 +47,7 @@ __all__ = [
     "_warn_or_raise_about_fit_failures",
     "available_if",
     "callbacks_of",
+    "has_callbacks",
     "one_thread",
     "validate_params",
 ]
@@ -65,6 +66,12 @@ def available_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]
 def validate_params(**constraints: Any) -> Callable[[Function], Function]:
     """Check arguments of a function by name, as `_parameter_constraints` do those of estimators."""
     return _param_validation.validate_params(constraints, prefer_skip_nested_validation=False)
+
+
+def has_callbacks(estimator: Any) -> bool:
+    """Whether callbacks follow an estimator, or a step of a pipeline."""
+    parts = [estimator, *(step for _, step in getattr(estimator, "steps", ()))]
+    return any(hasattr(part, "_skl_callbacks") for part in parts)
 
 
 @contextmanager

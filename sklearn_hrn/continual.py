@@ -19,7 +19,7 @@ from ._base import VersionedMixin, learning_on_copy
 from ._calibration import false_alarm_threshold
 from ._joint_fit import fit_together
 from ._labels import is_missing
-from ._sklearn import Interval, _fit_context, validate_params
+from ._sklearn import Interval, _fit_context, has_callbacks, validate_params
 from ._typing import Floats, Function, Rows, Seed
 from ._validation import check_rows, draw_seeds
 from .one_class import HRNOneClassClassifier
@@ -70,7 +70,8 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         a mean squared length above one is divided by it, as the curvature of its loss grows with
         that: rows of any length can be learned, though those of length one are learned best. With
         ``calibration="cross"`` heads place their thresholds by rows that did not train; such a
-        head learns its class once and cannot be continued.
+        head learns its class once and cannot be continued. Callbacks that are set on it follow
+        every head, which then train one after the other.
     reject_label : label, default=None
         What `predict` answers for a row that no head accepts: a value of the kind of the labels,
         which is not one of them. None always answers the best class.
@@ -357,7 +358,11 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
                     f"class {label!r} has {len(fit_rows[-1])} row(s) to train on, of {len(mine)} "
                     "in y; at least 2 are needed."
                 )
-        fit_together(list(heads.values()), [X] * len(heads), fit_rows)
+        if any(map(has_callbacks, heads.values())):  # which are called by `fit` alone
+            for head, chosen in zip(heads.values(), fit_rows, strict=True):
+                head.fit(X[chosen])
+        else:
+            fit_together(list(heads.values()), [X] * len(heads), fit_rows)
         for label, head in heads.items():
             if self.validation_fraction > 0:
                 scores = head.score_samples(X[held_out[label]])
