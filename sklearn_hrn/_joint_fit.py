@@ -13,7 +13,13 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from ._calibration import switched_off
-from ._sklearn import _check_method_params, _num_samples, _safe_indexing, one_thread
+from ._sklearn import (
+    _check_method_params,
+    _num_samples,
+    _safe_indexing,
+    has_callbacks,
+    one_thread,
+)
 from .exceptions import quietly
 
 # Values of the rows from which on earlier steps of several folds are fitted at a time.
@@ -154,6 +160,19 @@ def fit_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False):
     ------
     fold : Fold
     """
+    for waiting in prepare_folds(candidates, X, y, folds, fit_params, whole_first=whole_first):
+        yield from fit_last(waiting)
+
+
+def prepare_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False):
+    """As `fit_folds`, which it leaves to be finished by `fit_last`: maybe with folds of other fits.
+
+    Yields
+    ------
+    waiting : list of (Fold, array-like, ndarray of int or None)
+        Folds whose earlier steps are fitted, and what their last step trains on: an array and its
+        rows. As many at a time as memory should hold.
+    """
     subsample = isinstance(candidates[0], Pipeline) and getattr(candidates[0], "subsample", None)
     folds = [Fold(at_most(rows, X, subsample or None), is_quiet=whole_first) for rows in folds]
     if whole_first:
@@ -173,10 +192,103 @@ def fit_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False):
                 fold.models = [switched_off(model, "calibration") for model in fold.models]
             fold.errors = [error] * len(candidates)
             waiting.append((fold, transformed, rows))
-        if sum(getattr(Z, "nbytes", 0) for _, Z, rows in waiting if rows is None) > WAITING_BYTES:
-            yield from _fit_last(waiting)
+        if _n_bytes(waiting) > WAITING_BYTES:
+            yield waiting
             waiting = []
-    yield from _fit_last(waiting)
+    if waiting:
+        yield waiting
+
+
+def _n_bytes(waiting):
+    """What folds hold while they wait; rows of an array that is there anyway are nothing."""
+    return sum(getattr(Z, "nbytes", 0) for _, Z, rows in waiting if rows is None)
+
+
+def finished(fit):
+    """What a fit returns that yields the folds it waits for; they are trained alone."""
+    while True:
+        try:
+            fit_last(next(fit))
+        except StopIteration as end:
+            return end.value
+
+
+def fit_side_by_side(estimator, arrays):
+    """Fit a clone of an estimator to each of some arrays, each as it is fitted alone.
+
+    What they have to train is trained together, as much at a time as memory should hold. Whatever
+    fails before that, such as an array of one row, ends it all.
+
+    Parameters
+    ----------
+    estimator : estimator
+        It is not changed. One with a method `_fitting`, as a `OneClassPipeline`, says itself what
+        it waits for.
+    arrays : iterable of array-like
+
+    Yields
+    ------
+    place : int
+        Of the array.
+    fitted : estimator or None
+    error : Exception or None
+        Why it is not fitted.
+    """
+    begun, waiting, n_bytes = [], [], 0
+    for place, X in enumerate(arrays):
+        fit = _fitting(estimator, X)
+        with few_threads(X):
+            folds, fitted, error = _advanced(fit)
+        if error is not None:
+            yield place, None, error
+            return
+        if fitted is not None:
+            yield place, fitted, None
+            continue
+        begun.append((place, X, fit))
+        waiting += folds
+        n_bytes += getattr(X, "nbytes", 0) + _n_bytes(folds)
+        if n_bytes > WAITING_BYTES:
+            yield from _finished_together(begun, waiting)
+            begun, waiting, n_bytes = [], [], 0
+    yield from _finished_together(begun, waiting)
+
+
+def _finished_together(begun, waiting):
+    fit_last(waiting)
+    for place, X, fit in begun:
+        fitted = error = None
+        with few_threads(X):
+            while fitted is None and error is None:
+                folds, fitted, error = _advanced(fit)
+                fit_last(folds)
+        yield place, fitted, error
+
+
+def _advanced(fit):
+    """The folds that a fit waits for next; else what it has fitted, or why it has not."""
+    try:
+        return next(fit), None, None
+    except StopIteration as end:
+        return [], end.value, None
+    except Exception as error:
+        return [], None, error
+
+
+def _fitting(estimator, X):
+    """Fit a clone; yield the folds that it waits for."""
+    if hasattr(estimator, "_fitting"):
+        fitted = clone(estimator)
+        yield from fitted._fitting(X)
+        return fitted
+    if has_callbacks(estimator) or not hasattr(last_step(estimator), "fit_together"):
+        return clone(estimator).fit(X)
+    (waiting,) = prepare_folds([estimator], X, None, [], whole_first=True)
+    yield waiting
+    ((fold, *_),) = waiting
+    if fold.errors[0] is not None:
+        raise fold.errors[0]
+    return fold.fitted([estimator])[0]
 
 
 def n_at_once(candidate, X):
@@ -282,8 +394,8 @@ def _fit_front(candidate, X, y, fold, fit_params):
     return transformed, None
 
 
-def _fit_last(waiting):
-    """Fit the last steps of some folds; the folds."""
+def fit_last(waiting):
+    """Fit the last steps of some folds that wait for it; the folds."""
     start = time.perf_counter()
     pending = [
         (fold, i, Z, rows)

@@ -39,6 +39,10 @@ _INNER_FILES = (
 _IS_QUIET = ContextVar("is quiet", default=False)
 
 
+# Where warnings are gathered that are not to be given yet.
+_GATHERED = ContextVar("gathered", default=None)
+
+
 class NonFiniteLossWarning(RuntimeWarning):
     """A training loss exploded; the epoch was repeated with half the step.
 
@@ -96,9 +100,32 @@ def quietly():
         _IS_QUIET.reset(token)
 
 
+@contextlib.contextmanager
+def gathered():
+    """Within the block warnings are gathered: a list of (message, category). In this thread."""
+    found = []
+    token = _GATHERED.set(found)
+    try:
+        yield found
+    finally:
+        _GATHERED.reset(token)
+
+
+def warn_once_a_kind(found):
+    """Give the first of each kind of gathered warnings, which says how many there are."""
+    kinds = {}
+    for message, category in found:
+        kinds.setdefault(category, []).append(message)
+    for category, (first, *others) in kinds.items():
+        warn(f"{first} ({len(others)} more of this kind.)" if others else first, category)
+
+
 def warn(message, category):
     """Warn at the line outside this package, scikit-learn, joblib and pickle that led here."""
     if _IS_QUIET.get():
+        return
+    if _GATHERED.get() is not None:
+        _GATHERED.get().append((message, category))
         return
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_INNER_FILES):

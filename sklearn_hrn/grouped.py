@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._base import VersionedMixin, check_numbers, learning_on_copy
-from ._joint_fit import fit_folds, last_step
+from ._joint_fit import fit_side_by_side
 from ._labels import check_groups, normal_rows, refuse_lazy, rows_by_group
 from ._sklearn import (
     N_JOBS,
@@ -23,8 +23,10 @@ from ._sklearn import (
     _fit_context,
     _num_samples,
     _safe_indexing,
+    has_callbacks,
 )
 from ._typing import Estimator, Floats, Integers, Rows, Seed
+from .exceptions import gathered, warn_once_a_kind
 
 __all__ = ["HRNGroupedDetector"]
 
@@ -39,8 +41,8 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
     Parameters
     ----------
     estimator : HRNOneClassClassifier or pipeline that ends in one
-        Pipelines with `calibration` or `outlier_share`, and all other detectors, are taken too, and
-        fitted one after the other.
+        All other detectors are taken too, and fitted one after the other; so are detectors that
+        callbacks of scikit-learn follow, which are called for each group.
     group_column : int, str or None, default=None
         The column of X that says which group a row is of, by position or, of a DataFrame, by name.
         The detectors do not see it. None takes `groups` from the arguments of the methods; without
@@ -143,6 +145,12 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         ValueError
             If a group is missing for a row, or if the detector of a group cannot be fitted, such as
             for a group of one row; the message ends with its name. Nothing is changed then.
+            Also for callbacks with an `n_jobs` of several processes.
+
+        Warns
+        -----
+        UserWarning, RuntimeWarning
+            What the detectors warn of, the first of each kind, with the number of all others.
         """
         with learning_on_copy(self) as learner:
             learner._learn(X, y, groups)
@@ -158,19 +166,26 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
             n_drawn = max(map(len, parts))
             drawn = check_random_state(self.random_state).permutation(rows)[:n_drawn]
             names, parts = [*names, "unknown"], [*parts, np.sort(drawn)]
-        fit = _fit_together if _can_be_joined(self.estimator) else _fit_alone
         n_shares = min(len(parts), effective_n_jobs(self.n_jobs))
+        if n_shares > 1 and has_callbacks(self.estimator):
+            raise ValueError(
+                f"n_jobs={self.n_jobs!r} makes {n_shares} processes, where callbacks would be "
+                "copies of those that were set: give n_jobs=1, or set none."
+            )
         bounds = np.linspace(0, len(parts), n_shares + 1).astype(int)
         shares = (parts[a:b] for a, b in pairwise(bounds))
         fitted = Parallel(n_jobs=self.n_jobs)(
-            delayed(fit)(self.estimator, X, share) for share in shares
+            delayed(_fit_share)(self.estimator, X, share) for share in shares
         )
+        warn_once_a_kind(chain.from_iterable(told for _, told in fitted))
         found = []
-        for name, (detector, error) in zip(names, chain.from_iterable(fitted), strict=True):
-            if error is not None:
-                error.add_note(f"The detector of group {name!r} could not be fitted.")
-                raise error
-            found.append(detector)
+        for first, (outcomes, _) in zip(bounds, fitted, strict=False):
+            for place, detector, error in outcomes:
+                if error is not None:
+                    name = names[first + place]
+                    error.add_note(f"The detector of group {name!r} could not be fitted.")
+                    raise error
+                found.append(detector)
         n_groups = len(found) - (self.unknown == "pooled" and len(found) > 1)
         self.detectors_ = dict(zip(names[:n_groups], found[:n_groups], strict=True))
         self.pooled_ = found[-1] if self.unknown == "pooled" else None
@@ -287,26 +302,8 @@ def _place(column, X):
     return places[0]
 
 
-def _can_be_joined(estimator):
-    is_plain = getattr(estimator, "calibration", None) is None
-    is_plain &= not getattr(estimator, "outlier_share", 0)
-    return is_plain and hasattr(last_step(estimator), "fit_together")
-
-
-def _fit_together(estimator, X, parts):
-    fitted = []
-    for fold in fit_folds([estimator], X, None, parts):
-        detector = None if fold.errors[0] else fold.fitted([estimator])[0]
-        fitted.append((detector, fold.errors[0]))
-    return fitted
-
-
-def _fit_alone(estimator, X, parts):
-    fitted = []
-    for part in parts:
-        try:
-            fitted.append((clone(estimator).fit(_safe_indexing(X, part)), None))
-        except Exception as error:
-            fitted.append((None, error))
-            break  # it will be raised
-    return fitted
+def _fit_share(estimator, X, parts):
+    """What becomes of some groups, and the warnings that they gave."""
+    with gathered() as told:
+        rows_of_each = (_safe_indexing(X, part) for part in parts)
+        return list(fit_side_by_side(estimator, rows_of_each)), told

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
+from itertools import chain
 from math import ceil, prod
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -26,7 +27,17 @@ from ._calibration import (
     switched_off,
 )
 from ._folds import make_folds, out_of_fold_scores
-from ._joint_fit import at_most, each_at_once, few_threads, fit_folds, n_at_once, take, transformed
+from ._joint_fit import (
+    at_most,
+    each_at_once,
+    few_threads,
+    finished,
+    fit_last,
+    n_at_once,
+    prepare_folds,
+    take,
+    transformed,
+)
 from ._labels import judged_labels, normal_rows, refuse_lazy
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from ._reference import as_columns, as_frame, drawn_rows
@@ -38,6 +49,7 @@ from ._sklearn import (
     _num_samples,
     _safe_indexing,
     available_if,
+    has_callbacks,
 )
 from ._typing import Cache, Calibration, Floats, Integers, Rows
 from ._verdicts import after_feedback, can_learn, first_lessons
@@ -326,6 +338,20 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         -------
         self : object
         """
+        rows, *given = self._to_fit_on(X, y, params)
+        with few_threads(given[0]):
+            self._run_on_clone("fit", *given)
+        self._count_left_out(rows)
+        return self
+
+    def _fitting(self, X):
+        """As `fit`, in company: folds that wait to be trained are yielded, and trained outside."""
+        rows, *given = self._to_fit_on(X, None, {})
+        yield from self._running("fit", *given, in_company=True)
+        self._count_left_out(rows)
+
+    def _to_fit_on(self, X, y, params):
+        """Numbers of the rows to fit on (None: all), these, what comes with them, and anomalies."""
         self._validate_params()
         normal, anomalies = normal_rows(X, y, self), None
         rows = at_most(normal, X, self.subsample)
@@ -335,11 +361,12 @@ class OneClassPipeline(VersionedMixin, _Parameters):
                 anomalies = _safe_indexing(X, np.setdiff1d(np.arange(_num_samples(X)), normal))
             params = _check_method_params(X, params, rows)
             X, y = (*take(X, y, rows), None)[:2]
-        with few_threads(X):
-            self._run_on_clone("fit", X, y, params, anomalies)
+        return rows, X, y, params, anomalies
+
+    def _count_left_out(self, rows):
+        """Number the rows that are left out among all, not among those chosen to fit on."""
         if rows is not None and self.outlier_share:
             self.left_out_ = rows[self.left_out_]
-        return self
 
     @available_if(_last_step_has("partial_fit"))
     def partial_fit(self, X: Rows, y: ArrayLike | None = None) -> Self:
@@ -581,6 +608,10 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     @judged_labels()
     def _run_on_clone(self, method, X, y, params, anomalies=None):
         """Call a fitting method of `Pipeline` on a clone, and take its steps once it is done."""
+        return finished(self._running(method, X, y, params, anomalies))
+
+    def _running(self, method, X, y, params, anomalies=None, *, in_company=False):
+        """As `_run_on_clone`; what may be trained beside other fits is yielded, to be trained."""
         self._validate_params()
         if type(X) is dict:  # sparse rows may be dicts, too
             raise TypeError("X is a dict, which has no rows: give an array or a data frame.")
@@ -612,9 +643,14 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             drawn = drawn_rows(X, self.reference_rows)
         folds = None if self.calibration is None else fitted._calibration_folds(X)
         in_folds = None
-        is_joint = folds and not params and anomalies is None and not fitted._has_callbacks()
-        if is_joint and hasattr(last, "fit_together"):
-            in_folds = fitted._fitted_together(X, y, folds)
+        is_joint = (folds or in_company) and not params and anomalies is None
+        if is_joint and hasattr(last, "fit_together") and not has_callbacks(fitted):
+            anew, rows = fitted._for_scores(), [train for train, _ in folds or ()]
+            rest = prepare_folds([anew], *indexable(X, y), rows, whole_first=True)
+            waiting = next(rest)
+            yield waiting
+            trained, waiting = [fold for fold, *_ in waiting], None  # whose arrays need not stay
+            in_folds = anew._as_fitted(chain(trained, chain.from_iterable(map(fit_last, rest))))
             result = next(in_folds)
             fitted.steps = result.steps
         elif anomalies is None:
@@ -699,10 +735,6 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             )
         return make_folds(self.calibration, _num_samples(X))
 
-    def _has_callbacks(self):
-        """Whether callbacks of scikit-learn follow the pipeline or a step of it."""
-        return any(hasattr(part, "_skl_callbacks") for part in (self, *dict(self.steps).values()))
-
     def _for_scores(self):
         """An unfitted pipeline with the same steps, which has nothing but scores to give."""
         rest = {"calibration": None, "outlier_share": 0.0, "reference_rows": 0}
@@ -712,18 +744,15 @@ class OneClassPipeline(VersionedMixin, _Parameters):
                 step.set_callbacks()
         return anew
 
-    def _fitted_together(self, X, y, folds):
+    def _as_fitted(self, folds):
         """Generate the pipeline as fitted on all rows, then on those of each fold.
 
         Of a fold that fails it is the error.
         """
-        anew = self._for_scores()
-        X, y = indexable(X, y)
-        fits = fit_folds([anew], X, y, [train for train, _ in folds], whole_first=True)
-        for fold in fits:
+        for fold in folds:
             if fold.is_final and fold.errors[0]:
                 raise fold.errors[0]
-            yield fold.errors[0] or fold.fitted([anew])[0]
+            yield fold.errors[0] or fold.fitted([self])[0]
 
     def _fitted_one_by_one(self, X, y, folds, params, anomalies):
         """Generate the pipeline as fitted on the rows of each fold, or why it cannot be."""

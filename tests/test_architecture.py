@@ -79,7 +79,7 @@ ARROWS = {
         "recipes",
     },
     "__main__": {"datasets", "interop", "recipes"},
-    "grouped": {"_base", "_joint_fit", "_labels", "_sklearn"},
+    "grouped": {"_base", "_joint_fit", "_labels", "_sklearn", "exceptions"},
     "inspection": {
         *("_base", "_calibration", "_sklearn", "conformal", "core", "image"),
         *("kernel_approximation", "networks"),

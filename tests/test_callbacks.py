@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from sklearn_hrn import HRNOneClassClassifier, OneClassPipeline, make_hrn_pipeline
+from sklearn_hrn import (
+    HRNContinualClassifier,
+    HRNGroupedDetector,
+    HRNOneClassClassifier,
+    OneClassPipeline,
+    make_hrn_pipeline,
+)
 from sklearn_hrn.preprocessing import InstanceL2Normalizer
 
 callback = pytest.importorskip("sklearn.callback")
@@ -114,6 +120,37 @@ def test_callbacks_of_a_pipeline_follow_all_rows_and_no_fold(X):
     assert follower.n_rounds() == 4 and follower.told.count("setup") == 1
     assert recipe.offset_ == pytest.approx(alone.offset_, rel=1e-5)
     np.testing.assert_array_equal(recipe.score_samples(X), alone.score_samples(X))
+
+
+@pytest.mark.parametrize("calibration", [None, 2])
+def test_callbacks_follow_the_fit_of_every_group(X, calibration):
+    follower, groups = Follower(), np.arange(len(X)) % 2
+    recipe = OneClassPipeline([("hrn", hrn(max_updates=100))], calibration=calibration)
+    alone = HRNGroupedDetector(recipe, unknown="error").fit(X, groups=groups)
+    for estimator in (hrn(max_updates=100), clone(recipe)):
+        last = getattr(estimator, "steps", [(None, estimator)])[-1][1]
+        last.set_callbacks(follower)
+        detector = HRNGroupedDetector(estimator, unknown="error").fit(X, groups=groups)
+        assert follower.told.count("setup") == follower.told.count("teardown") == 2
+        assert follower.n_rounds() == 2 * 2
+        ours, theirs = (d.score_samples(X, groups) for d in (detector, alone))
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+        follower.told.clear()
+    with pytest.raises(ValueError, match="give n_jobs=1"):
+        detector.set_params(n_jobs=2).fit(X, groups=groups)
+
+
+def test_callbacks_follow_every_head_and_may_end_its_training(X):
+    follower, y = Follower(), np.arange(len(X)) % 2
+    classifier = HRNContinualClassifier(hrn(max_updates=100), random_state=0)
+    alone = clone(classifier).fit(X, y)
+    classifier.estimator.set_callbacks(follower)
+    np.testing.assert_allclose(classifier.fit(X, y).score_heads(X), alone.score_heads(X), atol=1e-6)
+    assert follower.told.count("setup") == 2 and follower.n_rounds() == 2 * 2
+    follower.last = follower.n_rounds() + 1
+    before = classifier.heads_[1].n_updates_
+    classifier.partial_fit(X[y == 1], y[y == 1])
+    assert before < classifier.heads_[1].n_updates_ < 2 * before
 
 
 def test_the_monitor_of_scikit_learn_works(X):

@@ -8,6 +8,8 @@ import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import IsolationForest
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_hrn import (
@@ -16,6 +18,8 @@ from sklearn_hrn import (
     InstanceL2Normalizer,
     OneClassPipeline,
 )
+from sklearn_hrn._training import train
+from sklearn_hrn.exceptions import ResolutionWarning, TrainingDivergedError
 
 
 def pipeline(**parameters):
@@ -32,16 +36,32 @@ def pumps(rng):
     return rng.normal(size=(90, 4)) + [[centre[p]] for p in pump], pump
 
 
+def classifier(**parameters):
+    return HRNOneClassClassifier(8, init=0.1, max_updates=20, random_state=0, **parameters)
+
+
+def forest():
+    return IsolationForest(n_estimators=5, contamination=0.1, random_state=0)
+
+
 @pytest.mark.parametrize(
     "estimator",
     [
         pipeline(),
         pipeline(calibration=2),
-        HRNOneClassClassifier(8, init=0.1, max_updates=20, random_state=0),
-        IsolationForest(n_estimators=5, random_state=0),
+        pipeline(calibration="cross", outlier_share=0.1),
+        pipeline(outlier_share=0.1, subsample=12),
+        pipeline(calibration=KFold(3, shuffle=True, random_state=0), subsample=12),
+        pipeline().set_params(hrn__calibration=2),
+        make_pipeline(StandardScaler(), classifier(calibration=2)),
+        classifier(),
+        classifier(calibration=2),
+        forest(),
+        OneClassPipeline([("forest", forest())], calibration=2),
     ],
-    ids=["pipeline", "calibrated", "classifier", "forest"],
+    ids=lambda estimator: type(estimator).__name__,
 )
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.RowLengthWarning")
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ResolutionWarning")
 def test_each_group_is_fitted_as_it_would_be_alone(estimator, pumps):
     X, pump = pumps
@@ -51,9 +71,78 @@ def test_each_group_is_fitted_as_it_would_be_alone(estimator, pumps):
         mine = pump == name
         alone = clone(estimator).fit(X[mine])
         assert np.allclose(scores[mine], alone.score_samples(X[mine]), rtol=0, atol=1e-6)
-        assert grouped.detectors_[name].offset_ == pytest.approx(alone.offset_, abs=1e-6)
+        if hasattr(alone, "offset_"):
+            assert grouped.detectors_[name].offset_ == pytest.approx(alone.offset_, abs=1e-6)
         assert np.allclose(decision[mine], alone.decision_function(X[mine]), rtol=0, atol=1e-6)
+        for kept in ("reference_rows_", "left_out_"):
+            if hasattr(alone, kept):
+                assert np.array_equal(getattr(grouped.detectors_[name], kept), getattr(alone, kept))
+        if hasattr(alone, "calibration_scores_"):
+            ours = grouped.detectors_[name].calibration_scores_
+            assert np.allclose(ours, alone.calibration_scores_, rtol=0, atol=1e-6)
     assert np.array_equal(grouped.predict(X, pump), np.where(decision >= 0, 1, -1))
+
+
+@pytest.mark.parametrize("waiting_bytes", [2**28, 0])
+@pytest.mark.parametrize("calibration", [None, 2])
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ResolutionWarning")
+def test_all_folds_of_all_groups_train_in_one_loop_for_which_there_is_memory(
+    waiting_bytes, calibration, pumps, monkeypatch
+):
+    tasks = []
+
+    def spy(some):
+        tasks.append(len(some))
+        return train(some)
+
+    monkeypatch.setattr("sklearn_hrn._training.train", spy)
+    monkeypatch.setattr("sklearn_hrn._joint_fit.WAITING_BYTES", waiting_bytes)
+    X, pump = pumps
+    detector = HRNGroupedDetector(pipeline(calibration=calibration), unknown="error")
+    detector.fit(X, groups=pump)
+    n_fits = 3 * (1 + (calibration or 0))
+    assert tasks == [n_fits] if waiting_bytes else tasks == [1] * n_fits
+
+
+def test_a_kind_of_warning_is_told_once_with_the_number_of_the_others(pumps):
+    X, pump = pumps
+    detector = HRNGroupedDetector(pipeline(calibration=2), unknown="error")
+    detector.set_params(estimator__hrn__contamination=0.001)
+    with pytest.warns(ResolutionWarning, match=r"2 more of this kind") as told:
+        detector.fit(X, groups=pump)
+    assert [w.category for w in told] == [ResolutionWarning] and told[0].filename == __file__
+    with pytest.warns(ResolutionWarning) as told:
+        detector.fit(X)
+    assert len(told) == 1 and "of this kind" not in str(told[0].message)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ResolutionWarning")
+@pytest.mark.parametrize("calibration", [None, 2])
+def test_a_group_that_cannot_be_trained_is_named_with_or_without_calibration(calibration, pumps):
+    X, pump = pumps
+    detector = HRNGroupedDetector(pipeline(calibration=calibration), random_state=0)
+    detector.fit(X, groups=pump)
+    before = detector.score_samples(X, pump)
+    # Values whose steps are right and whose training is not.
+    broken = clone(detector.estimator).set_params(scale="passthrough", norm=Exploding())
+    with pytest.raises(TrainingDivergedError) as error:
+        detector.set_params(estimator=broken).fit(X, groups=pump)
+    assert "group 'b'" in "".join(error.value.__notes__)
+    assert np.array_equal(detector.score_samples(X, pump), before)
+
+
+class Exploding(BaseEstimator):
+    """Makes rows around 5 longer than training can follow."""
+
+    def fit(self, X, y=None):
+        self.factor_ = 1e30 if np.mean(X) > 3 else 0.1
+        return self
+
+    def fit_transform(self, X, y=None):
+        return self.fit(X).transform(X)
+
+    def transform(self, X):
+        return X * self.factor_
 
 
 @pytest.mark.slow
@@ -81,6 +170,9 @@ class Dying(BaseEstimator):
 
     def fit(self, X, y=None):
         os._exit(1)
+
+    def decision_function(self, X):
+        return np.zeros(len(X))
 
 
 @pytest.mark.slow
