@@ -37,6 +37,7 @@ from ._joint_fit import (
     prepare_folds,
     take,
     transformed,
+    with_last_step,
 )
 from ._labels import judged_labels, normal_rows, refuse_lazy
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
@@ -546,10 +547,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             place=partial(_threshold, rate=self._rate()),
         )
         with learning_on_copy(self, continues=True) as learner:
-            learner._lessons, learner.steps_ = (
-                lessons,
-                [*self.steps[:-1], (self.steps[-1][0], last)],
-            )
+            learner._lessons, learner.steps_ = lessons, with_last_step(self, last).steps
             learner._place_threshold(scores, self._rate())
         return self
 
