@@ -299,7 +299,8 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     --------
     >>> import numpy as np
     >>> from sklearn.ensemble import IsolationForest
-    >>>     >>> from sklearn_hrn.pipelines import OneClassPipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_hrn.pipelines import OneClassPipeline
     >>> X, y = np.array([[1.0], [2.0], [3.0], [999.0]]), [1, 1, 1, -1]
     >>> pipeline = OneClassPipeline(
     ...     [("scale", StandardScaler()), ("detector", IsolationForest(random_state=0))]
