@@ -323,8 +323,9 @@ def _table(task, records, name):
         rows.append([f"mean of {len(means)}", *(f"{mean:.2f}" for mean in means.mean(axis=0))])
         ranks = rankdata(-means, axis=1).mean(axis=0)
         rows += [["mean rank", *(f"{rank:.2f}" for rank in ranks)]] * (name == "auc")
-    names = [with_marks(m, [r for r in records if r["settings"]["method"] == m]) for m in methods]
-    return rst_table([task, *names], rows)
+    runs = [[r for r in records if r["settings"]["method"] == m] for m in methods]
+    rows.append(["seeds", *(len({r["settings"]["seed"] for r in own}) for own in runs)])
+    return rst_table([task, *map(with_marks, methods, runs)], rows)
 
 
 def _case(record):
