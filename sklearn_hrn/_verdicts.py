@@ -9,12 +9,16 @@ to repeated training would drift away.
 from numbers import Integral
 
 import numpy as np
+from sklearn.utils import indexable
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._calibration import scores_of
 from ._reference import as_columns, as_frame
-from ._sklearn import Interval
+from ._sklearn import Interval, _num_samples, _safe_indexing
 from .exceptions import quietly
+
+# Rows kept of a training set of which both halves can be trained on.
+MIN_KEPT = 4
 
 
 def can_learn(last):
@@ -27,7 +31,7 @@ def first_lessons(lasts, scores):
     return {"lasts": lasts, "scores": scores, "rows": [], "labels": []}
 
 
-def after_feedback(lessons, fronts, kept, X, y, n_screened, is_flagged, place):
+def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
     """What a detector becomes by verdicts.
 
     Parameters
@@ -43,7 +47,8 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, is_flagged, place):
         +1 for rows that are normal, -1 for anomalies.
     n_screened : int or None
         Rows from which those were flagged; None leaves them out of the calibration.
-    is_flagged : ndarray of bool (n_verdicts,)
+    flags : callable
+        Which of some rows are flagged, before.
     place : callable
         The threshold for some calibration scores.
 
@@ -55,20 +60,24 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, is_flagged, place):
     scores : ndarray
         The calibration scores, ascending.
     """
+    X, is_flagged = _copied(X), flags(_copied(X))
     y = column_or_1d(y)
     check_consistent_length(is_flagged, y)
     if not np.isin(y, (-1, 1)).all():
         raise ValueError("verdicts must be +1 for false alarms and -1 for anomalies.")
+    if kept is not None and _num_samples(kept) < MIN_KEPT:
+        kept = None
     if kept is None and n_screened is None:
         raise ValueError(
             "nothing can be learned from these verdicts: give n_screened, the number of rows that "
             "were screened, to move the threshold; a network learns where it is the last step and "
-            "reference_rows is above 0 in fit."
+            f"at least {MIN_KEPT} reference_rows were kept in fit."
         )
     lessons = dict(lessons)
     if n_screened is not None:
         of_fitted = [
-            scores_of(last, front(X)) for last, front in zip(lessons["lasts"], fronts, strict=True)
+            scores_of(last, front(_copied(X)))
+            for last, front in zip(lessons["lasts"], fronts, strict=True)
         ]
         with quietly():  # the threshold to come warns where it must
             offset = place(lessons["scores"])
@@ -87,11 +96,17 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, is_flagged, place):
     labels, chunks = np.concatenate(lessons["labels"]), [as_frame(X) for X in lessons["rows"]]
     learned = []
     for last, front in zip(lessons["lasts"], fronts, strict=True):
-        Z = np.concatenate([front(chunk) for chunk in chunks])
-        learned.append(last._learn_verdicts(front(kept), Z, labels))
+        Z = np.concatenate([front(_copied(chunk)) for chunk in chunks])
+        learned.append(last._learn_verdicts(front(_copied(kept)), Z, labels))
     lasts, before, after = zip(*learned, strict=True)
     scores = _moved(lessons["scores"], np.mean(before, axis=0), np.mean(after, axis=0))
     return lessons, list(lasts), scores
+
+
+def _copied(X):
+    """Rows that stay as they are whatever becomes of X: its owner or a first step may change it."""
+    (X,) = indexable(X)
+    return _safe_indexing(X, np.arange(_num_samples(X)))
 
 
 def _moved(scores, before, after):

@@ -400,7 +400,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             X,
             y,
             n_screened,
-            is_flagged=self.score_samples(X) < self.offset_,
+            flags=lambda rows: self.score_samples(rows) < self.offset_,
             place=partial(false_alarm_threshold, rate=self.false_alarm_rate),
         )
         self._keep([*map(with_last_step, models, lasts)], scores)

@@ -544,7 +544,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
             X,
             y,
             n_screened,
-            is_flagged=self._scores(X) < self.offset_,
+            flags=lambda rows: self._scores(rows) < self.offset_,
             place=partial(_threshold, rate=self._rate()),
         )
         with learning_on_copy(self, continues=True) as learner:

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 
-from sklearn_hrn import ConformalOutlierDetector, HRNOneClassClassifier
+from sklearn_hrn import ConformalOutlierDetector, HRNOneClassClassifier, InstanceL2Normalizer
 from sklearn_hrn._folds import make_folds
 from sklearn_hrn.kernel_approximation import LandmarkFeatures
 from sklearn_hrn.pipelines import OneClassPipeline
@@ -213,3 +213,45 @@ def test_a_row_that_was_kept_is_scored_by_a_network_that_went_on_without_it(taug
     ((first, second),) = [half for half in make_folds(2, 40) if 0 in half[0]]
     assert_array_equal(then[first[first > 0]], after[first[first > 0]])
     assert (then[second] != after[second]).all()
+
+
+@pytest.mark.parametrize("make", [as_it_is, guarded])
+def test_verdicts_stay_what_they_were_when_their_array_is_written_to(taught, make):
+    pipeline, X, normal, _ = taught
+    expected = make(pipeline, X).feedback(normal[:9], [1] * 9).feedback(normal[9:18], [1] * 9)
+    detector, buffer = make(pipeline, X), normal[:9].copy()
+    detector.feedback(buffer, [1] * 9)
+    buffer[:] = normal[9:18]
+    detector.feedback(buffer, [1] * 9)
+    assert_array_equal(detector.score_samples(X), expected.score_samples(X))
+
+
+def test_a_first_step_that_works_in_place_leaves_all_rows_as_they_were():
+    X = np.random.default_rng(0).normal(1, 1, size=(60, 5))
+    hrn = HRNOneClassClassifier(8, max_updates=50, contamination=0.1, random_state=0)
+    norm = InstanceL2Normalizer(copy=False, center=None)
+    pipeline = OneClassPipeline([("norm", norm), ("hrn", hrn)], calibration=2).fit(X.copy())
+    kept, shown = pipeline.reference_rows_.copy(), X[:5].copy()
+    pipeline.feedback(shown, [1, -1, 1, 1, 1]).feedback(shown, [1] * 5)
+    assert_array_equal(shown, X[:5])
+    assert_array_equal(pipeline.reference_rows_, kept)
+
+
+def test_a_new_calibration_and_a_stream_begin_without_earlier_verdicts(taught):
+    pipeline, X, normal, _ = taught
+    told = guarded(pipeline, X).feedback(normal[:9], [1] * 9).calibrate(X)
+    scores = told.score_samples(X)
+    told.feedback(normal[:1], [-1])  # from where it stands, not from before the first verdicts
+    assert_array_equal(told._lessons["labels"], [[-1]])
+    before = zip(told._lessons["lasts"], told.estimators_, strict=True)
+    before = [last.score_samples(model["lift"].transform(X)) for last, model in before]
+    assert_array_equal(np.mean(before, axis=0), scores)
+    stream = deepcopy(pipeline).feedback(normal[:9], [1] * 9).partial_fit(X)
+    assert_array_equal(stream.feedback(normal[:1], [-1])._lessons["labels"], [[-1]])
+
+
+def test_too_few_rows_kept_are_none(taught):
+    pipeline, X, normal, _ = taught
+    pipeline = clone(pipeline).set_params(reference_rows=1).fit(X)
+    with pytest.raises(ValueError, match="at least 4 reference_rows"):
+        pipeline.feedback(normal[:2], [1, 1])
