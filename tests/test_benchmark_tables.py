@@ -18,7 +18,7 @@ def folder(tmp_path):
 
 
 def test_every_task_has_a_table(folder, capsys, monkeypatch):
-    monkeypatch.setattr(tables, "WIDE", [(30, 50)])
+    monkeypatch.setattr(tables, "WIDE", [(30, 50, 1)])
     monkeypatch.setattr(tables, "MIN_ROWS", 90)
     out = folder / "tables.jsonl"
     options = ["--data-home", folder, "--output", out, "--methods", "IsolationForest", "--fast"]
