@@ -183,27 +183,35 @@ def group_thresholds(scores, weights, rates):
     return found
 
 
-def nearest_threshold(scores, rate):
-    """As `false_alarm_threshold`, but the lowest score where the rows are too few for the rate.
+def usual_threshold(scores, rate):
+    """Threshold below which a fresh normal score falls at a rate close to `rate`, on average.
 
-    A detector that promises no rate does better to flag what is unlike all rows it has seen.
+    The rate (n + 1)-th smallest of n scores; between two of them, linearly, where that is no whole
+    number, so that few rows do not flag less than was asked. :func:`false_alarm_threshold` rounds
+    down, and promises. Where the rows are too few for the rate it is the lowest score: a detector
+    that promises nothing does better to flag what is unlike all rows it has seen.
 
     Warns
     -----
     ResolutionWarning
         If `rate` is below 1 / (n_calibration + 1), which is then the rate that the rows support.
     """
-    scores = check_scores(scores, "scores")
-    if _rank(weight_below(len(scores)), rate) > 0:
-        return false_alarm_threshold(scores, rate)
-    warn(
-        f"{len(scores)} normal rows support a false-alarm rate of 1/{len(scores) + 1} = "
-        f"{1 / (len(scores) + 1):.2g} and no smaller one: the threshold is their lowest score, and "
-        f"not that for {rate:g}, which takes {_rows_for(rate)} rows. Raise contamination to "
-        "what the rows support, or give more rows.",
-        ResolutionWarning,
-    )
-    return float(scores.min())
+    scores = np.sort(check_scores(scores, "scores"))
+    n = len(scores)
+    m = _rank(weight_below(n), rate)
+    if m == 0:
+        warn(
+            f"{n} normal rows support a false-alarm rate of 1/{n + 1} = {1 / (n + 1):.2g} and no "
+            f"smaller one: the threshold is their lowest score, and not that for {rate:g}, which "
+            f"takes {_rows_for(rate)} rows. Raise contamination to what the rows support, or give "
+            "more rows.",
+            ResolutionWarning,
+        )
+        m = 1
+    low, high = scores[m - 1 : m + 1] if m < n else scores[[-1, -1]]
+    between = round(rate * (n + 1) - m, 9)  # 0.29 * 100 is a little less than 29
+    inside = between > 0 and np.isfinite([low, high]).all()
+    return float(low + between * (high - low) if inside else low)
 
 
 def _rows_for(rate):

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
 
 from ._base import VersionedMixin, check_fitted, learning_on_copy, row_blocks
-from ._calibration import nearest_threshold
+from ._calibration import usual_threshold
 from ._continued import learn_chunk, learn_verdicts
 from ._folds import make_folds
 from ._labels import normal_rows
@@ -616,7 +616,7 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         """Move `offset_` to where scores of rows that did not train place it."""
         rate = self.contamination
         self.calibration_scores_ = scores = np.sort(scores)
-        self.offset_ = float(scores[0]) if rate is None else nearest_threshold(scores, rate)
+        self.offset_ = float(scores[0]) if rate is None else usual_threshold(scores, rate)
 
     def _score(self, X, subset=None):
         """Scores of checked rows, or of a subset of them."""

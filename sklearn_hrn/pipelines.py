@@ -21,10 +21,10 @@ from ._base import VersionedMixin, learning_on_copy, scores_anomalies
 from ._calibration import (
     conformal_p_values,
     decisions,
-    nearest_threshold,
     score_method,
     scores_of,
     switched_off,
+    usual_threshold,
 )
 from ._folds import make_folds, out_of_fold_scores
 from ._joint_fit import (
@@ -116,7 +116,7 @@ def _to_continue(step, begins):
 
 
 def _threshold(scores, rate):
-    return float(scores[0]) if rate is None else nearest_threshold(scores, rate)
+    return float(scores[0]) if rate is None else usual_threshold(scores, rate)
 
 
 def _out_of_fold_scores(X, folds, in_folds, each):
@@ -253,14 +253,15 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     -----
     *Calibration.* The steps that score are fitted on all normal rows; those of the folds place the
     threshold and are gone. The threshold is the m-th lowest of the n out-of-fold scores, m =
-    floor(contamination (n + 1)), and rows that score below it are flagged. That the share of fresh
-    normal rows below it comes close to `contamination` is usual (``python -m sklearn_hrn.benchmark
-    decisions`` counts it) and not guaranteed, as fold and final models are not the same. The
-    theory of such schemes, cross-conformal prediction, jackknife+ and CV+, guarantees twice the
-    rate when every fold scores a fresh row [1]_; a rate that holds whatever the detector takes
-    rows set aside, as in :class:`~sklearn_hrn.ConformalOutlierDetector`. With fewer than
-    1 / contamination - 1 rows the threshold is the lowest out-of-fold score, which supports a rate
-    of 1 / (n + 1), and :class:`~sklearn_hrn.exceptions.ResolutionWarning` says so. A
+    contamination (n + 1), linearly between two of them where m is no whole number, and rows that
+    score below it are flagged. That the share of fresh normal rows below it comes close to
+    `contamination` is usual (``python -m sklearn_hrn.benchmark decisions`` counts it) and not
+    guaranteed, as fold and final models are not the same. The theory of such schemes,
+    cross-conformal prediction, jackknife+ and CV+, guarantees twice the rate when every fold scores
+    a fresh row [1]_; a rate that holds whatever the detector takes rows set aside, as in
+    :class:`~sklearn_hrn.ConformalOutlierDetector`. With fewer than 1 / contamination - 1 rows the
+    threshold is the lowest out-of-fold score, which supports a rate of 1 / (n + 1), and
+    :class:`~sklearn_hrn.exceptions.ResolutionWarning` says so. A
     `contamination` of None always takes the lowest score. `fit_predict` fits, then predicts: of
     the training rows few are flagged, or none.
 

@@ -383,7 +383,7 @@ def test_thresholds_are_learned_from_training_rows_and_rates_counted_on_others(
         assert len(train) == 12 and len(fresh) == 8
         assert known[0] | known[1] == set(map(bytes, rows[labels == 1]))
         np.testing.assert_array_equal(official, [np.float32(sets[2][sets[3] == 1])])
-        limits = [decisions.nearest_threshold(np.sort(-train.sum(axis=1)), r) for r in (0.05, 0.1)]
+        limits = [decisions.usual_threshold(np.sort(-train.sum(axis=1)), r) for r in (0.05, 0.1)]
         expected = [np.mean(-official[0].sum(axis=1) < limit) for limit in limits]
         assert figures["official"][1:] == expected
     else:
@@ -394,7 +394,7 @@ def test_thresholds_are_learned_from_training_rows_and_rates_counted_on_others(
     for rate, share, found in zip(
         decisions.RATES, figures["false_alarms"], figures["found"], strict=True
     ):
-        offset = decisions.nearest_threshold(np.sort(-train.sum(axis=1)), rate)
+        offset = decisions.usual_threshold(np.sort(-train.sum(axis=1)), rate)
         assert share == np.mean(-fresh.sum(axis=1) < offset)
         assert found == np.mean(-anomalies.sum(axis=1) < offset)
 

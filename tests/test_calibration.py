@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import sklearn
 from scipy.sparse import csr_array
+from scipy.stats import norm
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
@@ -18,8 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from sklearn_hrn import conformal_p_values, make_hrn_pipeline
-from sklearn_hrn._calibration import nearest_threshold
+from sklearn_hrn import conformal_p_values, false_alarm_threshold, make_hrn_pipeline
+from sklearn_hrn._calibration import usual_threshold
 from sklearn_hrn._folds import make_folds, out_of_fold_scores
 from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning, ResolutionWarning
@@ -122,7 +123,8 @@ def test_every_step_is_fitted_anew_in_every_fold(X):
         detector = NearestRow().fit(scaler.transform(X[train]))
         expected.append(detector.score_samples(scaler.transform(X[held_out])))
     np.testing.assert_array_equal(pipeline.calibration_scores_, np.sort(np.concatenate(expected)))
-    assert pipeline.offset_ == pipeline.calibration_scores_[30 - 1]  # floor(0.1 * 301)
+    low, high = pipeline.calibration_scores_[[30 - 1, 31 - 1]]  # 0.1 * 301 is 30.1
+    assert pipeline.offset_ == pytest.approx(low + 0.1 * (high - low))
 
 
 def test_calibration_moves_the_threshold_and_nothing_else(X):
@@ -274,10 +276,29 @@ def test_equal_rows_are_normal_and_others_are_not():
     assert pipeline.predict([[1.0, 2.0]]).tolist() == [-1]
 
 
-def test_the_nearest_threshold_is_that_of_the_rate_where_the_rows_allow_it():
-    assert nearest_threshold(range(99), 0.05) == 4.0
+def test_the_usual_threshold_is_that_of_the_rate_where_the_rows_allow_it():
+    assert usual_threshold(range(99), 0.05) == 4.0
+    assert usual_threshold(range(99), 0.29) == 28.0
     with pytest.warns(ResolutionWarning, match="takes 999 rows"):
-        assert nearest_threshold(range(99), 0.001) == 0.0
+        assert usual_threshold(range(99), 0.001) == 0.0
+
+
+def test_the_usual_threshold_lies_between_two_scores_where_the_rate_does():
+    assert usual_threshold(range(139, -1, -1), 0.01) == pytest.approx(0.41)
+    assert usual_threshold([3.0, 1.0], 0.9) == 3.0  # there is no higher score
+    assert usual_threshold([-np.inf, *range(139)], 0.01) == -np.inf
+    assert usual_threshold([*range(139), np.inf], 0.99) == 138.0
+
+
+def test_on_average_the_usual_threshold_flags_what_was_asked_for(rng):
+    draws = rng.normal(size=(2000, 140))
+    rates = {
+        place: np.mean([norm.cdf(place(scores, 0.01)) for scores in draws])
+        for place in (usual_threshold, false_alarm_threshold)
+    }
+    # 1 in 141 is what the lowest of 140 scores stands for.
+    assert rates[usual_threshold] == pytest.approx(0.0095, abs=0.0008)
+    assert rates[false_alarm_threshold] == pytest.approx(1 / 141, abs=0.0006)
 
 
 # --- what cannot be calibrated --------------------------------------------------------------------

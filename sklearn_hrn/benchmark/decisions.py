@@ -25,7 +25,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from .._calibration import false_alarm_threshold, nearest_threshold
+from .._calibration import false_alarm_threshold, usual_threshold
 from ..conformal import ConformalOutlierDetector
 from ..datasets._tables import adbench_paths
 from ..exceptions import ResolutionWarning
@@ -110,7 +110,7 @@ def measure(group, dataset, split, method, max_updates=None, data_home=None):
     train, fresh, anomalies, official = _parts(group, dataset, split, data_home)
     start = time.perf_counter()
     if _is_ours(method):
-        place = false_alarm_threshold if method in STRATEGIES else nearest_threshold
+        place = false_alarm_threshold if method in STRATEGIES else usual_threshold
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResolutionWarning)  # small sets are left out of means
             detector = make_detector(group, split, max_updates, method).fit(train)
