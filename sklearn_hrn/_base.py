@@ -262,6 +262,13 @@ def _own_type(X):
         return None
 
 
+def rows_of_list(X):
+    """A list of rows with text in it as objects: NumPy would make text of the numbers, too."""
+    if isinstance(X, list | tuple) and np.asarray(X).dtype.kind in "US":
+        return np.array(X, dtype=object)
+    return X
+
+
 def refuse_masked(X):
     """Refuse a masked array that hides values: as an array it would show them."""
     if np.ma.is_masked(X):
@@ -310,6 +317,17 @@ def _what_it_is(value):
         except ValueError:
             return "text"
     return None
+
+
+def refuse_scores_of_anomalies(detector, place):
+    """Refuse a detector of PyOD in a place where nothing turns its scores round."""
+    if scores_anomalies(detector):
+        name = type(detector).__name__
+        raise TypeError(
+            f"{name} is, or ends in, a detector of PyOD, which scores anomalies higher where "
+            "scikit-learn scores them lower: give sklearn_hrn.interop.PyODDetector(...) of the "
+            f"detector {place}, such as PyODDetector({name}()), which turns it round."
+        )
 
 
 def scores_anomalies(detector):

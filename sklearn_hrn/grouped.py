@@ -12,7 +12,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._base import VersionedMixin, check_numbers, learning_on_copy
+from ._base import (
+    VersionedMixin,
+    check_numbers,
+    learning_on_copy,
+    refuse_scores_of_anomalies,
+    rows_of_list,
+)
 from ._joint_fit import fit_side_by_side
 from ._labels import check_groups, normal_rows, refuse_lazy, rows_by_group
 from ._sklearn import (
@@ -41,12 +47,12 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
     Parameters
     ----------
     estimator : HRNOneClassClassifier or pipeline that ends in one
-        All other detectors are taken too, and fitted one after the other; so are detectors that
-        callbacks of scikit-learn follow, which are called for each group.
+        All other detectors of scikit-learn's signs are taken too, and fitted one after the other;
+        so are detectors that callbacks of scikit-learn follow, which are called for each group.
     group_column : int, str or None, default=None
         The column of X that says which group a row is of, by position or, of a DataFrame, by name.
         The detectors do not see it. None takes `groups` from the arguments of the methods; without
-        these, all rows are one group.
+        these in `fit`, all rows are one group.
     unknown : {"pooled", "error"}, default="pooled"
         What rows of a group that `fit` has not seen get: the answer of one more detector, which is
         fitted on rows drawn from all groups, as many as the largest group has; or an error.
@@ -146,6 +152,8 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
             If a group is missing for a row, or if the detector of a group cannot be fitted, such as
             for a group of one row; the message ends with its name. Nothing is changed then.
             Also for callbacks with an `n_jobs` of several processes.
+        TypeError
+            If the detector is one of PyOD, whose scores are higher for anomalies.
 
         Warns
         -----
@@ -157,6 +165,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         return self
 
     def _learn(self, X, y, groups):
+        refuse_scores_of_anomalies(self.estimator, "as the estimator")
         X, groups = self._without_groups(X, groups, reset=True)
         rows = normal_rows(X, y, self)
         rows = np.arange(_num_samples(X)) if rows is None else rows
@@ -206,7 +215,8 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         Raises
         ------
         ValueError
-            If there are rows of unknown groups and ``unknown="error"``.
+            If there are rows of unknown groups and ``unknown="error"``, or no `groups` where `fit`
+            has seen several.
         """
         return self._by_group("score_samples", X, groups)
 
@@ -269,6 +279,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
     def _without_groups(self, X, groups, reset):
         """X as the detectors see it, and the group of each row."""
         refuse_lazy(X)
+        X = rows_of_list(X)
         if not hasattr(X, "columns"):  # what the values must be is for the detectors to say
             options = {"accept_sparse": "csr", "ensure_all_finite": False}
             X = check_numbers(self, X, reset=reset, dtype=None, **options)
@@ -284,6 +295,12 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
             groups = _safe_indexing(X, place, axis=1)
             X = _safe_indexing(X, np.delete(every, place), axis=1)
         elif groups is None:
+            n_groups = 1 if reset else len(self.detectors_)
+            if n_groups > 1:
+                raise ValueError(
+                    f"groups are missing: fit has seen {n_groups}, each with a detector of its "
+                    "own. Give groups=, one a row, here as in fit."
+                )
             groups = np.zeros(_num_samples(X), dtype=int)
         return X, check_groups(groups, X)
 
@@ -293,7 +310,8 @@ def _place(column, X):
     if isinstance(column, Integral):
         places = [int(column)] if -X.shape[1] <= column < X.shape[1] else []
     else:
-        places = [j for j, name in enumerate(getattr(X, "columns", ())) if name == column]
+        names = getattr(X, "column_names", getattr(X, "columns", ()))  # of Arrow, or a frame
+        places = [j for j, name in enumerate(names) if name == column]
     if len(places) != 1:
         raise ValueError(
             f"group_column={column!r} names {len(places)} columns of X: give the position of one, "

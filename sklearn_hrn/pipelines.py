@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_even_slices, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import VersionedMixin, learning_on_copy, scores_anomalies
+from ._base import VersionedMixin, learning_on_copy, refuse_scores_of_anomalies
 from ._calibration import (
     conformal_p_values,
     decisions,
@@ -622,12 +622,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
                 f"steps={self.steps!r} is not allowed: give a list of (name, estimator) tuples, "
                 "at least one."
             ) from None
-        if scores_anomalies(last):
-            raise TypeError(
-                f"{type(last).__name__} is a detector of PyOD, which scores anomalies higher where "
-                "scikit-learn scores them lower: give sklearn_hrn.interop.PyODDetector("
-                f"{type(last).__name__}()) as the last step, which turns it round."
-            )
+        refuse_scores_of_anomalies(last, "as the last step")
         fitted, before = clone(self), dict(self.steps)
         fitted.steps = [(name, _continued(step, before[name])) for name, step in fitted.steps]
         rate = None if self.calibration is None else fitted._rate()

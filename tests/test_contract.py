@@ -50,6 +50,7 @@ import sklearn_hrn.datasets
 import sklearn_hrn.inspection
 from sklearn_hrn import (
     ConformalOutlierDetector,
+    HRNGroupedDetector,
     HRNOneClassClassifier,
     InstanceL2Normalizer,
     OneClassPipeline,
@@ -916,6 +917,12 @@ def test_a_pipeline_refuses_a_detector_of_pyod_as_its_last_step_and_says_what_to
     pipeline = OneClassPipeline([("norm", InstanceL2Normalizer()), ("end", Distance())])
     with pytest.raises(TypeError, match=r"PyODDetector\(Distance\(\)\)"):
         pipeline.fit(X)
+
+
+@pytest.mark.parametrize("kind", ["alone", "at the end of a pipeline"])
+def test_a_grouped_detector_refuses_one_of_pyod_and_says_what_to_do(kind):
+    with pytest.raises(TypeError, match=r"PyODDetector\(.*\) of the detector as the estimator"):
+        HRNGroupedDetector(PYOD[kind]).fit(X)
 
 
 def test_knn_of_pyod_finds_anomalies():

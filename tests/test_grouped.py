@@ -262,3 +262,34 @@ def test_what_is_kept_is_small_and_comes_back_from_a_pickle(pumps):
     assert np.array_equal(again.score_samples(X, pump), scores)
     for fitted in detector.detectors_.values():
         assert "transform" not in vars(fitted["scale"])
+
+
+@pytest.mark.parametrize("method", ["score_samples", "decision_function", "predict"])
+def test_without_groups_no_detector_of_several_answers(method, pumps):
+    X, pump = pumps
+    for groups in (pump, np.unique(pump, return_inverse=True)[1]):  # one of them is called 0
+        detector = HRNGroupedDetector(forest()).fit(X, groups=groups)
+        with pytest.raises(ValueError, match="groups are missing: fit has seen 3"):
+            getattr(detector, method)(X)
+    assert len(getattr(HRNGroupedDetector(forest()).fit(X), method)(X)) == 90
+
+
+@pytest.mark.parametrize("kind", ["list", "object", "pandas", "polars", "pyarrow"])
+def test_the_column_of_the_groups_is_found_in_rows_of_any_kind(kind, pumps):
+    X, pump = pumps
+    columns = {**{f"x{j}": X[:, j] for j in range(4)}, "pump": pump}
+    mixed = np.array([*columns.values()], dtype=object).T
+    column = 4 if kind in ("list", "object") else "pump"
+    if kind == "list":
+        rows = mixed.tolist()
+    elif kind == "object":
+        rows = mixed
+    elif kind == "pyarrow":
+        rows = pytest.importorskip("pyarrow").table(columns)
+    else:
+        rows = pytest.importorskip(kind).DataFrame(columns)
+    detector = HRNGroupedDetector(pipeline(), group_column=column, random_state=0).fit(rows)
+    expected = HRNGroupedDetector(pipeline(), random_state=0).fit(X, groups=pump)
+    assert list(detector.detectors_) == ["a", "b", "c"]
+    scores = expected.score_samples(X, groups=pump)
+    assert np.allclose(detector.score_samples(rows), scores, rtol=1e-9)

@@ -14,7 +14,14 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import validate_data
 
-from .._base import NormalRowsEstimator, check_fitted, dense, plain_numbers, refuse_masked
+from .._base import (
+    NormalRowsEstimator,
+    check_fitted,
+    dense,
+    plain_numbers,
+    refuse_masked,
+    rows_of_list,
+)
 from .._labels import is_missing, refuse_lazy
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
@@ -186,12 +193,9 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 return plain
         names = getattr(X, "column_names", getattr(X, "columns", None))
         if names is None:
-            if isinstance(X, list | tuple) and np.asarray(X).dtype.kind in "US":
-                # Else NumPy would make text of the numbers beside text.
-                X = np.array(X, dtype=object)
             X = validate_data(
                 self,
-                X,
+                rows_of_list(X),
                 accept_sparse="csr",
                 dtype=None,
                 ensure_all_finite="allow-nan",
