@@ -1,5 +1,6 @@
 """A few training rows, and how what is fitted keeps them."""
 
+from contextlib import suppress
 from importlib import import_module
 
 import numpy as np
@@ -18,18 +19,32 @@ def drawn_rows(X, most):
 
 def as_columns(X):
     """A data frame as arrays, which every file can hold, and how it is made again of them."""
-    library = type(X).__module__.partition(".")[0]
-    if library not in ("pandas", "polars"):
+    library = library_of(X)
+    if library is None:
         return X
-    columns = (X.iloc[:, j] if library == "pandas" else X[:, j] for j in range(X.shape[1]))
+    names = X.column_names if library == "pyarrow" else X.columns
     arrays = []
-    for column in columns:
-        values = column.to_numpy()
+    for j in range(X.shape[1]):
+        values = (X.iloc[:, j] if library == "pandas" else X[names[j]]).to_numpy()
         if values.dtype.kind == "O":  # gaps as pandas writes them, which are objects of its own
             values = np.array([None if is_missing(v) else v for v in values], dtype=object)
         arrays.append(values)
     index = X.index.to_numpy() if library == "pandas" else None
-    return {"library": library, "names": list(X.columns), "arrays": arrays, "index": index}
+    return {"library": library, "names": list(names), "arrays": arrays, "index": index}
+
+
+def library_of(X):
+    """Whose data frame X is; None where it is none."""
+    library = type(X).__module__.partition(".")[0]
+    return library if library in ("pandas", "polars", "pyarrow") else None
+
+
+def as_pandas(X):
+    """A frame of polars or Arrow as one of pandas, where that is there; all else as it is."""
+    if library_of(X) not in (None, "pandas"):
+        with suppress(ImportError):
+            return as_frame({**as_columns(X), "library": "pandas"})
+    return X
 
 
 def as_frame(kept):
@@ -37,7 +52,8 @@ def as_frame(kept):
     if not isinstance(kept, dict):
         return kept
     library = import_module(kept["library"])
-    if kept["library"] == "polars":
-        return library.DataFrame(dict(zip(kept["names"], kept["arrays"], strict=True)))
+    if kept["library"] != "pandas":
+        make = library.table if kept["library"] == "pyarrow" else library.DataFrame
+        return make(dict(zip(kept["names"], kept["arrays"], strict=True)))
     columns = dict(enumerate(kept["arrays"]))
     return library.DataFrame(columns, index=kept["index"]).set_axis(kept["names"], axis=1)

@@ -81,7 +81,7 @@ ARROWS = {
     "__main__": {"datasets", "interop", "recipes"},
     "grouped": {"_base", "_joint_fit", "_labels", "_sklearn", "exceptions"},
     "inspection": {
-        *("_base", "_calibration", "_sklearn", "conformal", "core", "image"),
+        *("_base", "_calibration", "_reference", "_sklearn", "conformal", "core", "image"),
         *("kernel_approximation", "networks"),
         *("one_class", "preprocessing"),
     },

@@ -1,5 +1,7 @@
 """Attributions sum to what they explain, are the gradient where it is one, and refuse by name."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,6 +29,7 @@ from sklearn.preprocessing import (
 from sklearn_hrn import (
     ConformalOutlierDetector,
     FourierFeatures,
+    HRNContinualClassifier,
     HRNOneClassClassifier,
     InstanceL2Normalizer,
     InstanceStandardizer,
@@ -448,3 +451,38 @@ def test_rows_without_columns_are_refused():
     with pytest.raises(TypeError, match="explain the steps behind the vectorizer"):
         feature_attribution(pipeline, texts, reference=texts)
     assert feature_attribution(pipeline[1:], vectors, reference=vectors[0]).shape == vectors.shape
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize("way", ["slopes", "orders"])
+def test_a_frame_of_any_library_is_explained_by_its_names_without_a_warning(library, way, rng):
+    frames = pytest.importorskip(library)
+    days = np.datetime64("2026-01-01", "us") + np.arange(60) * np.timedelta64(1, "D")
+    words = np.where(np.arange(60) % 3, "a", "b")
+    columns = {"x": rng.normal(size=60), "word": words, "day": days}
+    table = (frames.table if library == "pyarrow" else frames.DataFrame)(columns)
+    some = table.slice(0, 4) if library == "pyarrow" else table[:4]
+    detector = make_hrn_pipeline("tabular", random_state=0)
+    detector.set_params(hrn__max_updates=5, calibration=None)
+    if way == "orders":  # of the mean of several detectors scores alone are asked
+        detector = ConformalOutlierDetector(
+            detector, strategy="cross", false_alarm_rate=0.1, random_state=0
+        )
+    detector.fit(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nearest = nearest_normal(detector, some, reference=table)
+        attributions = feature_attribution(detector, some, reference=table)
+    assert type(nearest) is type(some)
+    assert attributions.shape == (4, 3)
+    rise = detector.score_samples(some) - detector.score_samples(nearest)
+    assert np.allclose(attributions.sum(axis=1), rise)
+
+
+def test_a_classifier_has_no_score_to_explain_but_its_heads_have(rng):
+    X = rng.normal(size=(60, 4))
+    classifier = HRNContinualClassifier(HRNOneClassClassifier(4, max_iter=2), random_state=0)
+    classifier.fit(X, np.arange(60) % 3)
+    with pytest.raises(TypeError, match=r"heads_\[label\]"):
+        feature_attribution(classifier, X[:2], reference=X)
+    assert feature_attribution(classifier.heads_[1], X[:2], reference=X).shape == (2, 4)

@@ -5,11 +5,13 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import dense, row_blocks
+from .._reference import as_columns, as_frame, as_pandas, library_of
 from .._sklearn import _safe_indexing
 from .._typing import Estimator, Floats, Rows
 from ..conformal import ConformalOutlierDetector
@@ -155,7 +157,10 @@ def nearest_normal(detector: Estimator, X: Rows, *, reference: Rows | None = Non
     >>> nearest_normal(detector, [[0.0, 6.0]], reference=[[0.0, 1.0], [3.0, 0.0]])
     array([[0., 1.]])
     """
-    return _Explained(detector, X, reference).references
+    references, library = _Explained(detector, X, reference).references, library_of(X)
+    if library in (None, "pandas"):
+        return references
+    return as_frame({**as_columns(references), "library": library})
 
 
 class _Explained:
@@ -221,7 +226,7 @@ class _Explained:
         later = self.steps[len(leading) :]
         try:
             starts, ends = self.starts.astype(np.float64), self.ends.astype(np.float64)
-        except ValueError as error:  # words that no step has encoded
+        except (TypeError, ValueError) as error:  # words and dates that no step has encoded
             raise NoSlopeError from error
         shares = np.linspace(0, 1, N_PIECES + 1)[:, None, None]
         widest = max([len(found), *(getattr(step, "n_features_in_", 1) for step in later)])
@@ -280,7 +285,8 @@ def innermost(detector):
 
 
 def _table(X, name):
-    """Rows with columns: a data frame as it is, all else as an array of two axes."""
+    """Rows with columns: data frames as those of pandas, all else as an array of two axes."""
+    X = as_pandas(X)
     if hasattr(X, "iloc"):
         return X.to_frame().T if X.ndim == 1 else X
     if hasattr(X, "toarray"):
@@ -341,6 +347,11 @@ def _set_column(rows, j, X):
 
 def scores_of(detector, X):
     """Scores, higher = more normal."""
+    if is_classifier(detector):
+        raise TypeError(
+            f"{type(detector).__name__} has a score for each class: explain the detector of one, "
+            "such as heads_[label] of HRNContinualClassifier."
+        )
     if hasattr(detector, "score_samples"):
         return detector.score_samples(X)
     if not hasattr(detector, "decision_function"):
