@@ -4,7 +4,10 @@ import re
 from contextlib import contextmanager
 from copy import copy
 from importlib import import_module
+from math import isfinite
+from operator import is_
 from typing import Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +24,13 @@ from .exceptions import VersionMismatchWarning, warn
 # Bytes of float64 values worked on at once: they stay in the cache between passes, and the copies
 # of them weigh nothing beside a large input.
 BLOCK_BYTES = 2**22
+
+# Rows of a call, at most, whose fixed cost outweighs their work: what they need of the fitted
+# attributes is kept for the next call.
+FEW_ROWS = 10
+
+# Estimator -> fitted attributes, and what `derived` has made of them.
+_DERIVED = WeakKeyDictionary()
 
 # Where a pickle has the version that wrote it.
 VERSION = "_sklearn_hrn_version"
@@ -161,6 +171,18 @@ def row_blocks(n_rows, values_per_row):
     return [slice(start, min(start + n_at_once, n_rows)) for start in range(0, n_rows, n_at_once)]
 
 
+def derived(estimator, make, *attributes):
+    """``make(*attributes)`` of fitted attributes, made once for as long as these are the same.
+
+    It is kept beside the estimator, not in it: no part of pickles and copies. An array that is
+    changed in place counts as the same.
+    """
+    kept = _DERIVED.get(estimator)
+    if kept is None or not all(map(is_, kept[0], attributes)):
+        kept = _DERIVED[estimator] = attributes, make(*attributes)
+    return kept[1]
+
+
 def dense(X):
     """Rows as an array where they are sparse, else as they are."""
     return X.toarray() if sparse.issparse(X) else X
@@ -184,9 +206,16 @@ def is_plain(estimator, X, dtypes):
         and X.shape[1] == estimator.n_features_in_
         and len(X) > 0
         and not hasattr(estimator, "feature_names_in_")
-        # Of NaN, it is NaN.
-        and np.isfinite([X.min(), X.max()]).all()
+        and _is_finite(X)
     )
+
+
+def _is_finite(X):
+    # Squares of large numbers add up to infinity, too: then, and of many rows, the ends say it. The
+    # least of numbers with NaN among them is NaN.
+    if len(X) <= FEW_ROWS and isfinite(np.vdot(X, X)):
+        return True
+    return isfinite(X.min()) and isfinite(X.max())
 
 
 def plain_numbers(estimator, X, dtypes):
@@ -196,16 +225,17 @@ def plain_numbers(estimator, X, dtypes):
     """
     if not hasattr(estimator, "feature_names_in_"):
         return X if is_plain(estimator, X, dtypes) else None
-    if not hasattr(X, "iloc") or list(X.columns) != estimator.feature_names_in_.tolist():
+    if not hasattr(X, "iloc") or X.columns.tolist() != estimator.feature_names_in_.tolist():
         return None
-    if not len(X) or any(dtype.kind not in "biuf" for dtype in set(X.dtypes)):
+    types = set(X.dtypes) if len(X) else ()
+    if not types or any(dtype.kind not in "biuf" for dtype in types):
         return None
-    own = _own_type(X)
+    own = _common_type(types)
     try:
         rows = np.array(X.to_numpy(own if own in dtypes else dtypes[0]), order="C")
     except (TypeError, ValueError):  # gaps of a type of pandas' own
         return None
-    return rows if np.isfinite([rows.min(), rows.max()]).all() else None
+    return rows if _is_finite(rows) else None
 
 
 def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **options):
@@ -255,9 +285,7 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
 def _own_type(X):
     """The type of the numbers of a data frame or a list, which are to stay what they are."""
     try:
-        if hasattr(X, "iloc"):
-            return np.result_type(*(getattr(t, "numpy_dtype", t) for t in set(X.dtypes)))
-        return np.asarray(X).dtype
+        return _common_type(set(X.dtypes)) if hasattr(X, "iloc") else np.asarray(X).dtype
     except (TypeError, ValueError, RuntimeError, OverflowError):  # which the check has words for
         return None
 
@@ -269,9 +297,14 @@ def rows_of_list(X):
     return X
 
 
+def _common_type(types):
+    """The type that holds the numbers of columns of a data frame."""
+    return np.result_type(*(getattr(t, "numpy_dtype", t) for t in types))
+
+
 def refuse_masked(X):
     """Refuse a masked array that hides values: as an array it would show them."""
-    if np.ma.is_masked(X):
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
         raise ValueError(
             f"X is a masked array that hides {np.ma.count_masked(X)} values: leave those rows out, "
             "or give X.filled(numpy.nan) to a step that takes gaps."

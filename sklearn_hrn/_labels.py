@@ -49,7 +49,8 @@ def refuse_lazy(X):
     if isinstance(X, np.ndarray | list | tuple):
         return
     for method, kind, remedy in LAZY:
-        if hasattr(X, method):
+        # A frame of pandas looks for what it does not have among its columns, too.
+        if hasattr(type(X), method) and hasattr(X, method):
             raise TypeError(
                 f"X is a lazy collection of {kind}, {type(X).__name__}, all rows of which would be "
                 f"fetched into memory: give {remedy} if they fit there; else score block by block "

@@ -11,7 +11,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import row_norms
 
-from ._base import NormalRowsEstimator, dense, row_blocks
+from ._base import NormalRowsEstimator, dense, derived, row_blocks
 from ._sklearn import Interval, StrOptions
 from ._typing import Floats, Rows, Seed
 
@@ -248,7 +248,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         few = sparse.issparse(drawn) and drawn.nnz <= SPARSE_SHARE * drawn.shape[0] * drawn.shape[1]
         self.landmarks_ = drawn if few else dense(drawn)
         self.gamma_ = _per_variance(X) if self.gamma == "scale" else float(self.gamma)
-        kernel = self._kernel(self.landmarks_)
+        kernel = _kernel(self.landmarks_, self.gamma_, *_weighted(self.landmarks_, self.gamma_))
         # Or rounding would say which landmark is the first.
         np.fill_diagonal(kernel, 1.0)
         factor, order, rank, _ = dpstrf(kernel, tol=SMALLEST_SHARE, lower=1)
@@ -268,23 +268,12 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         Z : ndarray of shape (n_samples, n_features_out), float32
         """
         X = self._checked(X)
+        weighted = derived(self, _weighted, self.landmarks_, self.gamma_)
         out = np.empty((X.shape[0], self._n_features_out), dtype=np.float32)
         for block in row_blocks(X.shape[0], self._n_features_out):
-            kernel = self._kernel(X[block].astype(np.float64))
+            kernel = _kernel(X[block].astype(np.float64), self.gamma_, *weighted)
             out[block] = kernel @ self.normalization_
         return out
-
-    def _kernel(self, X):
-        # As `rbf_kernel`, whose checks take several times as long as one row.
-        if sparse.issparse(self.landmarks_):
-            kernel = dense(X @ (2 * self.gamma_ * self.landmarks_.T))
-        else:
-            X = dense(X)
-            kernel = X @ (2 * self.gamma_ * self.landmarks_.T)
-        kernel -= self.gamma_ * row_norms(X, squared=True)[:, None]
-        kernel -= self.gamma_ * row_norms(self.landmarks_, squared=True)
-        np.minimum(kernel, 0, out=kernel)
-        return np.exp(kernel, out=kernel)
 
     @property
     def _n_features_out(self):
@@ -294,6 +283,26 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _weighted(landmarks, gamma):
+    """What the kernel takes of the landmarks: ``2 gamma x_j``, one a column, and their squares."""
+    return 2 * gamma * landmarks.T, gamma * row_norms(landmarks, squared=True)
+
+
+def _kernel(X, gamma, columns, squares):
+    # As `rbf_kernel`, whose checks take several times as long as one row.
+    X = X if sparse.issparse(columns) else dense(X)
+    kernel = dense(X @ columns)
+    kernel -= gamma * _squared_lengths(X)[:, None]
+    kernel -= squares
+    np.minimum(kernel, 0, out=kernel)
+    return np.exp(kernel, out=kernel)
+
+
+def _squared_lengths(X):
+    # `row_norms` does the same, after a check that takes longer than one row.
+    return row_norms(X, squared=True) if sparse.issparse(X) else np.einsum("ij,ij->i", X, X)
 
 
 def _per_variance(X):

@@ -13,7 +13,14 @@ from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
 
-from ._base import VersionedMixin, check_fitted, learning_on_copy, row_blocks
+from ._base import (
+    FEW_ROWS,
+    VersionedMixin,
+    check_fitted,
+    derived,
+    learning_on_copy,
+    row_blocks,
+)
 from ._calibration import usual_threshold
 from ._continued import learn_chunk, learn_verdicts
 from ._folds import make_folds
@@ -87,6 +94,10 @@ def _of_length_at_most_one(X, rows):
         for block in row_blocks(len(X) if rows is None else len(rows), X.shape[1])
     )
     return abs(longest - 1) < ROUNDING_OF_LENGTHS
+
+
+def _converted(dtype, *coefs):
+    return [coef.astype(dtype, copy=False) for coef in coefs]
 
 
 class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, BaseEstimator):
@@ -621,7 +632,10 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
     def _score(self, X, subset=None):
         """Scores of checked rows, or of a subset of them."""
         if self._fitted_module is None:
-            return score_rows(self.coefs_, X, self._slope, subset, np.dtype(self.score_dtype))
+            coefs, dtype = self.coefs_, np.dtype(self.score_dtype)
+            if len(X) <= FEW_ROWS:
+                coefs = derived(self, _converted, dtype, *coefs)
+            return score_rows(coefs, X, self._slope, subset, dtype)
         from .core.modules import score_with_modules
 
         return score_with_modules(self._fitted_module, self.module_state_, X, subset)

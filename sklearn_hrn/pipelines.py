@@ -774,9 +774,10 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         def of_block(rows):
             return getattr(self.steps[-1][1], method)(self._transformed(rows))
 
-        n_rows = _num_samples(X)
-        n_blocks = ceil(n_rows / self._block_rows(X))
-        if n_blocks <= 1:
+        # Of a frame, its shape says it in no time.
+        shape = getattr(X, "shape", ())
+        n_rows = shape[0] if len(shape) == 2 else _num_samples(X)
+        if n_rows <= _MIN_BLOCK_ROWS or (n_blocks := ceil(n_rows / self._block_rows(X))) <= 1:
             return of_block(X)
         (X,) = indexable(X)
         blocks = gen_even_slices(n_rows, n_blocks)

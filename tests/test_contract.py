@@ -53,6 +53,8 @@ from sklearn_hrn import (
     HRNGroupedDetector,
     HRNOneClassClassifier,
     InstanceL2Normalizer,
+    LandmarkFeatures,
+    NormalScoreTransformer,
     OneClassPipeline,
     make_hrn_pipeline,
 )
@@ -177,6 +179,69 @@ def test_lazy_collections_are_told_by_what_they_offer(kind):
     rows = type("Rows", (LazyRows,), {kind: None, "__dask_graph__": property()})()
     with pytest.raises(TypeError, match=r"lazy collection of (Spark|Ray Data|polars), Rows"):
         make_hrn_pipeline("tabular").fit(rows)
+
+
+def test_a_column_may_have_the_name_of_what_a_lazy_collection_offers():
+    frame = pd.DataFrame(X[:, :2], columns=["collect", "toPandas"])
+    fitted = NormalScoreTransformer().fit(frame)
+    assert np.array_equal(fitted.transform(frame), fitted.transform(frame.copy()))
+
+
+# A few rows, for which some things are kept from call to call
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.RowLengthWarning")
+@pytest.mark.parametrize("kind", [HRNOneClassClassifier, LandmarkFeatures, NormalScoreTransformer])
+def test_one_row_follows_what_has_been_fitted_since(kind):
+    answer = "score_samples" if kind is HRNOneClassClassifier else "transform"
+    one, other = (kind(random_state=0).fit(rows) for rows in (X, 2 * X + 1))
+    ask, row = getattr(one, answer), X[:1]
+    # Products of one row and of many are rounded differently.
+    np.testing.assert_allclose(ask(row), ask(X)[:1], rtol=1e-6, atol=1e-9)
+    one.fit(2 * X + 1)
+    np.testing.assert_array_equal(ask(row), getattr(other, answer)(row))
+    names = ("coefs_", "gamma_", "landmarks_", "normalization_", "quantiles_", "scores_")
+    for name in (n for n in names if n in vars(one)):
+        value = vars(one)[name]
+        setattr(one, name, [2 * v for v in value] if isinstance(value, list) else 2 * value)
+        np.testing.assert_allclose(ask(row), ask(X)[:1], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.RowLengthWarning")
+def test_one_row_is_scored_in_the_precision_asked_for():
+    fitted = HRNOneClassClassifier(random_state=0, max_iter=1).fit(X)
+    double = fitted.score_samples(X[:1])
+    single = fitted.set_params(score_dtype="float32").score_samples(X[:1])
+    assert single != double
+    assert single == np.float32(single)
+    np.testing.assert_array_equal(
+        fitted.set_params(score_dtype="float64").score_samples(X[:1]), double
+    )
+
+
+def test_what_is_kept_for_the_next_row_is_not_part_of_the_estimator():
+    fitted = make_hrn_pipeline("tabular", random_state=0).set_params(calibration=None).fit(X)
+    size, steps = len(pickle.dumps(fitted)), [fitted["scale"], fitted["lift"], fitted["hrn"]]
+    names = [sorted(vars(step)) for step in steps]
+    fitted.score_samples(X[:1])
+    assert len(pickle.dumps(fitted)) == size
+    assert [sorted(vars(step)) for step in steps] == names
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.RowLengthWarning")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_row_with_a_bad_value_is_refused(value):
+    for kind in (HRNOneClassClassifier, LandmarkFeatures, NormalScoreTransformer):
+        fitted, row = kind().fit(X), np.where(np.arange(9) == 4, value, X[:1])
+        with pytest.raises(ValueError, match=r"X holds .* in column 4"):
+            (fitted.score_samples if hasattr(fitted, "offset_") else fitted.transform)(row)
+
+
+def test_one_row_of_large_numbers_is_none():
+    fitted, row = NormalScoreTransformer().fit(X), np.full((1, 9), 1e200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(fitted.transform(row), fitted.transform([*row, *X])[:1])
 
 
 # A fit that fails

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from scipy.stats import norm
 
 from sklearn_hrn import FourierFeatures, NormalScoreTransformer
+from sklearn_hrn.preprocessing import _normal_scores
 
 
 @pytest.fixture
@@ -240,3 +242,41 @@ def test_the_values_of_a_column_of_two_lie_one_apart(share):
     column[0] = 1e6  # one value is no reason to take it for a column of numbers
     moved = NormalScoreTransformer().fit(column).transform([[3.0], [700.0]])
     assert np.ptp(moved) == pytest.approx(1, rel=0.1)
+
+
+def interpolated(fitted, X):
+    knots = zip(X.T, fitted.quantiles_, fitted.scores_, strict=True)
+    return np.column_stack([np.interp(*of_column) for of_column in knots]).astype(X.dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_a_few_rows_are_looked_up_at_once_with_the_same_scores(n_rows, dtype):
+    rng = np.random.default_rng(0)
+    columns = [rng.normal(size=300), rng.integers(0, 5, 300), np.exp(9 * rng.normal(size=300))]
+    columns += [np.ones(300), 1e300 * rng.normal(size=300) if dtype is np.float64 else columns[0]]
+    X = np.column_stack(columns).astype(dtype)
+    fitted = NormalScoreTransformer().fit(X)
+    knots = [[values[k] for values in fitted.quantiles_] for k in (0, 1, 2, -2, -1)]
+    fresh = np.concatenate([X[:30], 0.99 * X[:30], 30 * X[:5], -30 * X[:5], knots]).astype(dtype)
+    found = [fitted.transform(fresh[i : i + n_rows]) for i in range(0, len(fresh), n_rows)]
+    found, expected = np.concatenate(found), interpolated(fitted, fresh)
+    assert found.dtype == dtype
+    # Compilers may round a product and a sum once where NumPy rounds twice.
+    np.testing.assert_allclose(found, expected, rtol=1e-13 if dtype is np.float64 else 1e-6)
+    np.testing.assert_array_equal(fitted.transform(sparse.csr_array(fresh[:1])), found[:1])
+
+
+def test_what_a_search_at_once_cannot_tell_is_interpolated(monkeypatch):
+    fitted = NormalScoreTransformer().fit(np.arange(20.0).reshape(10, 2))
+    # No slope is finite between these.
+    fitted.quantiles_ = [np.array([0.0, 5e-324, 1.0]), fitted.quantiles_[1]]
+    fitted.scores_ = [np.array([0.0, 1.0, 2.0]), fitted.scores_[1]]
+    rows = np.array([[0.0, 3.0], [5e-324, 4.0], [0.5, 5.0]])
+    for row in rows:
+        expected = interpolated(fitted, row[None])
+        np.testing.assert_allclose(fitted.transform(row[None]), expected, rtol=1e-13)
+    monkeypatch.setattr(_normal_scores, "MAX_KNOTS", 5)
+    assert _normal_scores._table(fitted.quantiles_, fitted.scores_) is None
+    again = NormalScoreTransformer().fit(np.arange(20.0).reshape(10, 2))
+    np.testing.assert_array_equal(again.transform(rows[:1]), interpolated(again, rows[:1]))

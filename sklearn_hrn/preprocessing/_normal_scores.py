@@ -9,7 +9,7 @@ from scipy.special import ndtri
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 
-from .._base import NormalRowsEstimator, dense, row_blocks
+from .._base import FEW_ROWS, NormalRowsEstimator, dense, derived, row_blocks
 from .._sklearn import Interval
 from .._typing import Floats, Rows, Seed
 
@@ -53,6 +53,9 @@ LEAST_DIFFERENT = 0.1
 # How far beyond the outermost rows their ranks end, relative to their values: much more than
 # float32 rounds by.
 NOVEL = 1e-5
+
+# Knots up to which all columns are looked up at once: what that takes beside them is 40 megabytes.
+MAX_KNOTS = 10**6
 
 # Marks at which scores are kept, beside the rows: outside of all, and between them and a glitch.
 MARKS_KEPT = 200
@@ -202,6 +205,11 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
             If X is sparse, and Z would take more than 1 GiB; `fit` raises it, too.
         """
         X = self._checked(X)
+        if X.shape[0] <= FEW_ROWS:
+            table = derived(self, _table, self.quantiles_, self.scores_)
+            scores = None if table is None else _looked_up(dense(X), *table)
+            if scores is not None:
+                return scores
         X = X.tocsc() if sparse.issparse(X) else X
         out = np.empty(X.shape, dtype=X.dtype)
         for block in row_blocks(X.shape[1], X.shape[0]):
@@ -215,6 +223,35 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _table(quantiles, scores):
+    """What `_looked_up` takes of the knots of all columns; None if they are too many.
+
+    Between two knots, a slope; behind the last one of a column, infinity, where its score stays.
+    """
+    n_knots = np.array([len(values) + 1 for values in quantiles])
+    if n_knots.sum() > MAX_KNOTS:
+        return None
+    # Complex numbers are in order by their real parts, the columns, and then by the imaginary ones.
+    knots = np.empty(n_knots.sum(), dtype=np.complex128)
+    knots.real = np.repeat(np.arange(len(n_knots)), n_knots)
+    knots.imag = np.concatenate([[*values, np.inf] for values in quantiles])
+    scores = np.concatenate([[*values, values[-1]] for values in scores])
+    with np.errstate(all="ignore"):
+        slopes = np.diff(scores, append=0) / np.diff(knots.imag, append=0)
+    return knots, scores, slopes, np.array([values[0] for values in quantiles])
+
+
+def _looked_up(X, knots, scores, slopes, lowest):
+    """As `np.interp` column by column, in one search; None where it would not be finite."""
+    values = np.empty(X.shape, dtype=np.complex128)
+    values.real = np.arange(X.shape[1])
+    values.imag = np.maximum(X, lowest)
+    at = knots.searchsorted(values, side="right") - 1
+    with np.errstate(all="ignore"):
+        found = slopes[at] * (values.imag - knots.imag[at]) + scores[at]
+    return found.astype(X.dtype, copy=False) if np.isfinite(found).all() else None
 
 
 def _groups(X):
