@@ -119,6 +119,21 @@ def test_float32_stays_float32(skies):
     assert Z.dtype == np.float32
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_by_themselves_are_whitened_as_among_others_in_any_layout(skies, order):
+    class Ordered(FunctionTransformer):
+        def transform(self, X):
+            return np.asarray(X, order=order)
+
+    fitted = RotationWhitening(Ordered(), threshold=1, random_state=0).fit(skies)
+    assert np.triu(fitted.whitening_, 1).any()
+    assert not np.tril(fitted.whitening_, -1).any()
+    before = skies.copy()
+    each = np.concatenate([fitted.transform(row[None]) for row in skies[:9]])
+    np.testing.assert_allclose(each, fitted.transform(skies)[:9], atol=1e-13)
+    np.testing.assert_array_equal(skies, before)
+
+
 def test_anomalies_play_no_part(skies):
     y = np.where(np.arange(600) % 3 == 0, -1, 1)
     fitted = RotationWhitening(AS_IT_IS, threshold=1, random_state=0).fit(skies, y)

@@ -104,11 +104,14 @@ def test_more_light_does_not_matter(digits):
     assert np.allclose(fitted.transform(digits), fitted.transform(digits + 7), atol=1e-4)
 
 
-def test_blocks_of_images_make_no_difference(digits, monkeypatch):
+@pytest.mark.parametrize(("n_images", "block_bytes"), [(300, 7 * 12 * 64 * 8), (300, 1), (1, 4096)])
+def test_blocks_of_images_and_bands_of_one_make_no_difference(
+    digits, monkeypatch, n_images, block_bytes
+):
     fitted = quick().fit(digits)
-    whole = fitted.transform(digits)
-    monkeypatch.setattr("sklearn_hrn._base.BLOCK_BYTES", 7 * 12 * 64 * 8)
-    assert np.allclose(fitted.transform(digits), whole, atol=1e-6)  # float32
+    whole = fitted.transform(digits)[:n_images]
+    monkeypatch.setattr("sklearn_hrn._base.BLOCK_BYTES", block_bytes)
+    assert np.allclose(fitted.transform(digits[:n_images]), whole, atol=1e-6)  # float32
 
 
 def test_anomalies_have_no_part_in_the_words(digits):

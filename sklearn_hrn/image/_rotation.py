@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cholesky, get_blas_funcs, get_lapack_funcs
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -206,9 +206,8 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         variance = np.trace(S) / len(S)
         # All rows alike: there is nothing to be divided by.
         S[np.diag_indices_from(S)] += self.ridge * variance if variance > 0 else 1
-        inverse = solve_triangular(
-            cholesky(S, lower=True), np.eye(len(S), dtype=S.dtype), lower=True
-        )
+        (inverted,) = get_lapack_funcs(("trtri",), (S,))
+        inverse, _ = inverted(cholesky(S, lower=True), lower=True)
         return shift + mean, np.ascontiguousarray(inverse.T)
 
     def transform(self, X: Rows) -> NDArray[np.floating]:
@@ -227,7 +226,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
 
     def _seen(self, features):
         if self.is_whitened_:
-            return _directions((features - self.mean_) @ self.whitening_)
+            return _directions(_times_triangle(features - self.mean_, self.whitening_))
         if self.otherwise_ is None:
             return features
         return np.asarray(self.otherwise_.transform(features))
@@ -240,6 +239,12 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
     def _n_features_out(self):
         last = self.transformer_ if self.otherwise_ is None else self.otherwise_
         return len(last.get_feature_names_out())
+
+
+def _times_triangle(Z, triangle):
+    """``Z @ triangle`` of an upper one in half the time of a product; Z is written over."""
+    (product,) = get_blas_funcs(("trmm",), (Z, triangle))
+    return product(1, triangle.T, Z.T, lower=True, overwrite_b=True).T
 
 
 def _upright_auc(mean, upright, turned):

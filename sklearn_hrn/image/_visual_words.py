@@ -188,19 +188,15 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
             At least 0; the parts of one word stand together.
         """
         X = self._checked(X)
-        weights, (height, width, _) = self._weights(), self.image_shape_
-        n_words, *patch_size, _ = self.words_.shape
+        weights, (n_words, *patch_size, _) = self._weights(), self.words_.shape
         sizes = zip(self.image_shape_, patch_size, self._parts(), strict=False)
-        rows, columns = (_pooling(size - patch + 1, parts) for size, patch, parts in sizes)
+        parts = [_even_parts(size - patch + 1, n_parts) for size, patch, n_parts in sizes]
         out = np.empty((len(X), self._n_features_out), dtype=np.float32)
-        for block in row_blocks(len(X), height * width * (n_words + len(weights))):
+        for block in row_blocks(len(X), self.image_shape_[1] * (n_words + len(weights))):
             images = self._contrasts(X[block]).reshape(-1, *self.image_shape_)
-            responses = _responses(images, weights, patch_size)
-            # The mean over a part is that over its columns of those over its rows.
-            means = rows @ responses.reshape(len(images), len(rows.T), -1)
-            means = columns @ means.reshape(len(images), len(rows), -1, n_words)
-            out[block] = np.moveaxis(means, 3, 1).reshape(len(images), -1)
-        return out if self.power == 1 else np.power(out, self.power, out=out)
+            out[block] = _mean_responses(images, weights, patch_size, parts)
+        out **= self.power  # for which NumPy takes roots, where it can
+        return out
 
     def _weights(self):
         """Words, and below them what is added to their responses: (n_pixels + 1, n_words)."""
@@ -272,25 +268,63 @@ def _of_length_one(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
 
 
-def _responses(images, weights, patch_size):
-    """Responses (n, rows, columns, n_words) to patches of images (n, height, width, channels)."""
-    patches = sliding_window_view(images, patch_size, axis=(1, 2))
-    places, n_pixels = patches.shape[:3], len(weights) - 1
-    patches = patches.reshape(-1, n_pixels)
-    patches = patches - patches.mean(axis=1, keepdims=True)
-    variance = np.einsum("ij,ij->i", patches, patches) / n_pixels
-    inputs = np.ones((len(patches), n_pixels + 1), dtype=np.float32)
-    np.divide(patches, np.sqrt(variance + FLAT)[:, None], out=inputs[:, :-1])
-    responses = inputs @ weights
-    return np.maximum(responses, 0, out=responses).reshape(*places, -1)
+def _mean_responses(images, weights, patch_size, parts):
+    """Mean responses (n, n_words * n_parts) over the parts of images (n, height, width, channels).
+
+    Images are the last axis of all arrays, so that a pass over them is a few long loops; those over
+    a patch would be many of a few pixels. A few rows of places at a time stay in the cache from the
+    pixels to the means.
+    """
+    n_images, n_words = len(images), weights.shape[1]
+    images = np.ascontiguousarray(images.transpose(3, 1, 2, 0))
+    mean, scale = _of_patches(images, patch_size)
+    n_rows, n_columns, _ = mean.shape
+    # (channels, *patch_size, n_rows, n_columns, n)
+    patches = sliding_window_view(images, patch_size, axis=(1, 2)).transpose(0, 4, 5, 1, 2, 3)
+    rows, columns = parts
+    sums = np.empty((n_rows, len(columns), n_images * n_words), dtype=np.float32)
+    zeros = np.zeros(n_images * n_words, dtype=np.float32)
+    for band in row_blocks(n_rows, n_columns * n_images * (n_words + len(weights))):
+        inputs = np.ones((len(weights), mean[band].size), dtype=np.float32)
+        pixels = inputs[:-1].reshape(*patches.shape[:3], *mean[band].shape)
+        np.subtract(patches[:, :, :, band], mean[band], out=pixels)
+        np.multiply(pixels, scale[band], out=pixels)
+        responses = (inputs.T @ weights).reshape(-1, n_columns, n_images * n_words)
+        np.maximum(responses, zeros, out=responses)  # one zero for all takes four times as long
+        for k, part in enumerate(columns):
+            responses[:, part].sum(axis=1, out=sums[band, k])
+    means = np.stack([sums[part].sum(axis=0) for part in rows])
+    means /= np.outer(*([part.stop - part.start for part in axis] for axis in parts))[:, :, None]
+    return np.moveaxis(means.reshape(-1, n_images, n_words), 0, 2).reshape(n_images, -1)
 
 
-def _pooling(n_places, n_parts):
-    """Means over n_parts equal parts of n_places, which share a place where they have to."""
-    part, place = np.arange(n_parts)[:, None], np.arange(n_places)
-    first, last = part * n_places // n_parts, -(-(part + 1) * n_places // n_parts)
-    inside = (first <= place) & (place < last)
-    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
+def _of_patches(images, patch_size):
+    """Mean of each patch of images (channels, height, width, n), and its factor to one contrast.
+
+    Both are (n_rows, n_columns, n), float32. Variances are the difference of mean squares, which
+    float64 has the digits for.
+    """
+    images = images.astype(np.float64)
+    moments = np.stack([images.mean(axis=0), (images**2).mean(axis=0)], axis=2)
+    over_rows, over_columns = map(_windows, moments.shape, patch_size)
+    height, width, *rest = moments.shape
+    moments = over_rows @ moments.reshape(height, -1)
+    moments = over_columns @ moments.reshape(len(over_rows), width, -1)
+    mean, square = np.moveaxis(moments.reshape(*moments.shape[:2], *rest), 2, 0)
+    variance = np.maximum(square - mean**2, 0)
+    return mean.astype(np.float32), (1 / np.sqrt(variance + FLAT)).astype(np.float32)
+
+
+def _windows(size, window):
+    """Means over the windows of so many pixels: (n_places, size)."""
+    place, pixel = np.arange(size - window + 1)[:, None], np.arange(size)
+    return ((place <= pixel) & (pixel < place + window)) / window
+
+
+def _even_parts(n_places, n_parts):
+    """Slices that cut n_places into equal parts, which share a place where they have to."""
+    cuts = [divmod(part * n_places, n_parts) for part in range(n_parts + 1)]
+    return [slice(cuts[k][0], cuts[k + 1][0] + (cuts[k + 1][1] > 0)) for k in range(n_parts)]
 
 
 def _responses_of_tensors(images, words, bias, threshold):
