@@ -14,18 +14,27 @@ from .exceptions import CalibrationError
 # of all; of many rows two thirds are enough, and a fit costs four in place of six.
 N_FOLDS, N_FOLDS_OF_MANY, MANY_ROWS = 5, 3, 500
 
+# Of the rows held out, as many are expected below the threshold as say where it is: their share
+# among fresh rows deviates by a quarter of itself, and a rate of 1 % takes 1500 rows. As few are
+# held out for no larger rate, or p-values would be coarse.
+N_BELOW, LARGEST_RATE = 15, 0.01
 
-def make_folds(calibration, n_rows):
+
+def make_folds(calibration, n_rows, rate=None):
     """The rows that train and the rows that are scored, fold by fold.
 
     Parameters
     ----------
     calibration : "cross", int, or splitter
         "cross" makes five folds (three of 500 rows or more, and as many as there are rows of fewer
-        than five); an int that many. The rows of these folds are drawn at random, in the same way
-        for the same number of rows, and all train on as many. A splitter has a method
-        ``split(X)``, as those of :mod:`sklearn.model_selection`.
+        than five), of which it takes no more than hold out the rows that the rate asks for; an int
+        that many. The rows of these folds are drawn at random, in the same way for the same number
+        of rows, and all train on as many. A splitter has a method ``split(X)``, as those of
+        :mod:`sklearn.model_selection`.
     n_rows : int
+    rate : float, default=None
+        Share of normal rows that the threshold is to flag. None, for the lowest score, takes all
+        folds.
 
     Returns
     -------
@@ -43,7 +52,11 @@ def make_folds(calibration, n_rows):
                 f"calibration={calibration!r} is unknown: allowed are 'cross', an int of at least "
                 "2, a splitter, and None."
             )
-        calibration = N_FOLDS_OF_MANY if n_rows >= MANY_ROWS else max(2, min(N_FOLDS, n_rows))
+        n_folds = N_FOLDS_OF_MANY if n_rows >= MANY_ROWS else max(2, min(N_FOLDS, n_rows))
+        folds = make_folds(n_folds, n_rows)
+        n_wanted = n_rows if not rate else N_BELOW / min(rate, LARGEST_RATE)
+        n_held_out = np.cumsum([len(held) for _, held in folds])
+        return folds[: np.searchsorted(n_held_out, n_wanted) + 1]
     if isinstance(calibration, Integral):
         if n_rows < calibration:
             raise CalibrationError(

@@ -195,7 +195,8 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         Where the threshold of `predict` comes from. None leaves it to the last step, which takes
         it from scores of its training rows: fresh rows score lower, and more of them are flagged
         than wanted. Else from rows that did not train the model that scored them: "cross" makes
-        five folds of the normal rows (three of 500 or more), an int that many, at random,
+        five folds of the normal rows (three of 500 or more, of which it fits no more than hold out
+        enough rows for the rate; see the notes), an int that many, at random,
         the same for the same number of rows; a splitter of :mod:`sklearn.model_selection` makes
         its own. *All* steps are fitted anew on the other rows of each fold. The rate is
         the `contamination` of the last step.
@@ -232,8 +233,8 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         The threshold, if there is one: ``decision_function = score_samples - offset_``. That of
         the last step, or that of the calibration.
     calibration_scores_ : ndarray of shape (n_calibration,)
-        Scores of the training rows, each by steps fitted without it, ascending. Only with
-        `calibration`.
+        Scores of training rows, each by steps fitted without it, ascending: of all rows, or of
+        those that the folds hold out. Only with `calibration`.
     left_out_ : ndarray of int
         Rows of X that `outlier_share` has left out, ascending. Only with `outlier_share`.
     reference_rows_ : {array, data frame} of shape (n_rows, n_features)
@@ -264,6 +265,13 @@ class OneClassPipeline(VersionedMixin, _Parameters):
     :class:`~sklearn_hrn.exceptions.ResolutionWarning` says so. A
     `contamination` of None always takes the lowest score. `fit_predict` fits, then predicts: of
     the training rows few are flagged, or none.
+
+    Where the m-th lowest of n scores lies is known the better, the larger m: the share of fresh
+    rows below it deviates by one over the root of m, relative to the rate. So "cross" fits as many
+    of its folds as hold out 15 rows below the threshold, 1500 for a rate of 1 % and, for the sake
+    of p-values, for any larger one: from 4500 rows on that is one fold of three, from 2250 on two.
+    Each trains on two thirds of the rows as ever; the rows of the other folds have no out-of-fold
+    score. ``calibration=3`` fits all three, which brings 4500 rows from a quarter to a seventh.
 
     All rows and the folds are trained together, on as many cores as torch has threads. A fold that
     cannot be trained raises :class:`~sklearn_hrn.exceptions.CalibrationError`. Warnings and calls
@@ -636,7 +644,7 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         drawn = None
         if self.reference_rows and hasattr(fitted, "score_samples"):
             drawn = drawn_rows(X, self.reference_rows)
-        folds = None if self.calibration is None else fitted._calibration_folds(X)
+        folds = None if self.calibration is None else fitted._calibration_folds(X, rate)
         in_folds = None
         is_joint = (folds or in_company) and not params and anomalies is None
         if is_joint and hasattr(last, "fit_together") and not has_callbacks(fitted):
@@ -665,6 +673,9 @@ class OneClassPipeline(VersionedMixin, _Parameters):
                 each = partial(each_at_once, n_threads=n_at_once(fitted, X))
                 scores = _out_of_fold_scores(X, folds, in_folds, each)
                 if left_out is not None and len(left_out):
+                    # As large a share of them as has a score of those kept.
+                    n_scored = ceil(len(left_out) * len(scores) / _num_samples(X))
+                    (suspects,) = take(suspects, None, at_most(None, suspects, n_scored))
                     scores = np.r_[scores, learner._of_normal(suspects, scores)]
                 learner._place_threshold(np.sort(scores), rate)
         return result
@@ -721,14 +732,14 @@ class OneClassPipeline(VersionedMixin, _Parameters):
         self.steps = [*front.steps, (name, last.fit(stack(parts), labels))]
         return self
 
-    def _calibration_folds(self, X):
+    def _calibration_folds(self, X, rate):
         """The rows that train and the rows that are scored, fold by fold."""
         if any(getattr(step, "warm_start", False) for _, step in self.steps):
             raise ValueError(
                 "calibration fits all steps anew in every fold, which a step with "
                 "warm_start=True is not: set warm_start=False, or calibration=None."
             )
-        return make_folds(self.calibration, _num_samples(X))
+        return make_folds(self.calibration, _num_samples(X), rate)
 
     def _for_scores(self):
         """An unfitted pipeline with the same steps, which has nothing but scores to give."""

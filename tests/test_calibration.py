@@ -180,6 +180,60 @@ def test_folds_hold_out_every_row_once_and_repeat_themselves():
     assert [len(make_folds("cross", n)) for n in (2, 3, 499, 500)] == [2, 3, 5, 3]
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "rate", "n_folds"),
+    [
+        (2247, 0.01, 3),
+        (2250, 0.01, 2),
+        (4497, 0.01, 2),
+        (4500, 0.01, 1),
+        (4500, 0.5, 1),
+        (4497, 0.5, 2),
+        (4500, 0.005, 2),
+        (4500, 0.001, 3),
+        (4500, None, 3),
+    ],
+)
+def test_no_more_folds_of_many_rows_than_the_rate_asks_for(n_rows, rate, n_folds):
+    every, some = make_folds(3, n_rows), make_folds("cross", n_rows, rate)
+    assert len(some) == n_folds
+    for ours, theirs in zip(some, every, strict=False):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_one_fold_of_many_rows_is_fitted_and_scored_and_the_rate_kept(rng):
+    fits = []
+
+    class Counted(IsolationForest):
+        def fit(self, X, y=None, sample_weight=None):
+            fits.append(len(X))
+            return super().fit(X, y, sample_weight)
+
+    detector = Counted(n_estimators=20, contamination=0.05, random_state=0)
+    pipeline = OneClassPipeline([("detector", detector)], calibration="cross")
+    pipeline.fit(rng.normal(size=(4500, 3)))
+    assert fits == [4500, 3000]
+    assert len(pipeline.calibration_scores_) == 1500
+    fresh = rng.normal(size=(4000, 3))
+    # Of 1500 scores and 4000 fresh rows the standard error is 0.0066.
+    assert 0.03 < (pipeline.predict(fresh) == -1).mean() < 0.07
+    assert pipeline.p_values(fresh).min() >= 1 / 1501
+
+
+def test_rows_left_out_join_by_the_share_of_those_kept_that_are_scored(rng):
+    detector = IsolationForest(n_estimators=20, contamination=0.05, random_state=0)
+    steps = [("scale", StandardScaler()), ("detector", detector)]
+    pipeline = OneClassPipeline(steps, calibration="cross", outlier_share=0.1)
+    pipeline.fit(rng.normal(size=(5000, 3)))
+    assert len(pipeline.left_out_) == 500
+    # A third of them, as one fold of three is scored, or fewer where there is a gap.
+    assert 100 < len(pipeline.calibration_scores_) - 1500 <= 167
+    # All rows are normal, and those left out the strangest: with all of them it is 0.02, without
+    # any of them 0.11.
+    fresh = rng.normal(size=(4000, 3))
+    assert 0.03 < (pipeline.predict(fresh) == -1).mean() < 0.08
+
+
 def test_rows_in_order_are_shuffled_before_they_are_cut():
     _, held = make_folds("cross", 100)[0]
     assert held.max() - held.min() > 50
