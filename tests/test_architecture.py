@@ -70,8 +70,10 @@ ARROWS = {
     "model_selection": {"_base", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"},
     "interop": {
         "_base",
+        "_reference",
         "_sklearn",
         "_validation",
+        "conformal",
         "image",
         "kernel_approximation",
         "one_class",

@@ -28,6 +28,7 @@ import sklearn_hrn
 from sklearn_hrn import (
     ConformalOutlierDetector,
     FourierFeatures,
+    HRNGroupedDetector,
     HRNOneClassClassifier,
     HRNSearchCV,
     InstanceL2Normalizer,
@@ -38,6 +39,7 @@ from sklearn_hrn import (
     PatchDictionary,
     RidgeWhitener,
     RotationWhitening,
+    TableEncoder,
     make_hrn_pipeline,
 )
 from sklearn_hrn.benchmark.__main__ import main as benchmark
@@ -67,10 +69,7 @@ def assert_same(detector, X, model=None, inputs=None):
     assert np.abs(score - expected).max() <= tolerance
     expected = detector.decision_function(X)
     assert np.abs(decision - expected).max() <= tolerance
-    # A calibrated threshold is the score of a row, which may fall on either side by rounding.
-    clear = np.abs(expected) > 1e-12
-    assert clear.mean() > 0.9
-    assert np.array_equal(label[clear], detector.predict(X)[clear])
+    assert np.array_equal(label, detector.predict(X))
 
 
 def quick(**parameters):
@@ -199,6 +198,64 @@ def test_whatever_chose_the_detector_or_its_threshold_is_seen_through(wine):
         assert_same(detector, wine)
 
 
+@pytest.mark.parametrize("offset", [0, 1e3, 1e7])
+def test_bright_images_agree(offset, digits, few_patches):
+    words = PatchDictionary(10, patch_size=3, random_state=0)
+    detector = make_pipeline(words, InstanceL2Normalizer(), quick())
+    assert_same(detector.fit(digits[:100] + offset), digits[:300] + offset)
+
+
+@pytest.mark.parametrize("gaps", ["from the first", "only later"])
+def test_gaps_among_numbers_are_filled_as_in_python(gaps, wine):
+    X = np.where(np.arange(wine.size).reshape(wine.shape) % 11, wine, np.nan)
+    recipe = make_hrn_pipeline("tabular", random_state=0)
+    recipe.set_params(hrn__max_updates=20, hrn__contamination=0.1, calibration=2)
+    assert_same(recipe.fit(X if gaps == "from the first" else wine), X)
+
+
+def test_rows_on_the_threshold_are_on_it_in_both(wine):
+    conformal = ConformalOutlierDetector(
+        OneClassPipeline([("norm", InstanceL2Normalizer()), ("hrn", quick())]),
+        false_alarm_rate=0.2,
+        random_state=0,
+    ).fit(wine)
+    on_it = np.flatnonzero(conformal.decision_function(wine) == 0)
+    assert len(on_it) > 0
+    model = to_onnx(conformal)
+    for n_rows in range(40):  # products are summed in another order
+        label, decision, _ = answers(model, {"X": np.concatenate([wine[on_it], wine[:n_rows]])})
+        assert label[0] == 1 and decision[0] == 0
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_frames_of_any_library_have_an_input_a_column(library, wine):
+    frames = pytest.importorskip(library)
+    columns = {"acid": wine[:, 0], "variable": wine[:, 1], "scores": wine[:, 2]}
+    table = (frames.table if library == "pyarrow" else frames.DataFrame)(columns)
+    detector = make_pipeline(TableEncoder(), StandardScaler(), InstanceL2Normalizer(), quick())
+    inputs = {name: values[:, None] for name, values in columns.items()}
+    assert_same(detector.fit(table), table, to_onnx(detector, table), inputs)
+
+
+@pytest.mark.parametrize("name", ["label", "decision", "score", "threshold"])
+def test_a_column_with_the_name_of_an_output_is_refused_by_name(name, wine):
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(wine[:, :2], columns=[name, "ash"])
+    detector = make_pipeline(TableEncoder(), StandardScaler(), quick()).fit(table)
+    with pytest.raises(ValueError, match=f"column '{name}'"):
+        to_onnx(detector, table)
+
+
+def test_thresholds_by_group_are_refused_by_name(wine):
+    pipeline = OneClassPipeline([("norm", InstanceL2Normalizer()), ("hrn", quick())])
+    conformal = ConformalOutlierDetector(pipeline, false_alarm_rate=0.2, random_state=0)
+    conformal.fit(wine, groups=np.arange(len(wine)) % 2)
+    with pytest.raises(TypeError, match="a threshold for each group"):
+        to_onnx(conformal)
+    scores = conformal.score_samples(wine)
+    assert np.allclose(answers(to_onnx(conformal.estimator_), {"X": wine})[2], scores)
+
+
 class Narrow:
     """A factory of a module that can be pickled."""
 
@@ -211,10 +268,14 @@ class Narrow:
 @pytest.mark.parametrize(
     ("detector", "message"),
     [
-        (IsolationForest(n_estimators=2), "takes an HRNOneClassClassifier or a pipeline that ends"),
+        (
+            IsolationForest(n_estimators=2),
+            "or a pipeline that ends in one, but got IsolationForest",
+        ),
         (HRNOneClassClassifier(module=Narrow(), max_iter=1), "torch.onnx.export"),
         (make_pipeline(FunctionTransformer(np.abs), quick()), "cannot be converted to ONNX"),
         (make_pipeline(PowerTransformer(), quick()), "cannot be converted to ONNX"),
+        (HRNGroupedDetector(quick()), "but got HRNGroupedDetector"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_by_name(detector, message, wine):

@@ -10,7 +10,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import dense
+from .._reference import as_pandas
 from .._typing import Estimator, Table
+from ..conformal import ConformalOutlierDetector
 from ..image import PatchDictionary, RotationWhitening
 from ..image._visual_words import FLAT
 from ..kernel_approximation import FourierFeatures, LandmarkFeatures
@@ -26,6 +28,9 @@ from ..preprocessing._instance import ROUNDINGS
 
 # The oldest set of operators in which reductions take their axes alike; of ONNX 1.13.
 OPSET = 18
+
+# Scores that differ by this share of their spread are one: the last digits of both are rounded.
+NEAR = 1e-6
 
 
 def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
@@ -56,13 +61,17 @@ def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
         If skl2onnx is not installed.
     TypeError
         If a part of the detector cannot be converted: one with a `module` of torch of its own,
-        `TorchFeatures` (both are exported by ``torch.onnx``), or one that skl2onnx does not know.
+        `TorchFeatures` (both are exported by ``torch.onnx``), one that skl2onnx does not know, or a
+        threshold for each of several groups.
+    ValueError
+        If a column has the name of an output.
 
     Notes
     -----
     Scores are computed in double precision, and rounded to single where Python rounds them, so that
-    both agree but for the last digits. Values are not validated: what Python refuses, such as
-    missing values, gets some score.
+    both agree but for the last digits. A row nearer to the threshold than a millionth of the spread
+    of the training scores is on it, and normal. Values are not validated: what Python refuses, such
+    as infinite ones, gets some score.
 
     Examples
     --------
@@ -75,6 +84,7 @@ def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
     >>> with open("detector.onnx", "wb") as file:  # doctest: +SKIP
     ...     file.write(model.SerializeToString())
     """
+    X = as_pandas(X)
     if not (X is None or hasattr(X, "columns")):
         raise TypeError(f"X={X!r} must be a data frame, or None where all columns are numbers.")
     try:
@@ -85,7 +95,7 @@ def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
         ) from error
 
     check_is_fitted(detector)
-    scorer = _scorer(detector)
+    scorer, threshold = _scorer(detector), _threshold(detector)
     try:
         model = convert_sklearn(
             scorer,
@@ -103,7 +113,7 @@ def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
     except RuntimeError as error:  # how skl2onnx says what it does not know, or not in float64
         reason = str(error).splitlines()[0]
         raise TypeError(f"a part of the detector cannot be converted to ONNX: {reason}") from error
-    _append_decision(model.graph, _threshold(detector))
+    _append_decision(model.graph, threshold, NEAR * _spread(scorer))
     return model
 
 
@@ -128,6 +138,14 @@ def _scorer(detector):
     return _acting(detector)
 
 
+def _spread(scorer):
+    """Between the lowest and the highest score of a training row."""
+    if isinstance(scorer, _MeanOfScores):
+        return max(map(_spread, scorer.scorers))
+    last = scorer.steps[-1][1] if isinstance(scorer, Pipeline) else scorer
+    return np.ptp(last.train_scores_)
+
+
 def _acting(step):
     """A pipeline, and those among its steps, without the steps that pass rows on."""
     if not isinstance(step, Pipeline):
@@ -143,7 +161,7 @@ def _inside(detector):
         return [detector.estimator]
     if "best_estimator_" in vars(detector):
         return [detector.best_estimator_]
-    return getattr(detector, "estimators_", [])
+    return detector.estimators_ if isinstance(detector, ConformalOutlierDetector) else []
 
 
 class _MeanOfScores(BaseEstimator):
@@ -156,6 +174,12 @@ class _MeanOfScores(BaseEstimator):
 
 def _threshold(detector):
     if hasattr(detector, "offset_"):
+        if isinstance(detector.offset_, dict):
+            raise TypeError(
+                f"{type(detector).__name__} has a threshold for each group, and a graph has one: "
+                "export its estimator_, and give the graph the threshold of the group, offset_"
+                f"[{next(iter(detector.offset_))!r}] and so on."
+            )
         return detector.offset_
     inner = _inside(detector)
     return _threshold(inner[0] if inner else detector.steps[-1][1])
@@ -170,22 +194,35 @@ def _inputs(scorer, X):
     return [(name, kind([None, 1])) for name, kind in zip(X.columns, kinds, strict=True)]
 
 
-def _append_decision(graph, threshold):
-    """Outputs label, decision and score (n,) in place of the scores (n, 1) of the last step."""
+def _append_decision(graph, threshold, near):
+    """Outputs label, decision and score (n,) in place of the scores (n, 1) of the last step.
+
+    Rows on the threshold in Python, such as copies of the row that has placed it, are on it here.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     (column,) = [output.name for output in graph.output]
-    constants = {"flat": np.array([-1]), "normal": np.array(1), "anomaly": np.array(-1)}
+    taken = [i.name for i in graph.input if i.name in ("label", "decision", "score", "threshold")]
+    if taken:
+        raise ValueError(
+            f"X has a column {taken[0]!r}, which is the name of an input or output that every "
+            "graph has: rename the column and fit anew."
+        )
+    constants = {"end_flat": np.array([-1]), "end_normal": np.array(1), "end_anomaly": np.array(-1)}
+    constants |= {"end_near": np.array(near), "end_zero": np.array(0.0)}
     constants["threshold"] = np.array(threshold, dtype=np.float64)
     graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in constants.items())
     graph.input.append(helper.make_tensor_value_info("threshold", TensorProto.DOUBLE, []))
     graph.node.extend(
         helper.make_node(*parts)
         for parts in (
-            ("Reshape", [column, "flat"], ["score"]),
-            ("Sub", ["score", "threshold"], ["decision"]),
-            ("GreaterOrEqual", ["score", "threshold"], ["is_normal"]),
-            ("Where", ["is_normal", "normal", "anomaly"], ["label"]),
+            ("Reshape", [column, "end_flat"], ["score"]),
+            ("Sub", ["score", "threshold"], ["end_difference"]),
+            ("Abs", ["end_difference"], ["end_distance"]),
+            ("LessOrEqual", ["end_distance", "end_near"], ["end_is_near"]),
+            ("Where", ["end_is_near", "end_zero", "end_difference"], ["decision"]),
+            ("GreaterOrEqual", ["decision", "end_zero"], ["end_is_normal"]),
+            ("Where", ["end_is_normal", "end_normal", "end_anomaly"], ["label"]),
         )
     )
     del graph.output[:]
@@ -208,7 +245,7 @@ def _parse_score(scope, model, inputs, custom_parsers=None):
 
     operator = scope.declare_local_operator(None, model)
     operator.inputs = inputs
-    operator.outputs.append(scope.declare_local_variable("scores", DoubleTensorType()))
+    operator.outputs.append(scope.declare_local_variable("end_scores", DoubleTensorType()))
     return operator.outputs
 
 
@@ -375,7 +412,9 @@ def _visual_words(words, X):
     height, width, channels = words.image_shape_
     n_words, *patch = words.words_.shape
     n_values = patch[0] * patch[1] * channels
-    images = _cast(_op("Div", X, np.array([words.scale_])), np.float32)
+    # Without what all pixels of an image have in common, of which float32 would leave little else.
+    X = _op("Div", _op("Sub", X, _sum("ReduceMean", X, 1)), np.array([words.scale_]))
+    images = _cast(X, np.float32)
     images = _op("Reshape", images, np.array([-1, height, width, channels]))
     images = _op("Transpose", images, perm=[0, 3, 1, 2])
     filters = words.words_.transpose(0, 3, 1, 2).astype(np.float32)
@@ -435,10 +474,10 @@ def _imputed(imputer, X):
 
 
 def _numbers(encoder, X):
-    """Columns of numbers without gaps, which pass as they are."""
-    if encoder.gaps_.any() or set(encoder.kinds_) != {"number"}:
-        raise RuntimeError("TableEncoder of anything but numbers without gaps.")
-    return X
+    """Columns of numbers pass as they are, and gaps become what they do in Python."""
+    if set(encoder.kinds_) != {"number"}:
+        raise RuntimeError("TableEncoder of anything but numbers.")
+    return _op("Where", _op("IsNaN", X), encoder.fill_, X)
 
 
 NODES = {
