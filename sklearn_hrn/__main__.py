@@ -29,23 +29,29 @@ def main(arguments=None):
     score = commands.add_parser("score", help="score the rows of a table, as CSV")
     score.add_argument("detector", type=Path, help="a file of `fit`; a pickle runs code: trust it")
     score.add_argument("table", type=Path, help="a .csv or .parquet file with the same columns")
-    score.add_argument("-o", "--output", type=Path, help="a .csv file; else the standard output")
+    score.add_argument(
+        "-o", "--output", type=Path, help="a .csv or .parquet file; else CSV on the standard output"
+    )
     score.set_defaults(run=_score)
     options = parser.parse_args(arguments)
     try:
+        _check_output(options)
         options.run(options)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
         parser.exit(1, f"{error}\n")
 
 
 def _fit(options):
+    kind = options.output.suffix.lower()
+    if kind == ".skops":  # before the work
+        _skops()
     detector = make_hrn_pipeline(options.kind, random_state=options.seed)
     # Rows of the table have no place in a file that others may get.
     detector.set_params(hrn__contamination=options.rate, reference_rows=0)
     detector.fit(_table(options.table))
-    if options.output.suffix == ".skops":
+    if kind == ".skops":
         data = _skops().dumps(detector)
-    elif options.output.suffix == ".onnx":
+    elif kind == ".onnx":
         from .interop import to_onnx
 
         data = to_onnx(detector).SerializeToString()
@@ -58,24 +64,54 @@ def _fit(options):
 def _score(options):
     import pandas as pd
 
-    data = options.detector.read_bytes()
-    if options.detector.suffix == ".skops":
-        from .interop import trusted_types
-
-        detector = _skops().loads(data, trusted=trusted_types())
-    else:
-        detector = pickle.loads(data)
-    X = _table(options.table)
+    detector, X = _detector(options.detector), _table(options.table)
     scores = detector.score_samples(X)
     answers = {"score": scores, "label": (scores >= detector.offset_) * 2 - 1}
     if hasattr(detector, "p_values"):
         answers["p_value"] = detector.p_values(X)
-    text = pd.DataFrame(answers).to_csv(index=False)
+    answers = pd.DataFrame(answers)
     if options.output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(answers.to_csv(index=False))
         return
+    is_parquet = options.output.suffix.lower() == ".parquet"
+    data = answers.to_parquet() if is_parquet else answers.to_csv(index=False).encode()
     with writing(options.output) as file:
-        file.write(text.encode())
+        file.write(data)
+
+
+def _check_output(options):
+    """Refuse, before the work, an output that cannot be written or is an input."""
+    output = options.output
+    if output is None:
+        return
+    if not output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{output} cannot be written: there is no folder {output.parent}.")
+    if output.is_dir():
+        raise IsADirectoryError(f"{output} is a folder: give the name of a file in it.")
+    for given in (options.table, getattr(options, "detector", options.table)):
+        if output.exists() and given.exists() and output.samefile(given):
+            raise ValueError(f"{output} would be overwritten, but is read here: give another name.")
+
+
+def _detector(path):
+    data, kind = path.read_bytes(), path.suffix.lower()
+    if kind == ".onnx":
+        raise ValueError(f"{path} is a graph of ONNX: run it by onnxruntime, or fit a .skops file.")
+    files = _skops() if kind == ".skops" else None
+    try:
+        if files is None:
+            detector = pickle.loads(data)
+        else:
+            from .interop import trusted_types
+
+            detector = files.loads(data, trusted=trusted_types())
+    except Exception as error:  # of whatever kind the bytes of a broken or foreign file raise
+        raise ValueError(
+            f"{path} cannot be read as a detector: {type(error).__name__}: {error}"
+        ) from error
+    if not (hasattr(detector, "score_samples") and hasattr(detector, "offset_")):
+        raise ValueError(f"{path} holds no fitted detector but a {type(detector).__name__}.")
+    return detector
 
 
 def _table(path):
@@ -83,7 +119,11 @@ def _table(path):
         import pandas as pd
     except ImportError as error:
         raise ImportError("Reading a table needs pandas: pip install pandas.") from error
-    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    try:
+        is_parquet = path.suffix.lower() == ".parquet"
+        return pd.read_parquet(path) if is_parquet else pd.read_csv(path)
+    except ValueError as error:  # of text in another encoding, an empty file, broken lines
+        raise ValueError(f"{path} cannot be read as a table: {error}") from error
 
 
 def _skops():

@@ -1,12 +1,15 @@
 """The command line: a table in, a file and scores out."""
 
+import pickle
 import sys
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
 
+from sklearn_hrn import make_hrn_pipeline
 from sklearn_hrn.__main__ import main
+from sklearn_hrn.interop import trusted_types
 
 pd = pytest.importorskip("pandas", reason="tables are read by pandas")
 
@@ -52,3 +55,91 @@ def test_what_goes_wrong_is_one_line(wine, capsys, monkeypatch):
         main(["fit", f"{folder}/normal.csv", "-o", f"{folder}/detector"])
     assert "pip install pandas" in capsys.readouterr().err
     assert not (folder / "detector").exists()
+
+
+def refused(arguments, capsys):
+    """What a command says that ends with the code 1."""
+    with pytest.raises(SystemExit, match="1"):
+        main(arguments)
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def fitted(wine):
+    folder, _ = wine
+    main(["fit", f"{folder}/normal.csv", "--kind", "paper", "-o", f"{folder}/detector.pkl"])
+    return folder
+
+
+BROKEN = {
+    "empty.pkl": b"",
+    "cut.pkl": b"\x80\x04garbage",
+    "dictionary.pkl": pickle.dumps({"a": 1}),
+    "unfitted.pkl": pickle.dumps(make_hrn_pipeline("paper")),
+    "archive.skops": b"PK garbage",
+    "graph.onnx": b"\x08",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_is_no_detector_is_named(name, fitted, capsys):
+    if name.endswith("skops"):
+        pytest.importorskip("skops", reason="needs the extra skops")
+    (fitted / name).write_bytes(BROKEN[name])
+    assert name in refused(["score", f"{fitted}/{name}", f"{fitted}/all.csv"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("empty.csv", b""),
+        ("other.csv", "a\n\xe4\n".encode("utf-16")),
+        ("broken.csv", b"a,b\n1,2\n1,2,3\n"),
+        ("broken.parquet", b"PAR1"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(name, data, fitted, capsys):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow", reason="pandas reads Parquet by it")
+    (fitted / name).write_bytes(data)
+    assert name in refused(["score", f"{fitted}/detector.pkl", f"{fitted}/{name}"], capsys)
+
+
+def test_a_column_of_another_kind_is_named(fitted, capsys):
+    table = pd.read_csv(fitted / "normal.csv").iloc[:, :2]
+    table.to_csv(fitted / "two.csv", index=False)
+    main(["fit", f"{fitted}/two.csv", "--rate", "0.1", "-o", f"{fitted}/two.pkl"])
+    table.assign(alcohol="much").to_csv(fitted / "words.csv", index=False)
+    told = refused(["score", f"{fitted}/two.pkl", f"{fitted}/words.csv"], capsys)
+    assert "'alcohol' held numbers in fit" in told
+
+
+@pytest.mark.parametrize("output", ["detector.pkl", "all.csv", "absent/scores.csv", ""])
+def test_an_output_that_is_an_input_or_has_no_folder_is_refused_before_the_work(
+    output, fitted, capsys
+):
+    before = {path: path.read_bytes() for path in fitted.iterdir()}
+    command = ["score", f"{fitted}/detector.pkl", f"{fitted}/all.csv", "-o", f"{fitted}/{output}"]
+    assert output in refused(command, capsys)
+    assert {path: path.read_bytes() for path in fitted.iterdir()} == before
+
+
+def test_the_folder_of_a_detector_is_looked_for_before_it_is_fitted(wine, capsys, monkeypatch):
+    folder, _ = wine
+    monkeypatch.setattr("sklearn_hrn.__main__.make_hrn_pipeline", None)
+    command = ["fit", f"{folder}/normal.csv", "-o", f"{folder}/absent/detector.pkl"]
+    assert "no folder" in refused(command, capsys)
+
+
+def test_what_is_written_follows_from_a_name_in_capitals_too(fitted):
+    files = pytest.importorskip("skops.io", reason="needs the extra skops")
+    pytest.importorskip("pyarrow", reason="pandas writes Parquet by it")
+    table = pd.read_csv(fitted / "normal.csv")
+    table.to_parquet(fitted / "NORMAL.PARQUET")
+    fit = ["fit", f"{fitted}/NORMAL.PARQUET", "--kind", "paper"]
+    main([*fit, "-o", f"{fitted}/DETECTOR.SKOPS"])
+    detector = files.load(fitted / "DETECTOR.SKOPS", trusted=trusted_types())
+    score = ["score", f"{fitted}/DETECTOR.SKOPS", f"{fitted}/normal.csv"]
+    main([*score, "-o", f"{fitted}/scores.Parquet"])
+    scores = pd.read_parquet(fitted / "scores.Parquet")
+    assert np.array_equal(scores["score"], detector.score_samples(table))
