@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._base import check_numbers
+from .exceptions import warn
 
 # Weights, and the rows they are multiplied with in training, are float32.
 LARGEST = np.finfo(np.float32).max
@@ -77,6 +78,19 @@ def resolve_image_shape(image_shape, n_features):
             "(height, width) or (height, width, channels) with that product; one may be -1."
         )
     return shape
+
+
+def doubt_image_shape(shape):
+    """Warn of a shape that is most likely channels first."""
+    if shape[0] in (1, 3) and min(shape[1:]) > 4:
+        channels, height, width = shape
+        warn(
+            f"image_shape={shape} means images of {channels} by {height} pixels with {width} "
+            "channels each, as channels come last. Of images as torch has them, channels first, "
+            "give np.moveaxis(X, 1, -1), flattened, and "
+            f"image_shape=({height}, {width}, {channels}).",
+            UserWarning,
+        )
 
 
 def draw_seeds(random_state, n_seeds):

@@ -13,7 +13,13 @@ from sklearn.utils import gen_batches
 from ._base import NormalRowsEstimator
 from ._sklearn import Interval
 from ._typing import Rows
-from ._validation import LARGEST, check_range, resolve_device, resolve_image_shape
+from ._validation import (
+    LARGEST,
+    check_range,
+    doubt_image_shape,
+    resolve_device,
+    resolve_image_shape,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +183,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
                 "weights are those to be used."
             )
         if self.image_shape is not None:
-            resolve_image_shape(self.image_shape, X.shape[1])
+            doubt_image_shape(resolve_image_shape(self.image_shape, X.shape[1]))
         self._n_features_out = self._outputs(X[:1]).shape[1]
 
     def transform(self, X: Rows) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ ARROWS = {
     "core": set(),
     "_progress": set(),
     "datasets": set(),
-    "_validation": {"_base"},
+    "_validation": {"_base", "exceptions"},
     "_reference": {"_labels", "_sklearn"},
     "_labels": {"_sklearn", "exceptions"},
     "_base": {"_labels", "_sklearn", "exceptions"},

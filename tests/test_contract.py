@@ -289,6 +289,21 @@ def test_bad_rows_leave_what_was_fitted(name, kind):
     np.testing.assert_array_equal(answer(fitted), before)
 
 
+IMAGES = {
+    "arrays": np.zeros((6, 3, 3)),
+    "channels first": np.zeros((6, 3, 4, 4)),
+    "a list": [np.zeros((3, 3))] * 6,
+    "tensors": torch.zeros(6, 3, 3),
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_images_are_refused_with_how_they_become_rows(name, kind):
+    estimator = make(name)
+    with pytest.raises(ValueError, match=r"np\.reshape\(X, .*np\.moveaxis\(X, 1, -1\)"):
+        estimator.fit(IMAGES[kind], labels_for(estimator, np.zeros((6, 1))))
+
+
 @pytest.mark.parametrize("kind", NO_NUMBERS)
 def test_values_that_are_no_numbers_are_named_with_their_column_and_a_remedy(name, kind):
     if name == "TableEncoder":

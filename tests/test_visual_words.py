@@ -1,11 +1,13 @@
 """Features of images: words of patches and where they are, and the output of a frozen module."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from sklearn_hrn import PatchDictionary, TorchFeatures
+from sklearn_hrn import PatchDictionary, TorchFeatures, make_hrn_pipeline
 from sklearn_hrn._validation import resolve_image_shape
 from sklearn_hrn.image._visual_words import FLAT
 
@@ -213,3 +215,29 @@ def test_what_float32_cannot_hold_is_refused_by_name(rng):
     with pytest.raises(ValueError, match="beyond the float32 range"):
         fitted.fit(images * 1e39)
     assert np.isfinite(fitted.transform(images * 1e15)).all()
+
+
+# Channels
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 6, 7)])
+@pytest.mark.parametrize("kind", ["words", "module", "recipe"])
+def test_a_shape_with_channels_first_is_doubted_once(kind, shape, rng, few_patches):
+    X = rng.normal(size=(20, int(np.prod(shape))))
+    step = {
+        "words": quick(image_shape=shape),
+        "module": TorchFeatures(torch.nn.Flatten(), image_shape=shape),
+        "recipe": make_hrn_pipeline("image", image_shape=shape, random_state=0).set_params(
+            calibration=2, hrn__max_updates=2, hrn__contamination=0.1
+        ),
+    }[kind]
+    with pytest.warns(UserWarning, match="channels come last") as told:
+        step.fit(X)
+    assert len([one for one in told if "channels come last" in str(one.message)]) == 1
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (3, 8, 3), (1, 100, 4), (4, 5, 6)])
+def test_other_shapes_are_not(shape, rng):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick(image_shape=shape).fit(rng.normal(size=(20, int(np.prod(shape)))))

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from .._base import NormalRowsEstimator, row_blocks
 from .._sklearn import Interval
 from .._typing import Floats, Rows, Seed
-from .._validation import check_range, resolve_image_shape
+from .._validation import check_range, doubt_image_shape, resolve_image_shape
 
 # Patches from which the words are learned.
 N_PATCHES = 60_000
@@ -145,6 +145,7 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
     def _learn(self, X):
         check_range(self, X)
         shape = resolve_image_shape(self.image_shape, X.shape[1])
+        doubt_image_shape(shape)
         images = X.reshape(-1, *shape)
         rng = check_random_state(self.random_state)
         patches = _random_patches(images, self.patch_size, rng)
