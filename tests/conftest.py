@@ -1,5 +1,6 @@
 """What every test shares."""
 
+import gc
 import os
 
 # Before torch is imported: tests run in a process a core, and processes of several threads each
@@ -20,6 +21,12 @@ settings.register_profile("many", max_examples=100, deadline=None)
 
 def pytest_configure(config):
     settings.load_profile("few" if config.option.markexpr == "not slow" else "many")
+
+
+def pytest_collection_finish():
+    # What is imported and collected by then stays; else every full collection looks through it.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -7,12 +7,15 @@ def network(weights, X, slope):
     """f(x) and grad_x f(x) of one perceptron, row by row. Weights are (n_out, n_in) each."""
     f, G = np.empty(len(X)), np.empty_like(X)
     for i, x in enumerate(X):
-        a, jacobian = x, np.eye(len(x))
+        a, slopes = x, []
         for W in weights[:-1]:
             z = W @ a
-            m = np.where(z > 0, 1.0, slope)
-            a, jacobian = m * z, m[:, None] * (W @ jacobian)
-        f[i], G[i] = (weights[-1] @ a).item(), (weights[-1] @ jacobian)[0]
+            slopes.append(np.where(z > 0, 1.0, slope))
+            a = slopes[-1] * z
+        f[i], G_of_layer = (weights[-1] @ a).item(), weights[-1][0]
+        for W, m in zip(weights[-2::-1], slopes[::-1], strict=True):
+            G_of_layer = (G_of_layer * m) @ W
+        G[i] = G_of_layer
     return f, G
 
 

@@ -131,10 +131,11 @@ def imports(path):
             base = ".".join([*base, *([node.module] if node.module else [])])
             found.append((base, eager))
             found.extend((f"{base}.{alias.name}", eager) for alias in node.names)
-        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         is_for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         for child in ast.iter_child_nodes(node):
-            visit(child, eager and not (is_function or is_for_types))
+            if not isinstance(child, ast.expr):  # in which no import can stand
+                visit(child, eager and not (is_function or is_for_types))
 
     visit(ast.parse(path.read_text(encoding="utf-8")), True)
     return found

@@ -73,7 +73,7 @@ def X(rng):
 @pytest.mark.parametrize(
     "estimator",
     [
-        ConformalOutlierDetector(forest()),
+        ConformalOutlierDetector(IsolationForest(n_estimators=2, random_state=0)),
         ConformalOutlierDetector(OneClassSVM(), false_alarm_rate=0.1, random_state=0),
         ConformalOutlierDetector(LocalOutlierFactor(novelty=True), calibration_size=0.4),
         ConformalOutlierDetector(make_pipeline(StandardScaler(), OneClassSVM())),

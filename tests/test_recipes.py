@@ -34,26 +34,31 @@ def quick(kind, calibration=None, **parameters):
     return recipe.set_params(hrn__max_updates=20, calibration=calibration, **parameters)
 
 
+@pytest.fixture(scope="module")
+def fitted(tumours):
+    """Each quick recipe, fitted to all tumours with their labels; tests leave them as they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sklearn_hrn.image._visual_words.N_PATCHES", 500)
+        return {kind: quick(kind).fit(*tumours) for kind in RECIPES}
+
+
 @pytest.mark.usefixtures("few_patches")
 @pytest.mark.parametrize("kind", sorted(RECIPES))
-def test_anomalies_are_gone_before_the_first_step(kind, tumours):
+def test_anomalies_are_gone_before_the_first_step(kind, tumours, fitted):
     X, y = tumours
-    with_anomalies = quick(kind).fit(X, y)
     without = quick(kind).fit(X[y == 1])
-    assert np.array_equal(with_anomalies.score_samples(X), without.score_samples(X))
+    assert np.array_equal(fitted[kind].score_samples(X), without.score_samples(X))
 
 
-@pytest.mark.usefixtures("few_patches")
 @pytest.mark.parametrize("kind", sorted(RECIPES))
-def test_a_recipe_is_a_pipeline_that_ends_in_hrn(kind, tumours):
-    X, y = tumours
-    detector = quick(kind)
+def test_a_recipe_is_a_pipeline_that_ends_in_hrn(kind, tumours, fitted):
+    X, detector = tumours[0], fitted[kind]
     assert isinstance(detector, OneClassPipeline)
     assert detector.steps[-1][0] == "hrn"
-    fitted = clone(detector).fit(X, y)
-    assert set(fitted.predict(X)) == {-1, 1}
-    again = pickle.loads(pickle.dumps(fitted))
-    assert np.array_equal(again.score_samples(X), fitted.score_samples(X))
+    assert set(detector.predict(X)) == {-1, 1}
+    again = pickle.loads(pickle.dumps(detector))
+    assert np.array_equal(again.score_samples(X), detector.score_samples(X))
+    assert clone(again).get_params().keys() == quick(kind).get_params().keys()
 
 
 @pytest.mark.parametrize(
@@ -81,10 +86,10 @@ def test_calibration_keeps_the_rate_that_training_scores_do_not(kind, tumours):
     assert realised["cross"] <= realised[None]
 
 
-def test_calibration_changes_no_score(tumours):
+def test_calibration_changes_no_score(tumours, fitted):
     X, y = tumours
-    with_it, without = quick("tabular", "cross").fit(X, y), quick("tabular").fit(X, y)
-    assert np.array_equal(with_it.score_samples(X), without.score_samples(X))
+    with_it = quick("tabular", "cross").fit(X, y)
+    assert np.array_equal(with_it.score_samples(X), fitted["tabular"].score_samples(X))
 
 
 def test_the_tabular_recipe_tells_tumours_apart(tumours):
@@ -132,10 +137,10 @@ def test_a_shape_of_images_is_for_images():
         make_hrn_pipeline("tabular", image_shape=(4, 6))
 
 
-def test_a_seed_fixes_all_steps_and_its_absence_none(tumours):
+def test_a_seed_fixes_all_steps_and_its_absence_none(tumours, fitted):
     X, y = tumours
-    scores = [quick("tabular").fit(X, y).score_samples(X) for _ in range(2)]
-    assert np.array_equal(*scores)
+    again = quick("tabular").fit(X, y)
+    assert np.array_equal(again.score_samples(X), fitted["tabular"].score_samples(X))
     unseeded = make_hrn_pipeline("tabular")
     assert unseeded["lift"].random_state is None
     assert unseeded["hrn"].random_state is None
@@ -155,15 +160,13 @@ def test_the_rows_given_are_not_written_to(tumours):
     assert np.array_equal(X, tumours[0])
 
 
-def test_names_of_columns_are_kept(tumours):
+def test_names_of_columns_are_kept(tumours, fitted):
     pd = pytest.importorskip("pandas")
     X, y = tumours
     frame = pd.DataFrame(X, columns=[f"column {i}" for i in range(X.shape[1])])
     detector = quick("tabular").fit(frame, y)
     assert list(detector.feature_names_in_) == list(frame.columns)
-    assert np.array_equal(
-        detector.score_samples(frame), quick("tabular").fit(X, y).score_samples(X)
-    )
+    assert np.array_equal(detector.score_samples(frame), fitted["tabular"].score_samples(X))
 
 
 @pytest.mark.parametrize("search", [GridSearchCV, HRNSearchCV])

@@ -27,7 +27,8 @@ class AbsoluteValues(torch.nn.Module):
         return x.abs()
 
 
-# Arguments of the estimators that cannot be made without any; all others are checked as they come.
+# Arguments of the estimators that cannot be made without any; all others are checked as they come,
+# or nearly so.
 REQUIRED_ARGUMENTS = {
     "ConformalOutlierDetector": lambda: {"estimator": seeded()},
     "HRNGroupedDetector": lambda: {"estimator": seeded()},
@@ -51,6 +52,12 @@ REQUIRED_ARGUMENTS = {
 # Those that take rows of any length only when told how: as images of height one.
 FITTING_ARGUMENTS = {"PatchDictionary": lambda: {"image_shape": (1, -1, 1), "n_words": 5}}
 
+# Nothing changed but the length of their training.
+SHORT_ARGUMENTS = {
+    "HRNContinualClassifier": lambda: {"estimator": seeded()},
+    "HRNOneClassClassifier": lambda: {"max_iter": 10},
+}
+
 # What scikit-learn needs before it skips no check: pandas, and the array API switched on.
 NOTHING_TO_SKIP = (
     importlib.util.find_spec("pandas") is not None and os.environ.get("SCIPY_ARRAY_API") == "1"
@@ -67,8 +74,8 @@ def public_estimators():
 
 
 def instance(estimator_class):
-    arguments = (REQUIRED_ARGUMENTS | FITTING_ARGUMENTS).get(estimator_class.__name__, dict)()
-    return estimator_class(**arguments)
+    arguments = REQUIRED_ARGUMENTS | FITTING_ARGUMENTS | SHORT_ARGUMENTS
+    return estimator_class(**arguments.get(estimator_class.__name__, dict)())
 
 
 # The checks hand over the classes 0 and 1 as y, few rows, and rows of length 140: just what these
@@ -76,6 +83,7 @@ def instance(estimator_class):
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.LabelConventionWarning")
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.NonFiniteLossWarning")
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ResolutionWarning")
+@pytest.mark.usefixtures("few_patches")
 @parametrize_with_checks([instance(estimator_class) for estimator_class in public_estimators()])
 def test_every_public_estimator_keeps_scikit_learns_contract(estimator, check):
     try:

@@ -67,7 +67,7 @@ RECIPES = [("tabular", 40), ("embedding", 40), ("embedding", 1000)]
 
 
 def quick(kind, **parameters):
-    recipe = make_hrn_pipeline(kind, random_state=0)
+    recipe = make_hrn_pipeline(kind, random_state=0).set_params(calibration=2)
     size = {"tabular": "lift__n_components", "embedding": "landmarks__n_components"}[kind]
     recipe.set_params(hrn__max_updates=20, hrn__hidden_layer_sizes=20, hrn__contamination=0.1)
     return recipe.set_params(**{size: 30} | parameters)

@@ -155,6 +155,7 @@ def test_a_run_that_stops_and_continues_is_the_run_that_did_not(X, n_first):
 
 
 def test_one_full_batch_step_is_the_equation(X):
+    X = X[:60]
     plan = make_plan(X, n_updates=1, batch_size=len(X), hidden=(6,), init=0.5, momentum=0.9)
     start = [w.numpy() for w in training.initial_weights(plan[0].layer_sizes, [0], 0.5)]
     before = [w[0].astype(float) for w in start]

@@ -11,6 +11,8 @@ from sklearn_hrn import PatchDictionary, TorchFeatures, make_hrn_pipeline
 from sklearn_hrn._validation import resolve_image_shape
 from sklearn_hrn.image._visual_words import FLAT
 
+pytestmark = pytest.mark.usefixtures("few_patches")
+
 
 @pytest.fixture(scope="module")
 def digits():
