@@ -248,7 +248,7 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
         return plain
     refuse_lazy(X)
     refuse_masked(X)
-    refuse_images(X)
+    refuse_axes(X)
     if sparse.issparse(X) and not options.get("accept_sparse"):
         raise TypeError(
             f"X is sparse, but {type(estimator).__name__} takes dense rows only: give X.toarray() "
@@ -303,17 +303,16 @@ def _common_type(types):
     return np.result_type(*(getattr(t, "numpy_dtype", t) for t in types))
 
 
-def refuse_images(X):
-    """Refuse rows of more than one axis, and say how images become rows."""
+def refuse_axes(X):
+    """Refuse rows of more than one axis, and say how they become rows."""
     shape = getattr(X, "shape", None)
     if isinstance(X, list | tuple) and len(X) and hasattr(X[0], "__array__"):
         shape = (len(X), *np.shape(X[0]))
     if shape is not None and len(shape) > 2:
         raise ValueError(
-            f"X has the shape {tuple(shape)}, with dim {len(shape)} where dim <= 2 is needed, a "
-            "row for each image: give np.reshape(X, (len(X), -1)) of images (height, width) or "
-            "(height, width, channels). Where channels come first, as in torch, np.moveaxis(X, 1, "
-            "-1) puts them last before."
+            f"X has the shape {tuple(shape)}, with dim {len(shape)} where dim <= 2 is needed, one "
+            "row each: give np.reshape(X, (len(X), -1)), or, of images, "
+            "take make_hrn_pipeline('image'), which has a use for their axes."
         )
 
 

@@ -80,6 +80,55 @@ def resolve_image_shape(image_shape, n_features):
     return shape
 
 
+class TakesImages:
+    """Of a `NormalRowsEstimator` with `image_shape`: images in a row each, or with their own axes.
+
+    `fit` sets `image_shape_`, (height, width, channels), from `image_shape`, from the axes of the
+    images, or from the length of the rows, in this order.
+    """
+
+    image_shape_: tuple[int, int, int] | None
+
+    # Whether rows without a shape are images all the same, square ones.
+    _rows_are_images = True
+
+    def _validate(self, X, reset, **options):
+        X, axes = without_axes(X)
+        X = super()._validate(X, reset, **options)
+        if reset:
+            shape = axes if self.image_shape is None else self.image_shape
+            self.image_shape_ = None
+            if shape is not None or self._rows_are_images:
+                self.image_shape_ = resolve_image_shape(shape, X.shape[1])
+        check_axes(axes, self.image_shape_)
+        return X
+
+
+def check_axes(axes, image_shape):
+    """Refuse images of another shape than the fitted one, where rows may be as long."""
+    if axes not in (None, image_shape):
+        raise ValueError(
+            f"images of shape {axes} were given, but such of shape {image_shape} are needed: "
+            "(height, width, channels)."
+        )
+
+
+def without_axes(X):
+    """Rows, and the (height, width, channels) of images with axes; of other X, X and None."""
+    if isinstance(X, list | tuple) and len(X) and np.ndim(X[0]) > 1:
+        shapes = {np.shape(image) for image in X}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"X holds images of {len(shapes)} shapes, such as {sorted(shapes)[:2]}: bring them "
+                "to one size first."
+            )
+        X = np.asarray(X)
+    shape = tuple(getattr(X, "shape", ()))
+    if not 3 <= len(shape) <= 4:
+        return X, None
+    return np.reshape(np.asarray(X), (len(X), -1)), (*shape[1:], 1)[:3]
+
+
 def doubt_image_shape(shape):
     """Warn of a shape that is most likely channels first."""
     if shape[0] in (1, 3) and min(shape[1:]) > 4:
@@ -87,8 +136,8 @@ def doubt_image_shape(shape):
         warn(
             f"image_shape={shape} means images of {channels} by {height} pixels with {width} "
             "channels each, as channels come last. Of images as torch has them, channels first, "
-            "give np.moveaxis(X, 1, -1), flattened, and "
-            f"image_shape=({height}, {width}, {channels}).",
+            f"give np.moveaxis(X, 1, -1), and image_shape=({height}, {width}, {channels}) where "
+            "each is a row.",
             UserWarning,
         )
 

@@ -13,13 +13,7 @@ from sklearn.utils import gen_batches
 from ._base import NormalRowsEstimator
 from ._sklearn import Interval
 from ._typing import Rows
-from ._validation import (
-    LARGEST,
-    check_range,
-    doubt_image_shape,
-    resolve_device,
-    resolve_image_shape,
-)
+from ._validation import LARGEST, TakesImages, check_range, doubt_image_shape, resolve_device
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +107,9 @@ class ChannelNetwork:
         return kind(n_features // int(self.n_channels), *sizes, float(self.init))
 
 
-class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
+class TorchFeatures(
+    TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator
+):
     """Output of a frozen torch module, batch by batch on a device.
 
     Parameters
@@ -124,8 +120,9 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         without gradients: the module given stays as it is.
     image_shape : tuple of int, default=None
         (height, width, channels) of the flattened images in the rows, channels last; one may be
-        -1. The module then gets batches of shape (batch, channels, height, width). None passes
-        rows on as they are.
+        -1. The module then gets batches of shape (batch, channels, height, width), as it does of
+        images with axes of their own, (n_samples, height, width[, channels]). None passes rows on
+        as they are.
     batch_size : int, default=256
         Rows the module sees at once.
     device : str, default="auto"
@@ -133,6 +130,8 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     Attributes
     ----------
+    image_shape_ : tuple of int or None
+        (height, width, channels) of the images, or None of rows.
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -160,6 +159,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
     }
 
     _dtypes = (np.float32, np.float64)
+    _rows_are_images = False
 
     def __init__(
         self,
@@ -182,8 +182,8 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
                 f"module is {type(self.module).__name__}, but a torch.nn.Module is needed, whose "
                 "weights are those to be used."
             )
-        if self.image_shape is not None:
-            doubt_image_shape(resolve_image_shape(self.image_shape, X.shape[1]))
+        if self.image_shape_ is not None:
+            doubt_image_shape(self.image_shape_)
         self._n_features_out = self._outputs(X[:1]).shape[1]
 
     def transform(self, X: Rows) -> NDArray[np.float32]:
@@ -217,10 +217,9 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         import torch
 
         rows = torch.from_numpy(X.astype(np.float32)).to(device)
-        if self.image_shape is None:
+        if self.image_shape_ is None:
             return rows
-        shape = resolve_image_shape(self.image_shape, X.shape[1])
-        return rows.reshape(-1, *shape).permute(0, 3, 1, 2)
+        return rows.reshape(-1, *self.image_shape_).permute(0, 3, 1, 2)
 
     def _input_gradients(self, X, g):
         """Gradients in X (n, d) of the outputs times `g` (n, n_outputs), in float64."""
@@ -233,7 +232,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
             inputs = self._inputs(X[block], device).requires_grad_()
             weights = torch.from_numpy(g[block].astype(np.float32)).to(device)
             (found,) = torch.autograd.grad(module(inputs).flatten(1), inputs, weights)
-            if self.image_shape is not None:
+            if self.image_shape_ is not None:
                 found = found.permute(0, 2, 3, 1)
             back[block] = found.flatten(1).cpu().numpy()
         return back

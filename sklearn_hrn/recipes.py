@@ -44,11 +44,11 @@ def make_hrn_pipeline(
     kind : {"paper", "image", "tabular", "embedding"}
         - "paper": the method as published, for images and other rows of many like features:
           instance normalisation ``"norm"`` and the classifier ``"hrn"``.
-        - "image": flattened images, channels last, of any scale of pixels. ``"words"`` tells which
-          words of a dictionary of patches are where (`PatchDictionary`), whitened against the same
-          images turned where these look much alike (`RotationWhitening`), and which training rows
-          have nearly the same words (`LandmarkFeatures`) where they do not; ``"hrn"`` trains for
-          300 updates.
+        - "image": images, with axes of their own or as rows, channels last, of any scale of pixels.
+          ``"words"`` tells which words of a dictionary of patches are where (`PatchDictionary`),
+          whitened against the same images turned where these look much alike
+          (`RotationWhitening`), and which training rows have nearly the same words
+          (`LandmarkFeatures`) where they do not; ``"hrn"`` trains for 300 updates.
         - "tabular": columns of any kinds and units, in arrays or data frames. ``"columns"`` makes
           numbers of text, categories, dates and gaps (`TableEncoder`), ``"scale"`` brings every
           column halfway to a normal distribution, such that no single value can move it
@@ -80,8 +80,8 @@ def make_hrn_pipeline(
     device : str, default="auto"
         Of the classifier.
     image_shape : tuple of int, default=None
-        Of kind "image": (height, width) or (height, width, channels). None takes rows for square
-        images of one channel, or else of three.
+        Of kind "image": (height, width) or (height, width, channels). None takes it from the axes
+        of the images, and rows for square images of one channel, or else of three.
     memory : str or object with the joblib.Memory interface, default=None
         Cache of the fitted transformers.
 

@@ -84,7 +84,7 @@ ARROWS = {
     "grouped": {"_base", "_joint_fit", "_labels", "_sklearn", "exceptions"},
     "inspection": {
         *("_base", "_calibration", "_reference", "_sklearn", "conformal", "core", "image"),
-        *("kernel_approximation", "networks"),
+        *("_validation", "kernel_approximation", "networks"),
         *("one_class", "preprocessing"),
     },
     "recipes": {

@@ -311,7 +311,9 @@ IMAGES = {
 @pytest.mark.parametrize("kind", IMAGES)
 def test_images_are_refused_with_how_they_become_rows(name, kind):
     estimator = make(name)
-    with pytest.raises(ValueError, match=r"np\.reshape\(X, .*np\.moveaxis\(X, 1, -1\)"):
+    if hasattr(estimator, "image_shape"):
+        pytest.skip("a step for images takes them")
+    with pytest.raises(ValueError, match=r"np\.reshape\(X, .*make_hrn_pipeline\('image'\)"):
         estimator.fit(IMAGES[kind], labels_for(estimator, np.zeros((6, 1))))
 
 

@@ -5,11 +5,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 
-from sklearn_hrn import PatchDictionary, TorchFeatures, make_hrn_pipeline
+from sklearn_hrn import PatchDictionary, RotationWhitening, TorchFeatures, make_hrn_pipeline
 from sklearn_hrn._validation import resolve_image_shape
 from sklearn_hrn.image._visual_words import FLAT
+from sklearn_hrn.inspection import feature_attribution, nearest_normal
 
 pytestmark = pytest.mark.usefixtures("few_patches")
 
@@ -243,3 +245,55 @@ def test_other_shapes_are_not(shape, rng):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quick(image_shape=shape).fit(rng.normal(size=(20, int(np.prod(shape)))))
+
+
+# Images with axes of their own
+
+STEPS = {
+    "words": quick(),
+    "rotation": RotationWhitening(quick(), random_state=0),
+    "module": TorchFeatures(torch.nn.Conv2d(3, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("given", [np.asarray, list, torch.from_numpy], ids=str)
+def test_images_with_axes_are_the_same_as_their_rows(kind, given, rng):
+    images = rng.normal(size=(20, 6, 9, 3)).astype(np.float32)
+    rows, step = images.reshape(20, -1), clone(STEPS[kind])
+    features = step.fit(given(images)).transform(given(images))
+    assert step.image_shape_ == (6, 9, 3)
+    assert step.n_features_in_ == 162
+    np.testing.assert_array_equal(features, step.transform(rows))
+    by_rows = clone(step).set_params(image_shape=(6, 9, 3)).fit(rows)
+    np.testing.assert_array_equal(features, by_rows.transform(rows))
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_images_of_another_shape_are_refused_where_rows_are_as_long(kind, rng):
+    images = rng.normal(size=(20, 6, 9, 3)).astype(np.float32)
+    step = clone(STEPS[kind]).fit(images)
+    with pytest.raises(ValueError, match=r"\(9, 6, 3\) were given, .* \(6, 9, 3\) are needed"):
+        step.transform(images.transpose(0, 2, 1, 3))
+    with pytest.raises(ValueError, match=r"\(6, 9, 3\) were given, .* \(9, 6, 3\) are needed"):
+        clone(step).set_params(image_shape=(9, 6, 3)).fit(images)
+    with pytest.raises(ValueError, match="of 2 shapes"):
+        step.transform([images[0], images[1][:5]])
+
+
+def test_the_recipe_takes_and_explains_images_with_axes(rng):
+    images = rng.uniform(size=(40, 6, 8))
+    recipe = make_hrn_pipeline("image", random_state=0).set_params(
+        calibration=2, hrn__max_updates=2, hrn__contamination=0.1, outlier_share=0.1
+    )
+    by_rows = clone(recipe).set_params(words__image_shape=(6, 8)).fit(images.reshape(40, -1))
+    recipe.fit(images)
+    scores = recipe.score_samples(images)
+    np.testing.assert_array_equal(scores, by_rows.score_samples(images.reshape(40, -1)))
+    assert recipe.offset_ == by_rows.offset_
+    assert feature_attribution(recipe, images[:2]).shape == (2, 6, 8)
+    nearest = nearest_normal(recipe, images[:2])
+    assert any(np.array_equal(nearest[0], image) for image in images)
+    recipe.feedback(images[:3], [1, -1, 1])
+    with pytest.raises(ValueError, match=r"\(8, 6, 1\) were given"):
+        feature_attribution(recipe, images[:2].transpose(0, 2, 1))

@@ -16,14 +16,16 @@ from sklearn.utils import check_random_state
 from .._base import NormalRowsEstimator
 from .._sklearn import HasMethods, Interval, _fit_context
 from .._typing import Floats, Rows, Seed, Transformer
-from .._validation import resolve_image_shape
+from .._validation import TakesImages
 
 # Upright images, and as many of each turn, by which it is decided: the deviation of their AUC is
 # below 0.02.
 MAX_COMPARED = 400
 
 
-class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
+class RotationWhitening(
+    TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator
+):
     """Features of images, whitened against the same images turned where that is of use.
 
     What sets the photographs of a class apart is buried in what all photographs share. Copies of
@@ -60,7 +62,8 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         Images that are turned at most, drawn at random.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels), of which one may be -1, what is left. None
-        takes rows for square images of one channel, or else of three. Images that are not square
+        takes it from the axes of the images, and rows for square images of one channel, or else
+        of three. Images that are not square
         are turned by 180 degrees alone.
     random_state : int, RandomState instance or None, default=None
         Of the images drawn.
@@ -151,6 +154,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         Parameters
         ----------
         X : array-like of shape (n_samples, height * width * channels)
+            Or (n_samples, height, width[, channels]).
         y : array-like of shape (n_samples,), default=None
             Rows with ``y == -1`` are left out of the fit.
 
@@ -163,9 +167,8 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
 
     def _learn(self, X):
         """Learn of normal rows, and return their features."""
-        self.image_shape_ = resolve_image_shape(self.image_shape, X.shape[1])
         rng = check_random_state(self.random_state)
-        self.transformer_ = clone(self.transformer).fit(X)
+        self.transformer_ = self._unfitted(self.image_shape_).fit(X)
         features = np.asarray(self.transformer_.transform(X))
         drawn = rng.permutation(len(X))[: self.max_images]
         # Two thirds for the mean; of a single image, all.
@@ -216,6 +219,7 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
         Parameters
         ----------
         X : array-like of shape (n_samples, height * width * channels)
+            Or (n_samples, height, width[, channels]).
 
         Returns
         -------
@@ -233,7 +237,14 @@ class RotationWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Norma
 
     def _to_distances(self):
         """Steps to rows between which distances tell what is far: features of length one."""
-        return make_pipeline(clone(self.transformer), Normalizer(copy=False))
+        return make_pipeline(self._unfitted(self.image_shape), Normalizer(copy=False))
+
+    def _unfitted(self, image_shape):
+        """A clone of the transformer, with the shape of the images where it has none of its own."""
+        transformer = clone(self.transformer)
+        if getattr(transformer, "image_shape", image_shape) is None:
+            transformer.set_params(image_shape=image_shape)
+        return transformer
 
     @property
     def _n_features_out(self):

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from .._base import NormalRowsEstimator, row_blocks
 from .._sklearn import Interval
 from .._typing import Floats, Rows, Seed
-from .._validation import check_range, doubt_image_shape, resolve_image_shape
+from .._validation import TakesImages, check_range, doubt_image_shape
 
 # Patches from which the words are learned.
 N_PATCHES = 60_000
@@ -35,7 +35,9 @@ ROUNDINGS = 8
 FARTHEST = 1e30
 
 
-class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
+class PatchDictionary(
+    TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator
+):
     """How much of each word of a dictionary of patches is in each part of an image.
 
     A patch is freed of its mean, brought to one contrast, and whitened; the words are k-means
@@ -65,7 +67,8 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         outweigh all others.
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels), of which one may be -1, what is left. None
-        takes rows for square images of one channel, or else of three.
+        takes it from the axes of the images, and rows for square images of one channel, or else
+        of three.
     random_state : int, RandomState instance or None, default=None
         Of the patches drawn, and of k-means.
 
@@ -144,7 +147,7 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
 
     def _learn(self, X):
         check_range(self, X)
-        shape = resolve_image_shape(self.image_shape, X.shape[1])
+        shape = self.image_shape_
         doubt_image_shape(shape)
         images = X.reshape(-1, *shape)
         rng = check_random_state(self.random_state)
@@ -174,7 +177,7 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         words -= words.mean(axis=1, keepdims=True)
         height, width = (min(self.patch_size, size) for size in shape[:2])
         self.words_ = words.reshape(-1, height, width, shape[2])
-        self.image_shape_, self.scale_ = shape, scale
+        self.scale_ = scale
 
     def transform(self, X: Rows) -> NDArray[np.float32]:
         """Mean responses of the words over the parts of each image, to the power.
@@ -182,6 +185,7 @@ class PatchDictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         Parameters
         ----------
         X : array-like of shape (n_samples, height * width * channels)
+            Or (n_samples, height, width[, channels]).
 
         Returns
         -------

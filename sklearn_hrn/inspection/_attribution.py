@@ -14,6 +14,7 @@ from .._base import dense, row_blocks
 from .._reference import as_columns, as_frame, as_pandas, library_of
 from .._sklearn import _safe_indexing
 from .._typing import Estimator, Floats, Rows
+from .._validation import check_axes, without_axes
 from ..conformal import ConformalOutlierDetector
 from ._columns import fitted_steps, sources, transformed
 from ._slopes import NoSlopeError, pull_back
@@ -116,7 +117,7 @@ def feature_attribution(detector: Estimator, X: Rows, *, reference: Rows | None 
         attributions = explained.by_slopes()
     except NoSlopeError:
         attributions = explained.by_orders()
-    shape = getattr(explained.steps[0], "image_shape_", None)
+    shape = explained.image_shape
     if shape is None:
         return attributions
     return attributions.reshape(-1, *(shape[:2] if shape[2] == 1 else shape))
@@ -157,7 +158,10 @@ def nearest_normal(detector: Estimator, X: Rows, *, reference: Rows | None = Non
     >>> nearest_normal(detector, [[0.0, 6.0]], reference=[[0.0, 1.0], [3.0, 0.0]])
     array([[0., 1.]])
     """
-    references, library = _Explained(detector, X, reference).references, library_of(X)
+    explained, library = _Explained(detector, X, reference), library_of(X)
+    references = explained.references
+    if explained.image_shape is not None and np.ndim(X) > 2:
+        return np.reshape(references, (-1, *np.shape(X)[1:]))
     if library in (None, "pandas"):
         return references
     return as_frame({**as_columns(references), "library": library})
@@ -171,7 +175,8 @@ class _Explained:
         self.detector = innermost(detector)
         is_pipeline = isinstance(self.detector, Pipeline)
         self.steps = fitted_steps(self.detector) if is_pipeline else [self.detector]
-        self.X = _table(X, "X")
+        self.image_shape = getattr(self.steps[0], "image_shape_", None)
+        self.X = self._rows(X, "X")
         threshold = -np.inf
         if reference is None:
             # A training row that is flagged itself is none to compare with.
@@ -184,7 +189,7 @@ class _Explained:
                     "such as a sample of the training rows, or fit a OneClassPipeline with "
                     "reference_rows=500."
                 )
-        candidates = _table(reference, "reference")
+        candidates = self._rows(reference, "reference")
         if candidates.shape[1] != self.X.shape[1]:
             raise ValueError(
                 f"reference has {candidates.shape[1]} columns, but X has {self.X.shape[1]}: give "
@@ -201,6 +206,12 @@ class _Explained:
         nearest = _distances(self.ends, of_candidates).argmin(axis=1)
         self.references = _safe_indexing(candidates, nearest)
         self.starts = of_candidates[nearest]
+
+    def _rows(self, X, name):
+        if self.image_shape is not None:
+            X, axes = without_axes(X)
+            check_axes(axes, self.image_shape)
+        return _table(X, name)
 
     @cached_property
     def _leading(self):

@@ -19,7 +19,7 @@ from .._base import (
     check_fitted,
     dense,
     plain_numbers,
-    refuse_images,
+    refuse_axes,
     refuse_masked,
     rows_of_list,
 )
@@ -178,7 +178,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     def _validate(self, X, reset):
         refuse_lazy(X)
         refuse_masked(X)
-        refuse_images(X)
+        refuse_axes(X)
         try:
             return self._records(X, reset)
         except (RuntimeError, OverflowError, AttributeError) as error:
