@@ -3,6 +3,7 @@
 import re
 from contextlib import contextmanager
 from copy import copy
+from functools import cache
 from importlib import import_module
 from math import isfinite
 from operator import is_
@@ -48,7 +49,8 @@ ADVICE = {
 class VersionedMixin:
     """Pickles say which version of this package wrote them, and another version warns by name.
 
-    In a notebook the estimator links to its page in the documentation.
+    In a notebook the estimator links to its page in the documentation. Names of parameters are read
+    off the signature of a class once: a fit with folds asks for them hundreds of times.
     """
 
     _doc_link_module = "sklearn_hrn"
@@ -58,6 +60,11 @@ class VersionedMixin:
         module, name = type(self).__module__.split("."), type(self).__name__
         is_at_top = hasattr(import_module(module[0]), name)
         return {"page": ".".join([*module[: 1 if is_at_top else 2], name])}
+
+    @classmethod
+    @cache
+    def _get_param_names(cls):
+        return super()._get_param_names()
 
     def __getstate__(self):
         from . import __version__

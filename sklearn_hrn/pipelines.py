@@ -130,7 +130,7 @@ def _out_of_fold_scores(X, folds, in_folds, each):
         return out_of_fold_scores(folds, in_folds, score, each)
 
 
-class _Parameters(Pipeline):
+class _Parameters(VersionedMixin, Pipeline):
     """The parameters of a `OneClassPipeline` and nothing fitted."""
 
     _parameter_constraints: ClassVar[dict] = {
@@ -165,7 +165,7 @@ class _Parameters(Pipeline):
         self.subsample = subsample
 
 
-class OneClassPipeline(VersionedMixin, _Parameters):
+class OneClassPipeline(_Parameters):
     """A pipeline that no step of which ever sees an anomaly while it is fitted.
 
     `fit`, `fit_predict` and `fit_transform` leave out the rows with ``y == -1`` *before the first

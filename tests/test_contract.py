@@ -198,6 +198,16 @@ def test_a_column_may_have_the_name_of_what_a_lazy_collection_offers():
     assert np.array_equal(fitted.transform(frame), fitted.transform(frame.copy()))
 
 
+def test_names_of_parameters_are_those_of_the_class_and_read_once():
+    class Narrow(LandmarkFeatures):
+        def __init__(self, gamma=1.0):
+            super().__init__(5, gamma=gamma)
+
+    assert LandmarkFeatures().get_params().keys() == {"n_components", "gamma", "random_state"}
+    assert Narrow().get_params() == {"gamma": 1.0}
+    assert Narrow._get_param_names() is Narrow._get_param_names()
+
+
 # A few rows, for which some things are kept from call to call
 
 
