@@ -280,3 +280,22 @@ def test_what_a_search_at_once_cannot_tell_is_interpolated(monkeypatch):
     assert _normal_scores._table(fitted.quantiles_, fitted.scores_) is None
     again = NormalScoreTransformer().fit(np.arange(20.0).reshape(10, 2))
     np.testing.assert_array_equal(again.transform(rows[:1]), interpolated(again, rows[:1]))
+
+
+@pytest.mark.parametrize("n_quantiles", [None, 7])
+@pytest.mark.parametrize("n_rows", [1, 9, 57, 300])
+def test_columns_of_all_kinds_are_learned_side_by_side_as_alone(n_rows, n_quantiles, monkeypatch):
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=n_rows)
+    columns = [normal, normal.round(), normal > 0, np.full(n_rows, 3.0), np.exp(5 * normal)]
+    columns += [np.where(rng.random(n_rows) < 0.95, 0, normal), rng.standard_cauchy(n_rows) ** 3]
+    X = np.column_stack(columns)
+    alone = [NormalScoreTransformer(n_quantiles).fit(X[:, [j]]) for j in range(X.shape[1])]
+    for block_bytes in (2**22, 2**14):
+        monkeypatch.setattr("sklearn_hrn._base.BLOCK_BYTES", block_bytes)
+        together = NormalScoreTransformer(n_quantiles).fit(X)
+        assert len(together.quantiles_) == X.shape[1]
+        for j, one in enumerate(alone):
+            np.testing.assert_array_equal(together.quantiles_[j], one.quantiles_[0])
+            # Sums of a single group of rows are rounded otherwise.
+            np.testing.assert_allclose(together.scores_[j], one.scores_[0], rtol=1e-12, atol=1e-12)

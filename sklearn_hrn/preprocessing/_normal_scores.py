@@ -1,5 +1,6 @@
 """Columns of any kinds and units: one distribution for all, which no single value can move."""
 
+from functools import lru_cache
 from numbers import Integral, Real
 
 import numpy as np
@@ -183,8 +184,11 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
         for block in row_blocks(n_columns, X.shape[0]):
             columns = dense(X[:, block]).astype(np.float64)
             # Ascending, as sorted values are looked up in a third of the time.
-            columns = zip(np.sort(columns, axis=0).T, *_groups(columns), strict=True)
-            knots += [_knots(*column, self.linear, self.n_quantiles) for column in columns]
+            of_columns = np.sort(columns.T, axis=1), *_groups(columns)
+            # Marks, about four a row, and scores at them take more room than the columns.
+            for few in row_blocks(len(of_columns[0]), 5 * X.shape[0] + MARKS_KEPT):
+                some = [array[few] for array in of_columns]
+                knots += _knots(*some, self.linear, self.n_quantiles)
         self.quantiles_, self.scores_ = map(list, zip(*knots, strict=True))
 
     def transform(self, X: Rows) -> NDArray[np.floating]:
@@ -271,20 +275,43 @@ def _groups(X):
     return middle.T, deviation.T, reach.T
 
 
-def _knots(column, middle, deviation, reach, linear, n_quantiles):
-    """Values between which scores are interpolated, and their scores."""
-    ranks = _steps(column, np.full(len(column), 1 / len(column)))
+def _knots(columns, middle, deviation, reach, linear, n_quantiles):
+    """For each column the values between which scores are interpolated, and their scores.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n_columns, n_rows)
+        Each ascending.
+    middle, deviation, reach : ndarray of shape (n_columns, n_groups)
+    linear : float
+    n_quantiles : int or None
+
+    Yields
+    ------
+    values, scores : ndarray
+    """
+    n_rows = columns.shape[1]
+    passed = np.append(0.0, np.cumsum(np.full(n_rows, 1 / n_rows)))
+    ranks = columns, np.broadcast_to(passed, (len(columns), n_rows + 1))
     near = _marks(middle, deviation, NEAR, NEAR_GAINS)
     far = _marks(middle, reach, FAR, FAR_GAINS)
-
-    def inner(x):
-        return (1 - linear) * _normal_score(_passed(x, *ranks)) + linear * _passed(x, *near)
-
-    of_rows = inner(column)
-    scale = max(_spread(of_rows), LEAST_DEVIATION)
-    damping = 1 / (1 + DAMPING * _share_beyond(column, middle, reach))
-    values = _kept(_spaced(ranks[0], n_quantiles), np.concatenate([near[0], far[0]]))
-    return values, (inner(values) - of_rows.mean()) / scale + damping * _passed(values, *far)
+    with np.errstate(over="ignore"):
+        kept = [
+            _kept(*of_column, n_quantiles)
+            for of_column in zip(columns, near[0], far[0], strict=True)
+        ]
+    values = np.zeros((len(kept), max(map(len, kept))))
+    for row, each in zip(values, kept, strict=True):
+        row[: len(each)] = each
+    x = np.concatenate([columns, values], axis=1)
+    inner = (1 - linear) * _normal_score(_passed(x, *ranks)) + linear * _passed(x, *near)
+    of_rows, scores = inner[:, :n_rows], inner[:, n_rows:]
+    damping = 1 / (1 + DAMPING * _share_beyond(columns, middle, reach))
+    outer = damping[:, None] * _passed(values, *far)
+    scale = np.maximum([_spread(rows) for rows in of_rows], LEAST_DEVIATION)
+    scores = (scores - of_rows.mean(axis=1, keepdims=True)) / scale[:, None] + outer
+    for each, of_column in zip(kept, scores, strict=True):
+        yield each, of_column[: len(each)].copy()
 
 
 def _spread(scores):
@@ -299,52 +326,79 @@ def _spread(scores):
     return (1 - of_two) * scores.std() + of_two * apart
 
 
-def _kept(values, marks):
+def _kept(column, near, far, n_quantiles):
     """Distinct values of the rows, the ends of their ranks, and some marks, ascending."""
+    values = _spaced(_distinct(column), n_quantiles)
     novel = NOVEL * np.maximum(np.abs(values[[0, -1]]), np.finfo(np.float32).tiny)
-    with np.errstate(over="ignore"):
-        ends = values[[0, -1]] + [-1, 1] * novel
-    kept = np.concatenate([values, ends, _spaced(np.sort(marks), MARKS_KEPT)])
+    ends = values[[0, -1]] + [-1, 1] * novel
+    marks = np.sort(np.concatenate([_distinct(near), _distinct(far)]))
+    kept = np.concatenate([values, ends, _spaced(marks, MARKS_KEPT)])
     return np.unique(kept[np.isfinite(kept)])
+
+
+def _distinct(ascending):
+    return ascending[np.append(ascending[1:] != ascending[:-1], True)]
 
 
 def _spaced(values, most):
     """At most so many of some values, evenly spaced; all if `most` is None."""
     if most is None or len(values) <= most:
         return values
-    return values[np.linspace(0, len(values) - 1, most).astype(int)]
+    return values[_places(len(values), most)]
+
+
+@lru_cache(maxsize=16)
+def _places(n, most):
+    return np.linspace(0, n - 1, most).astype(int)
 
 
 def _marks(middle, unit, distances, gains):
-    """Steps at marks on either side of the middle of each group, and nothing gained between."""
+    """Steps at marks on either side of the middle of each group, and nothing gained between.
+
+    Parameters
+    ----------
+    middle, unit : ndarray of shape (n_columns, n_groups)
+    distances, gains : ndarray of shape (n_distances,)
+
+    Returns
+    -------
+    marks : ndarray of shape (n_columns, n_marks)
+        Ascending.
+    gained : ndarray of shape (n_columns, n_marks + 1)
+        Below each mark, and above all.
+    """
+    n_groups = middle.shape[1]
     with np.errstate(over="ignore"):
-        away = np.multiply.outer(unit, distances)
-        marks = np.concatenate([middle[:, None] - away, middle[:, None] + away], axis=None)
-    values, gained = _steps(marks, np.tile(gains / len(middle), 2 * len(middle)))
-    return values, gained - gains.sum()
+        away = unit[:, :, None] * distances
+        marks = np.concatenate([middle[:, :, None] - away, middle[:, :, None] + away], axis=1)
+    marks = marks.reshape(len(marks), -1)
+    order = np.argsort(marks, axis=1)
+    passed = np.cumsum(np.tile(gains / n_groups, 2 * n_groups)[order], axis=1)
+    marks = np.take_along_axis(marks, order, axis=1)
+    return marks, np.pad(passed, ((0, 0), (1, 0))) - gains.sum()
 
 
-def _steps(values, weights):
-    """Distinct values (n_values,), and the weight below each and in all (n_values + 1,)."""
-    order = np.argsort(values)
-    values, passed = values[order], np.cumsum(weights[order])
-    is_last = np.append(values[1:] != values[:-1], True)
-    return values[is_last], np.concatenate([[0.0], passed[is_last]])
+def _passed(x, marks, gained):
+    """What each x of a column has gained: the mean of both sides of a step it stands on."""
+    before, after = (
+        np.take_along_axis(gained, _counted(marks, x, side), axis=1) for side in ("left", "right")
+    )
+    return (before + after) / 2
 
 
-def _passed(x, values, gained):
-    """What each x has gained: the mean of both sides of a step it stands on."""
-    before = gained[np.searchsorted(values, x, side="left")]
-    return (before + gained[np.searchsorted(values, x, side="right")]) / 2
+def _counted(marks, x, side):
+    """How many marks of a column, ascending, are below each x of it, or not above ("right")."""
+    pairs = zip(marks, x, strict=True)
+    return np.array([of_column.searchsorted(values, side) for of_column, values in pairs])
 
 
-def _share_beyond(column, middle, unit):
+def _share_beyond(columns, middle, unit):
     """Share of the pairs of a row and a group in which the row is beyond the first far mark."""
     with np.errstate(over="ignore"):
-        ends = np.sort(middle - START * unit), np.sort(middle + START * unit)
-    below = len(middle) - np.searchsorted(ends[0], column, side="right")
-    above = np.searchsorted(ends[1], column, side="left")
-    return (above + below).mean() / len(middle)
+        low, high = (np.sort(middle + sign * START * unit, axis=1) for sign in (-1, 1))
+    n_groups = middle.shape[1]
+    below = n_groups - _counted(low, columns, "right")
+    return (_counted(high, columns, "left") + below).mean(axis=1) / n_groups
 
 
 def _normal_score(share):
