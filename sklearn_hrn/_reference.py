@@ -4,6 +4,7 @@ from contextlib import suppress
 from importlib import import_module
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import indexable
 
 from ._labels import is_missing
@@ -15,6 +16,24 @@ def drawn_rows(X, most):
     (X,) = indexable(X)
     rows = np.random.default_rng(0).permutation(_num_samples(X))[:most]
     return _safe_indexing(X, np.sort(rows))
+
+
+def copied(X):
+    """Rows that stay as they are whatever becomes of X: its owner or a first step may change it."""
+    (X,) = indexable(X)
+    return _safe_indexing(X, np.arange(_num_samples(X)))
+
+
+def joined(chunks):
+    """Chunks of rows of one kind, one below the other."""
+    library = type(chunks[0]).__module__.partition(".")[0]
+    if len(chunks) == 1:
+        return chunks[0]
+    if library == "pandas":
+        return import_module(library).concat(chunks)
+    if library == "polars":
+        return import_module(library).concat(chunks, how="vertical_relaxed")
+    return (sparse.vstack if any(map(sparse.issparse, chunks)) else np.concatenate)(chunks)
 
 
 def as_columns(X):

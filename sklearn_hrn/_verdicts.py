@@ -9,12 +9,11 @@ to repeated training would drift away.
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import indexable
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._calibration import scores_of
-from ._reference import as_columns, as_frame
-from ._sklearn import Interval, _num_samples, _safe_indexing
+from ._reference import as_columns, as_frame, copied
+from ._sklearn import Interval, _num_samples
 from .exceptions import quietly
 
 # Rows kept of a training set of which both halves can be trained on.
@@ -60,7 +59,7 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
     scores : ndarray
         The calibration scores, ascending.
     """
-    X, is_flagged = _copied(X), flags(_copied(X))
+    X, is_flagged = copied(X), flags(copied(X))
     y = column_or_1d(y)
     check_consistent_length(is_flagged, y)
     if not np.isin(y, (-1, 1)).all():
@@ -76,7 +75,7 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
     lessons = dict(lessons)
     if n_screened is not None:
         of_fitted = [
-            scores_of(last, front(_copied(X)))
+            scores_of(last, front(copied(X)))
             for last, front in zip(lessons["lasts"], fronts, strict=True)
         ]
         with quietly():  # the threshold to come warns where it must
@@ -96,17 +95,11 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
     labels, chunks = np.concatenate(lessons["labels"]), [as_frame(X) for X in lessons["rows"]]
     learned = []
     for last, front in zip(lessons["lasts"], fronts, strict=True):
-        Z = np.concatenate([front(_copied(chunk)) for chunk in chunks])
-        learned.append(last._learn_verdicts(front(_copied(kept)), Z, labels))
+        Z = np.concatenate([front(copied(chunk)) for chunk in chunks])
+        learned.append(last._learn_verdicts(front(copied(kept)), Z, labels))
     lasts, before, after = zip(*learned, strict=True)
     scores = _moved(lessons["scores"], np.mean(before, axis=0), np.mean(after, axis=0))
     return lessons, list(lasts), scores
-
-
-def _copied(X):
-    """Rows that stay as they are whatever becomes of X: its owner or a first step may change it."""
-    (X,) = indexable(X)
-    return _safe_indexing(X, np.arange(_num_samples(X)))
 
 
 def _moved(scores, before, after):

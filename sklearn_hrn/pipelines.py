@@ -41,7 +41,7 @@ from ._joint_fit import (
 )
 from ._labels import judged_labels, normal_rows, refuse_lazy
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
-from ._reference import as_columns, as_frame, drawn_rows
+from ._reference import as_columns, as_frame, copied, drawn_rows, joined
 from ._sklearn import (
     HasMethods,
     Interval,
@@ -60,6 +60,10 @@ __all__ = ["OneClassPipeline"]
 
 # What a calibration, or feedback after it, leaves in a fitted pipeline.
 _OF_CALIBRATION = ("calibration_scores_", "_offset", "_lessons")
+
+# Rows up to which a stream is at its beginning: all it has brought is then fitted as by `fit`,
+# whenever that has doubled. So many are what a `NormalScoreTransformer` learns from.
+BEGINNING = 2000
 
 # Steps hold several arrays of a block at once: what comes in, what goes out, what is in between.
 _BLOCKS_IN_WORKING_MEMORY = 16
@@ -210,7 +214,7 @@ class OneClassPipeline(_Parameters):
         detector: to say against which normal row a row is strange
         (:func:`~sklearn_hrn.inspection.feature_attribution`), and not to forget what is normal when
         it learns from verdicts (`feedback`). They are real rows of the training set, also in every
-        pickle: 0 keeps none.
+        pickle: 0 keeps none, nor those of the beginning of a stream (`partial_fit`).
     subsample : int, default=None
         Normal rows, drawn at random, that all steps are fitted on where there are more; None takes
         all. A classifier that takes 200 updates of 50 rows sees no more than 10,000 rows in any
@@ -383,10 +387,15 @@ class OneClassPipeline(_Parameters):
     def partial_fit(self, X: Rows, y: ArrayLike | None = None) -> Self:
         """Learn from the next rows of a stream.
 
-        A step that has `partial_fit`, as the last one must, goes on learning. All others are fitted
-        on the first chunk and then stay as they are; make it large enough for them. A stream may go
-        on from a `fit`. How the threshold follows, and when it warns of drift, is told by
-        :meth:`HRNOneClassClassifier.partial_fit`.
+        A stream begins with fits: the first chunk is fitted as by `fit`, and so is all that has
+        come, whenever that has doubled, as long as it is 2000 rows or fewer. Until there are more,
+        these rows are kept, also in pickles; ``reference_rows=0`` keeps none, and only the first
+        chunk takes part.
+
+        From then on a step that has `partial_fit`, as the last one must, goes on learning, and all
+        others stay as they are. A first chunk of more than 2000 rows is not fitted: the steps learn
+        from it as from all to come. A stream may also go on from a `fit`. How the threshold
+        follows, and when it warns of drift, is told by :meth:`HRNOneClassClassifier.partial_fit`.
 
         Parameters
         ----------
@@ -414,6 +423,55 @@ class OneClassPipeline(_Parameters):
         rows = normal_rows(X, y, self)
         if rows is not None:
             X = _safe_indexing(X, rows)
+        chunks = self._beginning_with(X)
+        n_rows = sum(map(_num_samples, chunks))
+        n_fitted = vars(self).get("_beginning", {}).get("n_fitted", 0)
+        fits = bool(chunks) and n_rows >= 2 * n_fitted
+        with learning_on_copy(self, continues=True) as learner:
+            learner._begin(joined(chunks)) if fits else learner._go_on(X)
+            vars(learner).pop("_beginning", None)
+            if chunks and self.reference_rows:
+                learner._beginning = {
+                    "chunks": [as_columns(chunk) for chunk in chunks],
+                    "n_fitted": n_rows if fits else n_fitted,
+                }
+        return self
+
+    def _beginning_with(self, X):
+        """All chunks of a stream that is at its beginning, X the last; else none."""
+        chunks = [] if "steps_" not in vars(self) else None
+        if "_beginning" in vars(self):
+            chunks = [as_frame(chunk) for chunk in self._beginning["chunks"]]
+        # A warm start is not to begin anew.
+        if chunks is None or any(getattr(step, "warm_start", False) for _, step in self.steps):
+            return []
+        chunks.append(copied(X))
+        if sum(map(_num_samples, chunks)) > BEGINNING:
+            return []
+        if len(chunks) > 1:
+            self._transformed(copied(X))  # which says what is wrong with it
+        return chunks
+
+    def _begin(self, X):
+        """Learn from all rows so far, as `fit` does, with a threshold by rows that did not train.
+
+        Without a calibration of the pipeline it is one of the last step, where it has that.
+        """
+        begun = clone(self)
+        name, last = begun.steps[-1]
+        lends = self.calibration is None and getattr(last, "calibration", "missing") is None
+        if lends:
+            begun.set_params(**{f"{name}__calibration": "cross"})
+        begun.fit(X)
+        if lends:
+            begun.steps_[-1][1].calibration = None
+        for learned in ("steps_", "_reference", *_OF_CALIBRATION):
+            vars(self).pop(learned, None)
+            if learned in vars(begun):
+                setattr(self, learned, vars(begun)[learned])
+
+    def _go_on(self, X):
+        """Learn from a chunk, with the steps as they stand; the first of a stream begins them."""
         begins = "steps_" not in vars(self)
         steps = [(name, _to_continue(step, begins)) for name, step in self.steps]
         for _, step in steps[:-1]:
@@ -428,13 +486,11 @@ class OneClassPipeline(_Parameters):
         if "calibration_scores_" in vars(self):
             last.calibration_scores_ = self.calibration_scores_
         last.partial_fit(X)
-        with learning_on_copy(self, continues=True) as learner:
-            for stale in _OF_CALIBRATION:
-                vars(learner).pop(stale, None)
-            learner.steps_ = steps
-            if self.calibration is not None and hasattr(last, "calibration_scores_"):
-                learner.calibration_scores_ = last.calibration_scores_
-        return self
+        for stale in _OF_CALIBRATION:
+            vars(self).pop(stale, None)
+        self.steps_ = steps
+        if self.calibration is not None and hasattr(last, "calibration_scores_"):
+            self.calibration_scores_ = last.calibration_scores_
 
     @available_if(_pipeline_has("fit_predict"))
     def fit_predict(self, X: Rows, y: ArrayLike | None = None, **params: Any) -> Integers:
@@ -557,6 +613,7 @@ class OneClassPipeline(_Parameters):
             place=partial(_threshold, rate=self._rate()),
         )
         with learning_on_copy(self, continues=True) as learner:
+            vars(learner).pop("_beginning", None)  # a fit of it would forget the verdicts
             learner._lessons, learner.steps_ = lessons, with_last_step(self, last).steps
             learner._place_threshold(scores, self._rate())
         return self
@@ -661,7 +718,7 @@ class OneClassPipeline(_Parameters):
         else:
             result = fitted._fit_beside(X, y, params, anomalies)
         with learning_on_copy(self, continues=True) as learner:
-            for stale in (*_OF_CALIBRATION, "left_out_", "_reference"):
+            for stale in (*_OF_CALIBRATION, "left_out_", "_reference", "_beginning"):
                 vars(learner).pop(stale, None)
             learner.steps_ = fitted.steps
             if left_out is not None:

@@ -32,8 +32,8 @@ def test_a_stream_and_a_fit_see_as_many_updates_and_a_drift_is_counted(quick, tm
     main(["streams", *map(str, options)])
     text = capsys.readouterr().out
     assert "1_toy" in text and "2_small" not in text
-    # Twenty chunks of ten rows, an update each.
-    assert [line.split()[1] for line in text.splitlines() if line.startswith("1_toy")] == ["20"]
+    # The last fit, of 160 rows, and four more chunks of ten rows, an update each.
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("1_toy")] == ["54"]
     assert {"moves", "stays"} <= set(text.split())
 
 

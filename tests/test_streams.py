@@ -5,11 +5,18 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.stats import betabinom
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer, OneClassPipeline
+from sklearn_hrn import (
+    HRNOneClassClassifier,
+    InstanceL2Normalizer,
+    LandmarkFeatures,
+    OneClassPipeline,
+    TableEncoder,
+)
 from sklearn_hrn._drift import (
     RESERVOIR_SIZE,
     TOLERATED,
@@ -121,14 +128,99 @@ def test_labelled_anomalies_are_left_out(chunks):
     assert with_them.offset_ == without.offset_
 
 
-def test_steps_without_partial_fit_stay_as_the_first_chunk_made_them(chunks):
-    steps = [("scale", StandardScaler()), ("axes", PCA(4)), ("hrn", classifier())]
-    stream = OneClassPipeline(steps).partial_fit(chunks[0])
+def axes_pipeline(**parameters):
+    steps = [("scale", StandardScaler()), ("axes", PCA(4)), ("norm", InstanceL2Normalizer())]
+    return OneClassPipeline([*steps, ("hrn", classifier(max_iter=2))], **parameters)
+
+
+def test_a_stream_begins_with_fits_of_all_that_has_come_whenever_that_has_doubled(chunks):
+    stream, X = axes_pipeline(calibration=3), np.concatenate(chunks)
+    for n, fits in enumerate([True, True, False, True, False, False, False], start=1):
+        before = stream["axes"]
+        stream.partial_fit(chunks[n - 1])
+        assert (stream["axes"] is not before) == fits
+        if fits:
+            whole = axes_pipeline(calibration=3).fit(X[: 300 * n])
+            assert np.array_equal(stream.score_samples(X), whole.score_samples(X))
+            assert stream.offset_ == whole.offset_
+            assert np.array_equal(stream.reference_rows_, whole.reference_rows_)
+        assert stream["scale"].n_samples_seen_ == 300 * n
+        # 2000 rows are kept and no more.
+        kept = vars(stream).get("_beginning", {"chunks": []})["chunks"]
+        assert len(kept) == (n if n < 7 else 0)
+    assert not hasattr(dict(vars(stream)["steps"])["scale"], "mean_")  # which stays as given
+
+
+def test_the_beginning_has_a_threshold_by_rows_that_did_not_train(chunks):
+    stream = axes_pipeline().partial_fit(chunks[0]).partial_fit(chunks[1])
+    hrn = stream["hrn"]
+    assert hrn.calibration is None and dict(vars(stream)["steps"])["hrn"].calibration is None
+    assert len(hrn.calibration_scores_) == 600
+    trained = np.sort(stream.score_samples(np.concatenate(chunks[:2])))
+    assert not np.allclose(hrn.calibration_scores_, trained)
+    assert stream.offset_ in hrn.calibration_scores_
+
+
+def test_steps_stay_as_a_first_chunk_made_them_that_is_large(chunks, monkeypatch):
+    monkeypatch.setattr("sklearn_hrn.pipelines.BEGINNING", 299)
+    stream = axes_pipeline().partial_fit(chunks[0])
     axes = stream["axes"].components_
+    assert stream["hrn"].n_updates_ == 6  # an epoch
     stream.partial_fit(3 * chunks[1])
     assert stream["axes"].components_ is axes
     assert stream["scale"].n_samples_seen_ == 600
-    assert not hasattr(steps[0][1], "mean_")  # the steps given stay as they are
+
+
+@pytest.mark.parametrize("why", ["no rows are kept", "a warm start", "a fit", "verdicts"])
+def test_a_stream_goes_on_where_it_must_not_begin_anew(why, chunks):
+    stream = axes_pipeline(calibration=None if why == "a warm start" else 3)
+    if why == "no rows are kept":
+        stream.set_params(reference_rows=0)
+    if why == "a warm start":
+        stream.set_params(hrn__warm_start=True)
+    if why == "a fit":
+        stream.partial_fit(chunks[2]).fit(chunks[0])
+    else:
+        stream.partial_fit(chunks[0])
+    if why == "verdicts":
+        stream.feedback(chunks[0][:2], [-1, -1])
+    assert "_beginning" not in vars(stream)
+    axes = stream["axes"]
+    assert stream.partial_fit(chunks[1])["axes"] is axes
+
+
+def test_rows_of_the_beginning_are_copies(chunks):
+    X = chunks[0].copy()
+    stream = axes_pipeline().partial_fit(X)
+    X[:] = 7.0
+    stream.partial_fit(chunks[1])
+    alone = axes_pipeline().partial_fit(chunks[0]).partial_fit(chunks[1])
+    assert np.array_equal(stream.score_samples(chunks[2]), alone.score_samples(chunks[2]))
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "sparse", "lists"])
+def test_a_stream_begins_with_rows_of_any_kind(kind, rng):
+    numbers = rng.normal(1, 0.5, size=(3, 60, 3)).round(1)
+    if kind == "sparse":
+        chunks = [sparse.csr_array(chunk) for chunk in numbers]
+        steps = [("scale", StandardScaler(with_mean=False)), ("lift", LandmarkFeatures(20))]
+    elif kind == "lists":
+        chunks, steps = numbers.tolist(), [("scale", StandardScaler())]
+    else:
+        library = pytest.importorskip(kind)
+        words = np.array(["red", "blue"])[(numbers[..., 0] > 1).astype(int)]
+        chunks = [
+            library.DataFrame({"a": chunk[:, 0], "b": chunk[:, 1], "word": word})
+            for chunk, word in zip(numbers, words, strict=True)
+        ]
+        steps = [("columns", TableEncoder()), ("scale", StandardScaler())]
+    stream = OneClassPipeline([*steps, ("hrn", classifier(max_iter=2))])
+    for chunk in chunks:
+        stream.partial_fit(pickle.loads(pickle.dumps(chunk)))
+    assert stream["scale"].n_samples_seen_ == 180
+    assert np.isfinite(stream.score_samples(chunks[0])).all()
+    with pytest.raises((ValueError, TypeError), match=r"feature|column|dimension"):
+        stream.partial_fit(numbers[1, :, :2])
 
 
 def test_a_calibrated_pipeline_goes_on_from_its_scores(chunks):
