@@ -16,11 +16,14 @@ import sklearn
 
 __all__ = [
     "CalibrationError",
+    "CentredRowsWarning",
     "ConstantScoresWarning",
     "DominantColumnWarning",
     "DriftWarning",
+    "FarRowsPassWarning",
     "LabelConventionWarning",
     "NonFiniteLossWarning",
+    "NumbersAsTextWarning",
     "ResolutionWarning",
     "RowLengthWarning",
     "TrainingDivergedError",
@@ -60,6 +63,18 @@ class ConstantScoresWarning(RuntimeWarning):
 
 class RowLengthWarning(UserWarning):
     """Training rows differ in length, and score by it: the longer, the more normal."""
+
+
+class CentredRowsWarning(UserWarning):
+    """Training rows lie around zero in all directions, where a network without biases is blind."""
+
+
+class FarRowsPassWarning(UserWarning):
+    """Rows that are far from all training rows score no lower than the threshold, and pass."""
+
+
+class NumbersAsTextWarning(UserWarning):
+    """Columns of text, taken for categories, read as numbers."""
 
 
 class DominantColumnWarning(UserWarning):

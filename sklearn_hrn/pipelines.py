@@ -749,7 +749,8 @@ class OneClassPipeline(_Parameters):
         for _ in range(2):  # the first time the steps have seen all rows
             arguments = _check_method_params(X, params, kept)
             arguments = {k: v for k, v in arguments.items() if k.split("__")[0] in names}
-            front.fit(*(*take(X, y, kept), None)[:2], **arguments)
+            with quietly():  # the fit on the rows kept has the same to say
+                front.fit(*(*take(X, y, kept), None)[:2], **arguments)
             kept = concentrated_rows(front.transform(X), share)
         return kept, np.setdiff1d(every, kept)
 

@@ -1,6 +1,7 @@
 """Data frames of any library as numbers."""
 
 import datetime
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from scipy import sparse
 
 from sklearn_hrn import TableEncoder, make_hrn_pipeline
+from sklearn_hrn.exceptions import NumbersAsTextWarning
 
 ROWS = {
     "amount": [1.5, 2.0, None, 4.0],
@@ -205,3 +207,91 @@ def test_an_array_that_shows_no_gap_at_a_glance_is_still_looked_at(bad):
         return
     with pytest.raises(ValueError, match="inf"):
         recipe.score_samples(X)
+
+
+@pytest.mark.parametrize("later", [[1, 2, 3], [1.5, np.nan, 2.0], "datetime", "array", "sparse"])
+def test_text_that_has_become_numbers_or_dates_is_named(later):
+    pandas = pytest.importorskip("pandas")
+    encoder = TableEncoder().fit(pandas.DataFrame({"a": ["1", "2", "1"], "b": [1, 2, 3]}))
+    frame = pandas.DataFrame({"a": [0, 1, 2], "b": [1, 2, 3]})
+    if later == "datetime":
+        frame["a"] = pandas.to_datetime(["2020-01-01"] * 3)
+    elif later == "array":
+        frame = np.ones((3, 2))
+    elif later == "sparse":
+        frame = sparse.csr_matrix(np.ones((3, 2)))
+    else:
+        frame["a"] = later
+    now = "dates" if later == "datetime" else "numbers"
+    with pytest.raises(TypeError, match=f"column 'a' held text .*but now holds {now}"):
+        encoder.transform(frame)
+
+
+def test_a_column_of_text_that_has_become_gaps_alone_is_a_gap():
+    pandas = pytest.importorskip("pandas")
+    encoder = TableEncoder().fit(pandas.DataFrame({"a": ["x", None, "x"]}))
+    gaps = [encoder.transform(pandas.DataFrame({"a": [gap]})) for gap in (None, np.nan)]
+    np.testing.assert_array_equal(*gaps)
+
+
+@pytest.mark.parametrize("container", ["frame", "array", "list"])
+def test_text_that_reads_as_numbers_is_doubted(container):
+    pandas = pytest.importorskip("pandas")
+    values = [*(f"{x:.2f}" for x in np.linspace(0, 1, 30)), "?", "?"]
+    X = pandas.DataFrame({"a": np.arange(32), "b": values})
+    X = {"frame": X, "array": X.to_numpy(), "list": X.to_numpy().tolist()}[container]
+    name = "'b'" if container == "frame" else "1"
+    with pytest.warns(NumbersAsTextWarning, match=f"column {name} are text.*to_numeric"):
+        TableEncoder().fit(X)
+    with pytest.warns(NumbersAsTextWarning) as said:
+        make_hrn_pipeline("tabular", random_state=0).set_params(
+            outlier_share=0.1, hrn__max_updates=2, hrn__contamination=0.1
+        ).fit(X)
+    assert [w.category for w in said].count(NumbersAsTextWarning) == 1
+
+
+@pytest.mark.parametrize("kind", ["few", "words", "categorical", "numbers"])
+def test_categories_are_not_doubted(kind):
+    pandas = pytest.importorskip("pandas")
+    column = {
+        "few": ["1", "2"] * 20,
+        "words": ["a", *map(str, range(19))] + [f"w{i}" for i in range(20)],
+        "categorical": pandas.Categorical(list(map(str, range(40)))),
+        "numbers": np.arange(40.0),
+    }[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TableEncoder().fit(pandas.DataFrame({"a": column}))
+
+
+def test_periods_and_times_of_day_are_dates():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {
+            "a": pandas.period_range("1970-01", periods=2, freq="M"),
+            "b": [datetime.time(6), datetime.time(18, 30)],
+        }
+    )
+    encoder = TableEncoder().fit(frame)
+    assert encoder.kinds_ == ["date", "date"]
+    np.testing.assert_allclose(encoder.transform(frame), [[0, 0.25], [31, 18.5 / 24]])
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, "object"])
+def test_an_infinite_value_of_an_array_is_named_with_its_column_and_a_remedy(form):
+    X = np.zeros((5, 3))
+    X[2, 1] = -np.inf
+    X = X.astype(object) if form == "object" else form(X)
+    with pytest.raises(ValueError, match="column 1 holds infinity: put a gap"):
+        TableEncoder().fit(X)
+
+
+@pytest.mark.parametrize("kind", ["Array", "Struct"])
+def test_a_column_of_several_values_a_row_is_named(kind):
+    polars = pytest.importorskip("polars")
+    values = {
+        "Array": polars.Series([[1, 2]] * 3, dtype=polars.Array(polars.Int64, 2)),
+        "Struct": polars.Series([{"x": 1, "y": 2}] * 3),
+    }[kind]
+    with pytest.raises(TypeError, match=r"column 'b' \(.*several values a row: make columns"):
+        TableEncoder().fit(polars.DataFrame({"a": [1, 2, 3], "b": values}))

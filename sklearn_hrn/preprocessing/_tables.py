@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Real
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from .._base import (
 from .._labels import is_missing, refuse_lazy
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
+from ..exceptions import NumbersAsTextWarning, warn
 
 # The most frequent categories, which get a column of their own.
 OWN_COLUMNS = 10
@@ -35,6 +36,11 @@ RARE = 0.05
 
 # How far above the largest number a gap lies if training had none, in ranges of the column.
 RANGES = 10
+
+# Share of the texts of a column that are numbers from which on numbers were probably meant.
+MOSTLY = 0.8
+
+INFINITE = "holds infinity: put a gap (NaN) or a large number in its place."
 
 # Kind of a column -> what it holds, in messages.
 KINDS = {"number": "numbers", "date": "dates", "category": "text or categories"}
@@ -46,7 +52,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     Takes frames of pandas, polars and PyArrow, arrays and lists. What a column holds is found in
     `fit`:
 
-    - *Numbers* and booleans stay as they are. *Dates* become days since 1970, durations days.
+    - *Numbers* and booleans stay as they are. *Dates* become days since 1970, as does the start of
+      a period; durations become days, and times of day their share of one.
     - *Categories* are text, categorical types, and mixtures. The ten most frequent ones get a
       column of 0 and 1 each, and all together a column of *surprise*: zero for a category of at
       least a twentieth of the training rows, and the logarithm of how many times rarer it is for
@@ -60,7 +67,9 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     occur at least twice, twice that of a single row. So has a first gap among categories, and a
     first gap among numbers lies ten ranges above the largest.
 
-    Rows of numbers without gaps pass as they are, bit for bit, sparse ones, too.
+    Rows of numbers without gaps pass as they are, bit for bit, sparse ones, too. Text that reads as
+    numbers is text, but `NumbersAsTextWarning` names the column where most of it does, and there
+    are too many numbers for a column of their own each.
 
     Attributes
     ----------
@@ -200,9 +209,10 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 rows_of_list(X),
                 accept_sparse="csr",
                 dtype=None,
-                ensure_all_finite="allow-nan",
+                ensure_all_finite=False,
                 reset=reset,
             )
+            self._refuse_infinite(X)
             if sparse.issparse(X) and not X.has_canonical_format:
                 X = X.copy()
                 X.sum_duplicates()
@@ -220,14 +230,43 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 raise ValueError(f"X has the shape {X.shape}: give at least a row and a column.")
             columns = [X[name] for name in names]
         wanted = [None] * len(columns) if reset else self.kinds_
-        read = [_read(c, self._name(j), wanted[j]) for j, c in enumerate(columns)]
+        known = [()] * len(columns) if reset else self.surprise_
+        read = [_read(c, self._name(j), wanted[j], known[j]) for j, c in enumerate(columns)]
         if reset:
             self.kinds_ = [kind for kind, _ in read]
+            self._doubt_text(columns, [values for _, values in read])
         fields = [(f"{j}", values.dtype) for j, (_, values) in enumerate(read)]
         records = np.empty(len(read[0][1]), dtype=fields)
         for j, (_, values) in enumerate(read):
             records[f"{j}"] = values
         return records
+
+    def _refuse_infinite(self, X):
+        if X.dtype.kind != "f":
+            return
+        infinite = np.isinf(X.data if sparse.issparse(X) else X)
+        if infinite.any():
+            columns = X.indices[infinite] if sparse.issparse(X) else np.nonzero(infinite)[1]
+            raise ValueError(f"{self._name(columns[0])} {INFINITE}")
+
+    def _doubt_text(self, columns, read):
+        """Warn of columns of text that were probably meant to be numbers."""
+        doubtful = [
+            self._name(j)
+            for j, (column, values) in enumerate(zip(columns, read, strict=True))
+            if self.kinds_[j] == "category"
+            and not _is_category(_dtype_name(column))
+            and _are_mostly_numbers(values.tolist())
+        ]
+        if doubtful:
+            others = f" and {len(doubtful) - 1} more" if len(doubtful) > 1 else ""
+            warn(
+                f"most values of {doubtful[0]}{others} are text that reads as numbers, and are "
+                "taken for categories, of which the rare ones are all alike: make numbers of them "
+                "first, such as by pandas.to_numeric(..., errors='coerce'). If they are names, say "
+                "so by a categorical type, or leave them out.",
+                NumbersAsTextWarning,
+            )
 
     def _takes_sparse(self):
         return True
@@ -321,7 +360,29 @@ def _has_gaps(X):
     return np.isnan(X.data if sparse.issparse(X) else X).any()
 
 
-def _read(column, name, wanted=None):
+def _dtype_name(column):
+    return str(getattr(column, "dtype", getattr(column, "type", None))).lower()
+
+
+def _is_category(dtype):
+    return dtype.startswith(("categor", "enum", "dictionary"))
+
+
+def _are_mostly_numbers(values):
+    """Whether text reads as numbers, and as more different ones than have a column of their own."""
+    texts = [value for value in values if isinstance(value, str | bytes)]
+    numbers = [value for value in texts if _reads_as_number(value)]
+    return len(numbers) > MOSTLY * len(texts) and len(set(numbers)) > OWN_COLUMNS
+
+
+def _reads_as_number(text):
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _read(column, name, wanted=None, known=()):
     """Kind of a column, and its values.
 
     Parameters
@@ -331,6 +392,8 @@ def _read(column, name, wanted=None):
         For messages.
     wanted : str, default=None
         The kind it had in `fit`.
+    known : collection, default=()
+        The categories that it had in `fit`.
 
     Returns
     -------
@@ -338,22 +401,33 @@ def _read(column, name, wanted=None):
     values : ndarray of shape (n_samples,)
         float64 with NaN for gaps; of categories objects, with None for gaps.
     """
-    dtype = str(getattr(column, "dtype", getattr(column, "type", None))).lower()
-    is_category = dtype.startswith(("categor", "enum", "dictionary"))
+    dtype = _dtype_name(column)
+    is_category = _is_category(dtype)
     values = column if isinstance(column, np.ndarray) else column.to_numpy()
-    if not is_category and wanted != "category" and values.dtype.kind in "biufmM":
+    if values.ndim != 1:
+        raise TypeError(
+            f"{name} ({dtype}) holds several values a row: make columns of its parts, or leave it "
+            "out."
+        )
+    is_plain = values.dtype.kind in "biufmM"
+    if not is_category and wanted != "category" and is_plain:
         kind, values = _from_array(values)
     else:
         kind, values = _from_objects(values, name, dtype, is_category or wanted == "category")
     if kind is None:
         kind = wanted or "number"
+    if is_plain and kind == "category" and known:
+        # Text in fit and numbers now: "1" is not 1, and each row would have a category that is new.
+        of_values = {_kind_of(type(value)) for value in values.tolist() if value is not None}
+        if of_values and of_values.isdisjoint(_kind_of(type(value)) for value in known):
+            kind = of_values.pop()
     if wanted not in (None, kind):
         raise TypeError(
             f"{name} held {KINDS[wanted]} in fit, but now holds {KINDS[kind]} ({dtype}): convert "
             "it to the type it had."
         )
     if kind != "category" and np.isinf(values).any():
-        raise ValueError(f"{name} holds infinity: put a gap (NaN) or a large number in its place.")
+        raise ValueError(f"{name} {INFINITE}")
     return kind, values
 
 
@@ -378,11 +452,21 @@ def _from_objects(values, name, dtype, is_category):
     types = {type(value) for value in values if value is not None}
     if not types and not is_category:
         return None, np.full(len(values), np.nan)
-    if not is_category and all(issubclass(t, (Real, Decimal, np.bool_)) for t in types):
+    kinds = set(map(_kind_of, types))
+    if not is_category and kinds == {"number"}:
         return "number", _floats(values, float)
-    if not is_category and all(issubclass(t, (date, timedelta)) for t in types):
+    if not is_category and kinds == {"date"}:
         return "date", _floats(values, _days)
     return "category", np.fromiter(values, dtype=object, count=len(values))
+
+
+def _kind_of(of_type):
+    """Which kind of column values of a type make, if all are of it."""
+    if issubclass(of_type, (Real, Decimal, np.bool_)):
+        return "number"
+    # `pandas.Period` is known by name so that pandas need not be there.
+    is_date = issubclass(of_type, (date, time, timedelta)) or of_type.__name__ == "Period"
+    return "date" if is_date else "category"
 
 
 def _floats(values, convert):
@@ -390,8 +474,11 @@ def _floats(values, convert):
 
 
 def _days(value):
+    if isinstance(value, time):
+        value = timedelta(0, value.second, value.microsecond, 0, value.minute, value.hour)
     if isinstance(value, timedelta):
         return value / timedelta(days=1)
+    value = getattr(value, "start_time", value)
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
