@@ -54,7 +54,7 @@ from ._sklearn import (
 )
 from ._typing import Cache, Calibration, Floats, Integers, Rows
 from ._verdicts import after_feedback, can_learn, first_lessons
-from .exceptions import quietly
+from .exceptions import FarRowsPassWarning, quietly, warn
 
 __all__ = ["OneClassPipeline"]
 
@@ -616,6 +616,7 @@ class OneClassPipeline(_Parameters):
             vars(learner).pop("_beginning", None)  # a fit of it would forget the verdicts
             learner._lessons, learner.steps_ = lessons, with_last_step(self, last).steps
             learner._place_threshold(scores, self._rate())
+            learner._check_far_rows()
         return self
 
     @available_if(_pipeline_has("decision_function"))
@@ -735,10 +736,23 @@ class OneClassPipeline(_Parameters):
                     (suspects,) = take(suspects, None, at_most(None, suspects, n_scored))
                     scores = np.r_[scores, learner._of_normal(suspects, scores)]
                 learner._place_threshold(np.sort(scores), rate)
+            learner._check_far_rows()
         return result
 
     def _place_threshold(self, scores, rate):
         self.calibration_scores_, self._offset = scores, _threshold(scores, rate)
+
+    def _check_far_rows(self):
+        """Warn where rows that are far from all training rows, and score 0, are normal."""
+        fronts = [step for _, step in self.steps[:-1] if step not in (None, "passthrough")]
+        vanish = bool(fronts) and getattr(fronts[-1], "_vanishes_far_away", False)
+        if vanish and hasattr(self.steps[-1][1], "coefs_") and self.offset_ <= 0:
+            warn(
+                f"the threshold is {self.offset_:.3g}, and rows that are far from all training "
+                "rows score 0: they pass as normal. Lower anomaly_weight, raise contamination, or "
+                "give more normal rows.",
+                FarRowsPassWarning,
+            )
 
     def _split(self, X, y, params):
         """Rows to train on, and rows to leave out as they may be anomalies."""

@@ -40,7 +40,7 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils.validation import check_is_fitted
 from test_sklearn_contract import instance, public_estimators
@@ -59,9 +59,12 @@ from sklearn_hrn import (
     make_hrn_pipeline,
 )
 from sklearn_hrn.exceptions import (
+    CentredRowsWarning,
     ConstantScoresWarning,
+    FarRowsPassWarning,
     LabelConventionWarning,
     NonFiniteLossWarning,
+    NumbersAsTextWarning,
     ResolutionWarning,
     TrainingDivergedError,
     VersionMismatchWarning,
@@ -505,6 +508,24 @@ OTHER_WARNINGS = {
     "equal rows": (
         ConstantScoresWarning,
         lambda: lambda X: make("HRNOneClassClassifier").fit(0 * X),
+    ),
+    "columns that were centred": (
+        CentredRowsWarning,
+        lambda: lambda X: HRNOneClassClassifier(max_iter=2).fit(normalize(X - X.mean(axis=0))),
+    ),
+    "text that reads as numbers": (
+        NumbersAsTextWarning,
+        lambda: lambda X: sklearn_hrn.TableEncoder().fit(X.astype(str)),
+    ),
+    "far rows": (
+        FarRowsPassWarning,
+        lambda: (
+            lambda X: (
+                sklearn_hrn.make_hrn_pipeline("tabular", random_state=0)
+                .set_params(calibration=2, hrn__max_updates=2)
+                .fit(np.geomspace(1, 1e30, 8)[:, None])
+            )
+        ),
     ),
     "a long step": (
         NonFiniteLossWarning,

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from oracles import network
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, PowerTransformer, RobustScaler, StandardScaler
 from sklearn.utils.extmath import row_norms
 
 from sklearn_hrn import (
@@ -29,6 +30,7 @@ from sklearn_hrn import (
 )
 from sklearn_hrn._folds import make_folds
 from sklearn_hrn.exceptions import (
+    CentredRowsWarning,
     ConstantScoresWarning,
     LabelConventionWarning,
     NonFiniteLossWarning,
@@ -604,3 +606,25 @@ def test_rows_of_one_length_are_not_told_so():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         HRNOneClassClassifier(max_iter=20, random_state=0).fit(rows)
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler(), PowerTransformer(), PCA(whiten=True)])
+@pytest.mark.parametrize("norm", [InstanceL2Normalizer(center=None), InstanceL2Normalizer(), None])
+def test_rows_on_all_sides_of_zero_are_told_so(scaler, norm):
+    X, kind = load_wine(return_X_y=True)
+    detector = make_pipeline(scaler, norm, HRNOneClassClassifier(max_iter=5, random_state=0))
+    with pytest.warns((CentredRowsWarning, RowLengthWarning), match="make_hrn_pipeline") as said:
+        detector.fit(X[kind == 0])
+    told = [w.category for w in said if w.category in (CentredRowsWarning, RowLengthWarning)]
+    assert len(told) == 1
+    if norm is not None and norm.center is None:  # all rows are of one length
+        assert told == [CentredRowsWarning]
+
+
+def test_features_of_a_kernel_are_not_told_that_they_lie_on_all_sides():
+    X = np.random.default_rng(0).normal(size=(300, 900))
+    rows = LandmarkFeatures(500, gamma=0.01, random_state=0).fit_transform(X)
+    assert np.linalg.norm(rows.mean(axis=0)) < 0.1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        HRNOneClassClassifier(max_iter=2, random_state=0).fit(rows)

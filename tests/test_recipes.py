@@ -17,6 +17,7 @@ from sklearn_hrn import (
     OneClassPipeline,
     make_hrn_pipeline,
 )
+from sklearn_hrn.exceptions import FarRowsPassWarning
 from sklearn_hrn.recipes import RECIPES
 
 
@@ -243,3 +244,28 @@ def test_a_table_with_more_columns_than_rows_is_told_apart(rng):
     detector = quick("tabular", calibration=None).fit(known)
     scores = detector.score_samples(np.r_[fresh, 1.2 * others])
     assert roc_auc_score(np.repeat([1, 0], [50, 50]), scores) > 0.95
+
+
+@pytest.mark.parametrize("calibration", [None, "cross"])
+def test_a_threshold_that_far_rows_pass_is_told(rng, calibration):
+    X, among = rng.normal(size=(60, 3)), rng.normal(size=(30, 3))
+    far, y = np.full((2, 3), 50.0), np.repeat([1, -1], [60, 30])
+    recipe = make_hrn_pipeline("tabular", random_state=0).set_params(
+        calibration=calibration, hrn__contamination=0.05, hrn__max_updates=100
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FarRowsPassWarning)
+        assert (recipe.fit(X).predict(far) == -1).all()
+    recipe.set_params(hrn__anomaly_weight=3)
+    with pytest.warns(FarRowsPassWarning, match="Lower anomaly_weight") as said:
+        recipe.fit(np.r_[X, among], y)
+    assert [w.category for w in said].count(FarRowsPassWarning) == 1
+    assert (recipe.predict(far) == 1).all()
+
+
+def test_a_threshold_at_the_score_of_far_rows_is_told():
+    glitches = np.geomspace(1, 1e30, 8)[:, None] * [1, 1]
+    recipe = make_hrn_pipeline("tabular", random_state=0).set_params(hrn__max_updates=20)
+    with pytest.warns(FarRowsPassWarning):
+        recipe.fit(glitches)
+    assert (recipe.predict([[-1e40, -1e40]]) == 1).all()
