@@ -1,6 +1,7 @@
 """Configuration of the documentation builder."""
 
 import ast
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,7 +25,7 @@ templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-hrn"
 html_static_path = ["_static"]
-html_css_files = ["phone.css"]
+html_css_files = ["site.css"]
 html_theme_options = {
     "github_url": "https://github.com/sklearn-hrn/sklearn-hrn",
     "secondary_sidebar_items": ["page-toc"],
@@ -105,6 +106,8 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     # "Examples" on the page of every name they use, and links from their code to these pages.
     "backreferences_dir": "generated/backreferences",
+    "write_computation_times": False,
+    "remove_config_comments": True,
     "doc_module": ("sklearn_hrn",),
     "reference_url": {"sklearn_hrn": None},
 }
@@ -115,6 +118,38 @@ def skip_routing_methods(app, what, name, item, skip, options):
     return True if name.startswith("set_") and name.endswith("_request") else None
 
 
+MANY_ROWS, LONG = 18, 40
+
+
+def set_tables_of_results(app, doctree):
+    """Columns as wide as their figures, the line above for a title, long tables folded."""
+    from docutils import nodes
+
+    for table in list(doctree.findall(nodes.table)):
+        if Path(table.source or "").parent.name != "results":
+            continue
+        table["classes"] += ["results", "colwidths-auto"]
+        for cell in table.findall(nodes.entry):
+            if len(cell.astext()) > LONG:
+                cell["classes"].append("words")
+        place = table.parent.index(table)
+        above = table.parent[place - 1] if place else None
+        titled = isinstance(above, nodes.paragraph) and above.source == table.source
+        titled = titled and not above.astext().endswith(".")  # a note below another table
+        if titled:
+            above["classes"].append("title-of-results")
+        rows = len(list(table.findall(nodes.row))) - 1
+        if rows > MANY_ROWS:
+            section, by = table.parent.next_node(nodes.title), table.next_node(nodes.entry)
+            what = above.astext() if titled else f"{section.astext()}, by {by.astext()}"
+            opening = f"<details><summary>{escape(what)}: {rows} rows</summary>"
+            table.parent.insert(place + 1, nodes.raw("", "</details>", format="html"))
+            table.parent.insert(place, nodes.raw("", opening, format="html"))
+            if titled:
+                table.parent.remove(above)
+
+
 def setup(app):
+    app.connect("doctree-read", set_tables_of_results)
     app.connect("source-read", say_what_is_missing)
     app.connect("autodoc-skip-member", skip_routing_methods)

@@ -62,9 +62,9 @@ strange = np.maximum(-heat, 0)
 share = (strange * fault[found]).sum(axis=(1, 2)) / strange.sum(axis=(1, 2))
 print(f"share of the red inside the frame: {share.mean():.0%}, of the area {9 / 64:.0%}")
 
-figure, axes = plt.subplots(1, 4, figsize=(11, 2.8), layout="constrained")
+figure, axes = plt.subplots(2, 2, figsize=(6.4, 5), layout="constrained")
 display = AttributionDisplay(heat, X=faulty[found])
-for row, ax in enumerate(axes):
+for row, ax in enumerate(axes.flat):
     display.plot(ax, row=row)
     y, x = np.argwhere(fault[found][row])[0] - 0.5
     ax.add_patch(plt.Rectangle((x, y), 3, 3, fill=False, linewidth=2))

