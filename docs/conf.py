@@ -118,7 +118,7 @@ def skip_routing_methods(app, what, name, item, skip, options):
     return True if name.startswith("set_") and name.endswith("_request") else None
 
 
-MANY_ROWS, LONG = 18, 40
+MANY_ROWS, LONG = 18, 30
 
 
 def set_tables_of_results(app, doctree):

@@ -50,7 +50,7 @@ print(table.iloc[:5, :5])
 # The tabular recipe takes a table as it is. Here its own first step gives way to scikit-learn's
 # column tools, which serve all three detectors alike: gaps in numbers are filled with the median,
 # words become columns of zeros and ones. What follows is the recipe, step by step: every column
-# gets a normal distribution, Fourier features bring all rows to one length, HRN scores them. A
+# gets a normal distribution, landmarks say which training rows a row is near, HRN scores them. A
 # :class:`~sklearn_hrn.OneClassPipeline` leaves the anomalies out of the fit of *every* step, so it
 # can be handed labelled rows as they are.
 

@@ -133,4 +133,4 @@ print(f"found: {found:.0%} of pictures of the others")
 
 scores = decider.score_samples(X[test])
 groups = {"fresh nines": scores[is_normal], "other digits": scores[~is_normal]}
-AnomalyScoreDisplay(groups, threshold=decider.offset_).plot()
+display = AnomalyScoreDisplay(groups, threshold=decider.offset_).plot()
