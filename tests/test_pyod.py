@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.ensemble import IsolationForest
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -195,3 +196,19 @@ def test_without_pyod_the_message_says_what_to_install(monkeypatch, rows):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"pip install 'sklearn-hrn\[peers\]'"):
         PyODDetector("ecod.ECOD").fit(rows[0])
+
+
+def test_what_is_no_detector_of_pyod_is_refused_by_name(rows):
+    from pyod.models.knn import KNN
+
+    X, _ = rows
+    for wrong in (IsolationForest(), HRNOneClassClassifier()):
+        with pytest.raises(TypeError, match=f"detector={type(wrong).__name__} is no unfitted"):
+            PyODDetector(wrong).fit(X)
+    with pytest.raises(TypeError, match="KNN is no unfitted detector of PyOD"):
+        PyODDetector(KNN).fit(X)
+    for wrong in ("knn", "pyod.models.knn.KNN"):
+        with pytest.raises(ValueError, match=r'must be "module.Class"'):
+            PyODDetector(wrong).fit(X)
+    with pytest.raises(TypeError, match="estimator=KNN has no score_samples"):
+        HRNDetector(KNN()).fit(X)

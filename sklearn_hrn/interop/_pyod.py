@@ -88,6 +88,11 @@ class PyODDetector(OutlierMixin, NormalRowsEstimator):
         detector = self.detector
         if isinstance(detector, str):
             module, _, name = detector.partition(".")
+            if not (name.isidentifier() and module.isidentifier()):
+                raise ValueError(
+                    f'detector={detector!r} must be "module.Class" below pyod.models, such as '
+                    '"knn.KNN".'
+                )
             try:
                 kind = getattr(import_module(f"pyod.models.{module}"), name, None)
             except ImportError as error:
@@ -101,6 +106,13 @@ class PyODDetector(OutlierMixin, NormalRowsEstimator):
         else:
             # Not `clone`: many of PyOD's change their parameters when they are made.
             kind = type(detector)
+            if isinstance(detector, (OutlierMixin, type)):
+                name = getattr(detector, "__name__", kind.__name__)
+                raise TypeError(
+                    f"detector={name} is no unfitted detector of PyOD but a {kind.__name__}: give "
+                    'such as KNN() or "knn.KNN"; those with scikit-learn\'s signs need no '
+                    "PyODDetector."
+                )
             names = detector.get_params(deep=False)
             parameters = {name: clone(value, safe=False) for name, value in names.items()}
         if "random_state" in names and parameters.get("random_state") is None:
@@ -241,6 +253,11 @@ class HRNDetector(BaseDetector):
         """
         X = check_array(X)
         detector = self.estimator
+        if detector is not None and not hasattr(detector, "score_samples"):
+            raise TypeError(
+                f"estimator={type(detector).__name__} has no score_samples, higher for normal "
+                "rows, which HRNDetector turns round: those of PyOD need no HRNDetector."
+            )
         if detector is None:
             detector = make_hrn_pipeline("tabular", random_state=self.random_state)
             detector.set_params(calibration=None)
