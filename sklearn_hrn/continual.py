@@ -327,6 +327,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
 
     def _learn(self, X, y, classes, anew):
         with learning_on_copy(self, continues=not anew) as learner:
+            learner._validate_params()  # scikit-learn does so for the first classes alone
             X = check_rows(learner, X, reset=anew)
             rows = _rows_of_labels(X, y)
             if anew:

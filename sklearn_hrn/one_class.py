@@ -426,6 +426,7 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
             once there were 2000 rows.
         """
         with learning_on_copy(self, continues=True) as learner:
+            learner._validate_params()  # scikit-learn does so for the first chunk alone
             learn_chunk(learner, X, y)
         return self
 

@@ -112,11 +112,19 @@ def _last_step_has(method):
     return check
 
 
-def _to_continue(step, begins):
-    """The step that learns from the next chunk, so that an error leaves the one before alone."""
+def _to_continue(step, given, begins):
+    """The step that learns from the next chunk, so that an error leaves the one before alone.
+
+    It has the parameters of the step as it is given, which may have been set since.
+    """
     if begins:
         return clone(step) if hasattr(step, "fit") else step
-    return deepcopy(step) if hasattr(step, "partial_fit") else step
+    if not hasattr(step, "partial_fit"):
+        return step
+    step = deepcopy(step)
+    if type(given) is type(step):
+        step.set_params(**deepcopy(given.get_params(deep=False)))
+    return step
 
 
 def _threshold(scores, rate):
@@ -392,10 +400,11 @@ class OneClassPipeline(_Parameters):
         these rows are kept, also in pickles; ``reference_rows=0`` keeps none, and only the first
         chunk takes part.
 
-        From then on a step that has `partial_fit`, as the last one must, goes on learning, and all
-        others stay as they are. A first chunk of more than 2000 rows is not fitted: the steps learn
-        from it as from all to come. A stream may also go on from a `fit`. How the threshold
-        follows, and when it warns of drift, is told by :meth:`HRNOneClassClassifier.partial_fit`.
+        From then on a step that has `partial_fit`, as the last one must, goes on learning, with the
+        parameters that it has been given until then, and all others stay as they are. A first chunk
+        of more than 2000 rows is not fitted: the steps learn from it as from all to come. A stream
+        may also go on from a `fit`. How the threshold follows, and when it warns of drift, is told
+        by :meth:`HRNOneClassClassifier.partial_fit`.
 
         Parameters
         ----------
@@ -473,7 +482,8 @@ class OneClassPipeline(_Parameters):
     def _go_on(self, X):
         """Learn from a chunk, with the steps as they stand; the first of a stream begins them."""
         begins = "steps_" not in vars(self)
-        steps = [(name, _to_continue(step, begins)) for name, step in self.steps]
+        given = dict(vars(self)["steps"])
+        steps = [(name, _to_continue(step, given.get(name), begins)) for name, step in self.steps]
         for _, step in steps[:-1]:
             if step in (None, "passthrough"):
                 continue

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_hrn import (
+    HRNContinualClassifier,
     HRNOneClassClassifier,
     InstanceL2Normalizer,
     LandmarkFeatures,
@@ -314,3 +315,28 @@ def test_a_stream_keeps_the_long_steps_of_its_first_chunk(rng):
     assert abs(model._loop["axes"][0][0, 4, 0]) > 0.9
     model.set_params(preconditioning=1.0).partial_fit(chunks[1])
     assert model._loop["axes"] == []
+
+
+def test_parameters_set_in_a_stream_hold_from_the_next_chunk_on(chunks):
+    streams = [make().partial_fit(chunks[0]) for make in (pipeline, classifier)]
+    whole, last = streams
+    before = whole["scale"]
+    whole.set_params(hrn__contamination=0.3, scale__with_mean=False).partial_fit(chunks[1])
+    last.set_params(contamination=0.3).partial_fit(chunks[1])
+    for stream in streams:
+        assert 0.2 < (stream.predict(chunks[2]) == -1).mean() < 0.5
+    assert before.with_mean and not whole["scale"].with_mean
+    assert whole["hrn"].contamination == 0.3
+
+
+@pytest.mark.parametrize("kind", ["classifier", "pipeline", "classes"])
+def test_a_parameter_that_is_not_allowed_is_refused_at_any_chunk(kind, chunks):
+    classes = HRNContinualClassifier(HRNOneClassClassifier(4, max_iter=2), random_state=0)
+    streams = {"classifier": classifier(), "pipeline": pipeline(), "classes": classes}
+    wrong = {"classifier": "momentum", "pipeline": "hrn__momentum", "classes": "false_alarm_rate"}
+    stream, y = streams[kind], np.arange(300) % 2 if kind == "classes" else None
+    stream.partial_fit(chunks[0], y).set_params(**{wrong[kind]: -1.0})
+    before = pickle.dumps(stream)
+    with pytest.raises(ValueError, match=wrong[kind].removeprefix("hrn__")):
+        stream.partial_fit(chunks[1], y)
+    assert pickle.dumps(stream) == before
