@@ -423,7 +423,8 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         DriftWarning
             When chunk after chunk a quarter more rows than `contamination` says fall below the
             threshold, or a few more than half of them below the median of the scores before. Only
-            once there were 2000 rows.
+            once there were 2000 rows. Chunks of fewer than 500 rows may give it without drift, as
+            the scores before are moved along by estimates from so few.
         """
         with learning_on_copy(self, continues=True) as learner:
             learner._validate_params()  # scikit-learn does so for the first chunk alone
