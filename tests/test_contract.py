@@ -680,7 +680,7 @@ def test_and_in_processes_and_threads_of_their_own(kind, backend):
     y = np.arange(40) % 2 * 2 - 1
     meta = FOR_CLASSIFIERS[kind](make("HRNOneClassClassifier")).set_params(n_jobs=2)
     with (
-        joblib.parallel_backend(backend),
+        joblib.parallel_config(backend),
         pytest.raises(ValueError, match="is made for classifiers"),
     ):
         meta.fit(X, y)
