@@ -257,7 +257,9 @@ STEPS = {
 
 
 @pytest.mark.parametrize("kind", STEPS)
-@pytest.mark.parametrize("given", [np.asarray, list, torch.from_numpy], ids=str)
+@pytest.mark.parametrize(
+    "given", [np.asarray, list, torch.from_numpy], ids=["array", "list", "tensor"]
+)
 def test_images_with_axes_are_the_same_as_their_rows(kind, given, rng):
     images = rng.normal(size=(20, 6, 9, 3)).astype(np.float32)
     rows, step = images.reshape(20, -1), clone(STEPS[kind])
