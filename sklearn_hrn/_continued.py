@@ -43,7 +43,7 @@ def learn_chunk(classifier, X, y):
     begin = None if begins else classifier._learned()
     # Beside the network itself: from the first chunk, those that score it out of fold; from all
     # others, one on each half, which show how much higher rows score for having trained.
-    folds = make_folds("cross" if begins else 2, len(X), classifier.contamination)
+    folds = make_folds("cross" if begins else 2, *X.shape, classifier.contamination)
     tasks = []
     for fit_on in [None, *(fit_on for fit_on, _ in folds)]:
         # An epoch, counted in updates: the chunk before may have had another number of rows.

@@ -11,8 +11,10 @@ from ._labels import rows_by_group
 from .exceptions import CalibrationError
 
 # Folds of calibration="cross". A model that has seen four fifths of few rows scores nearly like one
-# of all; of many rows two thirds are enough, and a fit costs four in place of six.
-N_FOLDS, N_FOLDS_OF_MANY, MANY_ROWS = 5, 3, 500
+# of all; of many rows two thirds are enough, and a fit costs four in place of six. Where there are
+# fewer than two rows a column, each says much of what is normal, and with models of four fifths
+# only half as many rows are flagged as were asked for.
+N_FOLDS, N_FOLDS_OF_WIDE, N_FOLDS_OF_MANY, MANY_ROWS = 5, 10, 3, 500
 
 # Of the rows held out, as many are expected below the threshold as say where it is: their share
 # among fresh rows deviates by a quarter of itself, and a rate of 1 % takes 1500 rows. As few are
@@ -20,18 +22,19 @@ N_FOLDS, N_FOLDS_OF_MANY, MANY_ROWS = 5, 3, 500
 N_BELOW, LARGEST_RATE = 15, 0.01
 
 
-def make_folds(calibration, n_rows, rate=None):
+def make_folds(calibration, n_rows, n_columns=1, rate=None):
     """The rows that train and the rows that are scored, fold by fold.
 
     Parameters
     ----------
     calibration : "cross", int, or splitter
-        "cross" makes five folds (three of 500 rows or more, and as many as there are rows of fewer
-        than five), of which it takes no more than hold out the rows that the rate asks for; an int
-        that many. The rows of these folds are drawn at random, in the same way for the same number
-        of rows, and all train on as many. A splitter has a method ``split(X)``, as those of
-        :mod:`sklearn.model_selection`.
+        "cross" makes five folds, ten of fewer than two rows a column, three of 500 rows or more,
+        and no more than there are rows; it takes no more of them than hold out the rows that the
+        rate asks for. An int makes that many. The rows of these folds are drawn at random, in the
+        same way for the same number of rows, and all train on as many. A splitter has a method
+        ``split(X)``, as those of :mod:`sklearn.model_selection`.
     n_rows : int
+    n_columns : int, default=1
     rate : float, default=None
         Share of normal rows that the threshold is to flag. None, for the lowest score, takes all
         folds.
@@ -52,7 +55,8 @@ def make_folds(calibration, n_rows, rate=None):
                 f"calibration={calibration!r} is unknown: allowed are 'cross', an int of at least "
                 "2, a splitter, and None."
             )
-        n_folds = N_FOLDS_OF_MANY if n_rows >= MANY_ROWS else max(2, min(N_FOLDS, n_rows))
+        n_folds = N_FOLDS_OF_WIDE if n_rows < 2 * n_columns else N_FOLDS
+        n_folds = N_FOLDS_OF_MANY if n_rows >= MANY_ROWS else max(2, min(n_folds, n_rows))
         folds = make_folds(n_folds, n_rows)
         n_wanted = n_rows if not rate else N_BELOW / min(rate, LARGEST_RATE)
         n_held_out = np.cumsum([len(held) for _, held in folds])

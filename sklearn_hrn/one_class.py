@@ -651,7 +651,8 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
                 "calibration trains anew in every fold, which a fit that continues does not: set "
                 "warm_start=False, or calibration=None."
             )
-        folds = make_folds(self.calibration, len(rows), self.contamination)
+        shape = len(rows), self.n_features_in_
+        folds = make_folds(self.calibration, *shape, self.contamination)
         return [(rows[fit_on], rows[held_out]) for fit_on, held_out in folds]
 
     def _set_calibrated(self, scores):

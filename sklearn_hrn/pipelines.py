@@ -207,11 +207,11 @@ class OneClassPipeline(_Parameters):
         Where the threshold of `predict` comes from. None leaves it to the last step, which takes
         it from scores of its training rows: fresh rows score lower, and more of them are flagged
         than wanted. Else from rows that did not train the model that scored them: "cross" makes
-        five folds of the normal rows (three of 500 or more, of which it fits no more than hold out
-        enough rows for the rate; see the notes), an int that many, at random,
-        the same for the same number of rows; a splitter of :mod:`sklearn.model_selection` makes
-        its own. *All* steps are fitted anew on the other rows of each fold. The rate is
-        the `contamination` of the last step.
+        five folds of the normal rows, ten where there are fewer than two rows a column, and three
+        of 500 rows or more, of which it fits no more than hold out enough rows for the rate (see
+        the notes); an int makes that many. They are drawn at random, the same for the same number
+        of rows. A splitter of :mod:`sklearn.model_selection` makes its own. *All* steps are fitted
+        anew on the other rows of each fold. The rate is the `contamination` of the last step.
     outlier_share : float in [0, 0.5) or "auto", default=0.0
         Training rows may be anomalies nobody has labelled, and this is an upper bound of their
         share; "auto" is 0.1. That share of the normal rows, the furthest from all others as the
@@ -821,7 +821,8 @@ class OneClassPipeline(_Parameters):
                 "calibration fits all steps anew in every fold, which a step with "
                 "warm_start=True is not: set warm_start=False, or calibration=None."
             )
-        return make_folds(self.calibration, _num_samples(X), rate)
+        n_columns = prod(X.shape[1:] if hasattr(X, "shape") else np.shape(X[0]))
+        return make_folds(self.calibration, _num_samples(X), n_columns, rate)
 
     def _for_scores(self):
         """An unfitted pipeline with the same steps, which has nothing but scores to give."""

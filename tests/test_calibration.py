@@ -18,6 +18,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
+from sklearn.utils.validation import _num_samples
 
 from sklearn_hrn import conformal_p_values, false_alarm_threshold, make_hrn_pipeline
 from sklearn_hrn._calibration import usual_threshold
@@ -178,6 +179,10 @@ def test_folds_hold_out_every_row_once_and_repeat_themselves():
             assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
     assert [len(make_folds("cross", n)) for n in (2, 3, 499, 500)] == [2, 3, 5, 3]
+    wide = [len(make_folds("cross", n, 30)) for n in (4, 59, 60)]
+    assert wide == [4, 10, 5]
+    assert len(make_folds("cross", 500, 400)) == 3
+    assert len(make_folds(3, 59, 30)) == 3
 
 
 @pytest.mark.parametrize(
@@ -195,7 +200,7 @@ def test_folds_hold_out_every_row_once_and_repeat_themselves():
     ],
 )
 def test_no_more_folds_of_many_rows_than_the_rate_asks_for(n_rows, rate, n_folds):
-    every, some = make_folds(3, n_rows), make_folds("cross", n_rows, rate)
+    every, some = make_folds(3, n_rows), make_folds("cross", n_rows, rate=rate)
     assert len(some) == n_folds
     for ours, theirs in zip(some, every, strict=False):
         assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -642,3 +647,19 @@ def test_other_shares_are_refused(X, share):
 def test_few_rows_lose_none(X):
     pipeline = calibrated(calibration=None).set_params(outlier_share=0.1).fit(X[:9])
     assert len(pipeline.left_out_) == 0
+
+
+@pytest.mark.parametrize("given", [np.asarray, list, csr_array, pd.DataFrame])
+def test_rows_fewer_than_two_a_column_are_calibrated_by_ten_folds(given, rng):
+    fits = []
+
+    class Counted(StandardScaler):
+        def fit(self, X, y=None, sample_weight=None):
+            fits.append(_num_samples(X))
+            return super().fit(X, y, sample_weight)
+
+    detector = IsolationForest(n_estimators=5, contamination=0.1, random_state=0)
+    steps = [("scale", Counted(with_mean=False)), ("detector", detector)]
+    pipeline = OneClassPipeline(steps, calibration="cross")
+    pipeline.fit(given(rng.normal(size=(30, 16))))
+    assert sorted(fits) == [27] * 10 + [30]
