@@ -10,6 +10,8 @@ from ._drift import (
     carried_over,
     decaying_reservoir,
     drift_evidence,
+    error_of_carrying,
+    marks,
     training_gain,
 )
 from ._folds import make_folds
@@ -68,12 +70,14 @@ def _follow(classifier, scores, after, gain):
     """Move the threshold by the scores of a chunk, before and after it was trained on."""
     reservoir = getattr(classifier, "calibration_scores_", np.empty(0))
     evidence = getattr(classifier, "drift_evidence_", np.zeros(2))
+    error = getattr(classifier, "drift_error_", np.zeros(2))
+    rate = classifier.contamination
     if len(reservoir) == RESERVOIR_SIZE:  # before, much is new to the network
-        evidence = drift_evidence(evidence, scores, reservoir, classifier.contamination)
+        evidence = drift_evidence(evidence, scores, reservoir, rate, error)
     if evidence.mean() > CHUNKS_BETWEEN_SIGNALS:
         warn(
             "the stream has drifted: chunk after chunk more rows than are due fall below the "
-            f"threshold for contamination={classifier.contamination}, or below the median of the "
+            f"threshold for contamination={rate}, or below the median of the "
             f"scores before (evidence {evidence.mean():.3g}). The threshold follows, but the "
             "steps before the network do not, and detections may suffer: look at recent rows, "
             "and fit anew if they are normal.",
@@ -82,7 +86,11 @@ def _follow(classifier, scores, after, gain):
         evidence = np.zeros(2)
     classifier.drift_evidence_ = evidence
     rng = np.random.default_rng([int(classifier._loop["seed"][0]), classifier.n_updates_])
-    reservoir = decaying_reservoir(reservoir, scores, rng)
+    n_before, reservoir = len(reservoir), decaying_reservoir(reservoir, scores, rng)
+    # Errors of the chunks before are those of the scores that are still there.
+    error = error * max(0, len(reservoir) - len(scores)) / max(n_before, 1)
+    points, _ = marks(reservoir, rate)
+    classifier.drift_error_ = np.hypot(error, error_of_carrying(points, scores, after, rng))
     classifier._set_calibrated(carried_over(reservoir, scores, after, gain))
 
 

@@ -10,6 +10,9 @@ RESERVOIR_SIZE = 2000
 # talk of drift: training moves the scores, and both follow it by estimates.
 TOLERATED = (1.25, 1.01)
 
+# Standard errors by which the threshold and the median may lie too high, beyond that.
+ERRORS = 3.0
+
 # Chunks between two false signals of drift, on average and at least.
 CHUNKS_BETWEEN_SIGNALS = 1000
 
@@ -80,7 +83,25 @@ def _quartiles(scores):
     return np.quantile(scores, [0.25, 0.5, 0.75])
 
 
-def drift_evidence(evidence, scores, reservoir, rate):
+def marks(reservoir, rate):
+    """Scores at the rate and at the median, and their ranks among the n of the reservoir, from 1.
+
+    The first is the rate (n + 1)-th lowest, rounded down, and at least the lowest; of None, that.
+    """
+    n = len(reservoir)
+    ranks = np.maximum(1, (np.array([rate or 0, 0.5]) * (n + 1)).astype(int))
+    return reservoir[ranks - 1], ranks
+
+
+def error_of_carrying(points, before, after, rng):
+    """Standard errors of where `carried_over` takes some scores: half of what two halves differ."""
+    order = rng.permutation(len(before))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    first, second = (carried_over(points, before[half], after[half]) for half in halves)
+    return (first - second) / 2
+
+
+def drift_evidence(evidence, scores, reservoir, rate, error=0.0):
     """Two Shiryaev-Roberts statistics of the hypothesis that scores are no lower than before.
 
     Of m scores that are exchangeable with the n of the reservoir, the number below the r-th lowest
@@ -103,14 +124,19 @@ def drift_evidence(evidence, scores, reservoir, rate):
         Ascending.
     rate : float or None
         r is ``rate (n + 1)``, rounded down, and at least 1; None is 0.
+    error : ndarray of shape (2,), default=0.0
+        Standard errors of the two scores that rows are counted below, which chunks before have left
+        by moving the reservoir. r is as many as lie below them with three errors added, if that is
+        more than what is tolerated.
 
     Returns
     -------
     evidence : ndarray of shape (2,)
     """
     n = len(reservoir)
-    ranks = np.maximum(1, (np.array([rate or 0, 0.5]) * (n + 1)).astype(int))
-    n_below = np.searchsorted(np.sort(scores), reservoir[ranks - 1])
-    due = ranks * TOLERATED
+    points, ranks = marks(reservoir, rate)
+    n_below = np.searchsorted(np.sort(scores), points)
+    due = np.maximum(ranks * TOLERATED, np.searchsorted(reservoir, points + ERRORS * error))
+    due = np.minimum(due, n)
     p = betabinom.sf(n_below - 1, len(scores), due, n + 1 - due)
     return (1 + evidence) / (2 * np.sqrt(np.maximum(p, np.finfo(float).tiny)))

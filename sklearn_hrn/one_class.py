@@ -210,6 +210,10 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         How much speaks against a stream whose scores stay: of rows below the threshold, and of rows
         below the median (Shiryaev-Roberts statistics, one step a chunk). `DriftWarning` comes when
         their mean is above 1000. Only after `partial_fit`.
+    drift_error_ : ndarray of shape (2,)
+        Standard errors of the threshold and of the median of the scores before, in units of the
+        score, as each chunk moves them along with the network by an estimate: what lies within
+        three of them is no drift. Only after `partial_fit`.
     coefs_ : list of ndarray of shape (n_estimators, n_in, n_out), float32
         Weights, layer by layer. Not with `module`.
     module_state_ : dict of str to ndarray of shape (n_estimators, ...)
@@ -270,6 +274,7 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
     offset_: float
     calibration_scores_: Floats
     drift_evidence_: Floats
+    drift_error_: Floats
     coefs_: list[NDArray[np.float32]]
     module_state_: dict[str, NDArray[Any]]
     n_iter_: int
@@ -423,8 +428,7 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         DriftWarning
             When chunk after chunk a quarter more rows than `contamination` says fall below the
             threshold, or a few more than half of them below the median of the scores before. Only
-            once there were 2000 rows. Chunks of fewer than 500 rows may give it without drift, as
-            the scores before are moved along by estimates from so few.
+            once there were 2000 rows, and by more than three times `drift_error_`.
         """
         with learning_on_copy(self, continues=True) as learner:
             learner._validate_params()  # scikit-learn does so for the first chunk alone

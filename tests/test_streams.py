@@ -24,6 +24,7 @@ from sklearn_hrn._drift import (
     carried_over,
     decaying_reservoir,
     drift_evidence,
+    error_of_carrying,
     training_gain,
 )
 from sklearn_hrn.exceptions import DriftWarning
@@ -299,6 +300,45 @@ def test_drift_is_bet_on_by_beta_binomial_p_values_of_the_threshold_and_of_the_m
         due = rank * TOLERATED[i]
         p = betabinom(8, due, 100 - due).pmf(np.arange(n_below, 9)).sum()
         assert found[i] == pytest.approx((1 + before[i]) / (2 * np.sqrt(p)))
+
+
+def test_what_lies_within_three_errors_of_the_reservoir_is_no_drift(rng):
+    reservoir, scores = np.sort(rng.normal(size=2000)), rng.normal(size=(40, 300)) - 0.2
+    evidence = bold = np.zeros(2)
+    for chunk in scores:
+        evidence = drift_evidence(evidence, chunk, reservoir, 0.02, np.full(2, 0.1))
+        bold = drift_evidence(bold, chunk, reservoir, 0.02, np.full(2, 0.02))
+    assert evidence.mean() < 1000 < bold.mean()
+    # Of errors beyond all scores, all are due.
+    at_most = drift_evidence(np.zeros(2), scores[0], reservoir, 0.02, np.full(2, 9.0))
+    np.testing.assert_allclose(at_most, 0.5)
+
+
+def test_the_error_of_carrying_is_that_of_a_chunk(rng):
+    points, errors = np.array([-2.0, 0.0]), []
+    before = rng.normal(size=400)
+    assert np.allclose(error_of_carrying(points, before, 3 * before + 1, rng), 0)
+    for _ in range(300):
+        before = rng.normal(size=400)
+        after = before + rng.normal(size=400)
+        moved = carried_over(points, before, after)
+        errors.append([error_of_carrying(points, before, after, rng), moved])
+    estimated, moved = np.transpose(errors, (1, 2, 0))
+    np.testing.assert_allclose(np.sqrt(np.mean(estimated**2, axis=1)), moved.std(axis=1), rtol=0.2)
+
+
+def test_errors_of_carrying_add_up_as_long_as_their_scores_are_there(rng, monkeypatch):
+    stream = HRNOneClassClassifier(8, batch_size=20, random_state=0, contamination=0.05)
+    stream.fit(rng.normal(size=(60, 5)))
+    monkeypatch.setattr("sklearn_hrn._continued.error_of_carrying", lambda *_: np.full(2, 3.0))
+    monkeypatch.setattr("sklearn_hrn._drift.RESERVOIR_SIZE", 100)
+    stream.partial_fit(rng.normal(size=(50, 5)))
+    np.testing.assert_allclose(stream.drift_error_, 3)
+    stream.partial_fit(rng.normal(size=(50, 5)))  # all scores before are still there
+    np.testing.assert_allclose(stream.drift_error_, np.hypot(3, 3))
+    stream.partial_fit(rng.normal(size=(75, 5)))  # a quarter is
+    np.testing.assert_allclose(stream.drift_error_, np.hypot(np.hypot(3, 3) / 4, 3))
+    assert not hasattr(stream.fit(rng.normal(size=(60, 5))), "drift_error_")
 
 
 def test_a_stream_keeps_the_long_steps_of_its_first_chunk(rng):
