@@ -11,8 +11,8 @@ of 500 rows, by one and a half deviations of every column in all. One row in a h
 anomaly: its columns come from independent rows, one and a half times as far from the mean. There
 are no labels. 2 % of the rows may be flagged; of normal rows 1 to 2 %. A frozen detector, the same
 before the first chunk, stands beside. *Still* is the same without movement: what is told of drift
-there is a false signal. The statistic of the drift signal was chosen on seeds 0 to 2 of another
-generator, without anomalies.
+there is a false signal. So it is of *small*, with chunks of a fifth of the rows. The statistic of
+the drift signal was chosen on seeds 0 to 2 of another generator, without anomalies.
 """
 
 import warnings
@@ -34,6 +34,9 @@ N_CHUNKS = 20
 # Of the drift.
 CHUNKS, ROWS, SHARE, RATE, MOVEMENT = 50, 500, 0.01, 0.02, 1.5
 
+# Movement, and the parts that each chunk is cut into.
+MOVING = {"drift": (MOVEMENT, 1), "still": (0.0, 1), "small": (0.0, 5)}
+
 
 def add_arguments(parser):
     parser.add_argument("--splits", type=int, default=1, metavar="N", help="default: 1")
@@ -49,7 +52,7 @@ def settings(args):
     names = large[: 1 if args.fast else N_SETS]
     return [
         *({"what": "equal", "name": name, "seed": split} for name in names for split in splits),
-        *({"what": w, "name": "", "seed": seed} for w in ("drift", "still") for seed in seeds),
+        *({"what": w, "name": "", "seed": seed} for w in MOVING for seed in seeds),
     ]
 
 
@@ -64,7 +67,7 @@ def recipe(settings):
 def measure(what, name, seed, data_home=None):
     if what == "equal":
         return _equal(*data.adbench(name, data_home), seed)
-    return _drift(seed, MOVEMENT if what == "drift" else 0.0)
+    return _drift(seed, *MOVING[what])
 
 
 def _equal(X, y, split):
@@ -80,7 +83,8 @@ def _equal(X, y, split):
     return {"stream": auc[0], "whole": auc[1], "n_updates": n_updates}
 
 
-def _drift(seed, movement):
+def _drift(seed, movement, n_parts):
+    n_chunks, n_rows = CHUNKS * n_parts, ROWS // n_parts
     rng = np.random.default_rng(seed)
     factors = rng.normal(size=(4, 10))
     direction = rng.choice([-1.0, 1.0], size=10) * np.sqrt((factors**2).sum(axis=0) + 0.1)
@@ -96,8 +100,8 @@ def _drift(seed, movement):
     frozen = deepcopy(detector)
     before = frozen.predict(rows(2000, 0.0, 1.0)[0]) == -1
     flagged, still_flagged, labels, told = [], [], [], []
-    for chunk in range(CHUNKS):
-        X, y = rows(ROWS, chunk / (CHUNKS - 1), SHARE)
+    for chunk in range(n_chunks):
+        X, y = rows(n_rows, chunk / (n_chunks - 1), SHARE)
         flagged.append(detector.predict(X) == -1)
         still_flagged.append(frozen.predict(X) == -1)
         labels.append(y)
@@ -106,7 +110,8 @@ def _drift(seed, movement):
             detector.partial_fit(X)
         told += [chunk] * any(issubclass(w.category, DriftWarning) for w in caught)
     is_normal, flagged = np.concatenate(labels) == 1, np.concatenate(flagged)
-    last = np.array(still_flagged[-10:])[np.array(labels[-10:]) == 1]
+    n_last = n_chunks // 5
+    last = np.array(still_flagged[-n_last:])[np.array(labels[-n_last:]) == 1]
     return {
         "false_alarms": 100 * float(flagged[is_normal].mean()),
         "found": 100 * float(flagged[~is_normal].mean()),
@@ -138,11 +143,12 @@ def render(records):
     if moving:
         rows = []
         for what in dict.fromkeys(r["settings"]["what"] for r in moving):
+            movement, n_parts = MOVING[what]
             own = [r["figures"] for r in moving if r["settings"]["what"] == what]
             first = [f["told"][0] + 1 for f in own if f["told"]]
             rows.append(
                 [
-                    {"drift": "moves", "still": "stays"}[what],
+                    f"{'moves' if movement else 'stays'}, chunks of {ROWS // n_parts}",
                     len(own),
                     *(
                         spread([f[k] for f in own], 1)
@@ -157,8 +163,8 @@ def render(records):
                     f"{np.median(first):.0f}" if first else "",
                 ]
             )
-        header = ["normal class", "seeds", "false alarms", "frozen, last 10 chunks", "found"]
+        header = ["normal class", "seeds", "false alarms", "frozen, last fifth", "found"]
         header += ["frozen, before", "drift told", "at chunk"]
         texts.append(rst_table(header, rows))
-        texts.append(f"All in per cent; {100 * RATE:g} % asked for, {CHUNKS} chunks.")
+        texts.append(f"All in per cent; {100 * RATE:g} % asked for, {CHUNKS * ROWS} rows in all.")
     return "\n\n".join(texts) + "\n"
