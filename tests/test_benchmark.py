@@ -403,6 +403,7 @@ def test_the_published_method_is_the_papers_pipeline_and_scales_no_column():
     assert steps[0][1].get_params() == InstanceL2Normalizer().get_params()
 
 
+@pytest.mark.usefixtures("few_patches")
 @pytest.mark.parametrize("table", ["table1", "table3", "table5"])
 def test_images_are_measured_at_the_last_and_at_the_best_epoch(
     table, rng, tmp_path, capsys, monkeypatch

@@ -1,5 +1,6 @@
 """Documentation that cannot drift: docstrings against signatures, pages against what they name."""
 
+import functools
 import importlib
 import inspect
 import itertools
@@ -316,6 +317,7 @@ def test_the_areas_in_the_readme_are_what_the_main_example_prints():
     )
 
 
+records_of = functools.cache(command_line.load)  # which two tests read
 RESULTS = sorted((ROOT / "docs" / "results").glob("*.jsonl"))
 REPRODUCTION = (ROOT / "docs" / "reproduction.rst").read_text(encoding="utf-8")
 ANEW = "write it anew: python -m sklearn_hrn.benchmark docs"
@@ -323,7 +325,7 @@ ANEW = "write it anew: python -m sklearn_hrn.benchmark docs"
 
 @pytest.mark.parametrize("path", RESULTS, ids=[path.stem for path in RESULTS])
 def test_a_table_in_the_documentation_is_what_its_records_say(path):
-    text = command_line.rendered(path.stem, command_line.load(path.stem, path))
+    text = command_line.rendered(path.stem, records_of(path.stem, path))
     assert path.with_suffix(".rst").read_text(encoding="utf-8") == text, ANEW
     pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.rst")]
     assert any(f".. include:: results/{path.stem}.rst" in page for page in pages)
@@ -331,7 +333,7 @@ def test_a_table_in_the_documentation_is_what_its_records_say(path):
 
 def test_the_figures_of_the_text_are_what_the_records_say():
     paths = {path.stem: path for path in RESULTS}
-    text = figures.render(lambda table: command_line.load(table, paths[table]))
+    text = figures.render(lambda table: records_of(table, paths[table]))
     path = ROOT / "docs" / "results" / "figures.rst"
     assert path.read_text(encoding="utf-8") == text, ANEW
 
