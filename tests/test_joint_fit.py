@@ -101,9 +101,13 @@ def test_no_parameter_is_ever_taken_from_another_estimator(X, name, one_of_two_a
         "random_state": 5, "verbose": 1, "module": _linear,
     }  # fmt: skip
     different = hrn(max_iter=LONG).set_params(**{name: other[name]})
-    both = [hrn(max_iter=LONG), different]
-    fit_together(both, [X, X], [None, None])
-    for model, alone in zip(both, (one_of_two_alone, clone(different).fit(X)), strict=True):
+    both, y, rows = [hrn(max_iter=LONG), different], None, (None, None)
+    if name == "anomaly_weight":  # which is one of labelled rows
+        y = np.where(np.arange(len(X)) < len(X) // 4, -1, 1)
+        rows = np.flatnonzero(y == 1), np.flatnonzero(y == -1)
+        one_of_two_alone = hrn(max_iter=LONG).fit(X, y)
+    HRNOneClassClassifier.fit_together(both, [X, X], *([of_kind] * 2 for of_kind in rows))
+    for model, alone in zip(both, (one_of_two_alone, clone(different).fit(X, y)), strict=True):
         np.testing.assert_allclose(model.score_samples(X), alone.score_samples(X), rtol=1e-4)
         assert model.offset_ == pytest.approx(alone.offset_, rel=1e-4)
         assert (model.n_iter_, model.n_updates_) == (alone.n_iter_, alone.n_updates_)
