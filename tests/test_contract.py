@@ -281,7 +281,7 @@ BAD_ROWS = {
     "no rows": X[:0],
     "no columns": X[:, :0],
     "one axis": X[0],
-    "three axes": X[None],
+    "five axes": X[None, None, None],
     "complex": X + 1j,
     "ragged": [[1.0, 2.0], [1.0]],
     "nothing": None,
