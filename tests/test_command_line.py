@@ -42,6 +42,59 @@ def test_a_detector_is_fitted_written_and_scores_a_table(name, wine, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "score,label"
 
 
+def test_what_is_left_out_is_the_tabular_recipe_seed_0_one_per_cent_and_no_rows_kept(
+    wine, monkeypatch
+):
+    folder, _ = wine
+    made = []
+
+    def make(kind, random_state):
+        made.append((kind, random_state))
+        return make_hrn_pipeline(kind, random_state=random_state).set_params(hrn__max_updates=2)
+
+    monkeypatch.setattr("sklearn_hrn.__main__.make_hrn_pipeline", make)
+    for options in ([], ["--seed", "3", "--rate", "0.2"]):
+        main(["fit", f"{folder}/normal.csv", *options, "-o", f"{folder}/detector"])
+        detector = pickle.loads((folder / "detector").read_bytes())
+        assert detector.get_params()["hrn__contamination"] == (0.2 if options else 0.01)
+        assert not hasattr(detector, "reference_rows_")
+    assert made == [("tabular", 0), ("tabular", 3)]
+
+
+def test_labels_and_p_values_are_those_of_the_detector(wine):
+    folder, _ = wine
+    table = pd.read_csv(folder / "all.csv")
+    table[:59].to_csv(folder / "normal.csv", index=False)
+    detector = make_hrn_pipeline("tabular", random_state=0).fit(table[:59])
+    detector._offset = detector.score_samples(table)[100]  # a row on the threshold is normal
+    (folder / "detector.pkl").write_bytes(pickle.dumps(detector))
+    main(["score", f"{folder}/detector.pkl", f"{folder}/all.csv", "-o", f"{folder}/scores.csv"])
+    scores = pd.read_csv(folder / "scores.csv")
+    assert scores["label"][100] == 1
+    assert np.array_equal(scores["label"], detector.predict(table))
+    assert np.allclose(scores["p_value"], detector.p_values(table))
+
+
+@pytest.mark.parametrize("name", ["graph.onnx", "GRAPH.ONNX"])
+def test_a_graph_is_written_and_not_read(name, wine, capsys):
+    onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+    folder, _ = wine
+    main(["fit", f"{folder}/normal.csv", "--kind", "paper", "-o", f"{folder}/{name}"])
+    graph = onnx.load(folder / name).graph
+    assert [output.name for output in graph.output] == ["label", "decision", "score"]
+    assert "is a graph of ONNX" in refused(
+        ["score", f"{folder}/{name}", f"{folder}/all.csv"], capsys
+    )
+
+
+def test_a_package_for_the_file_is_looked_for_before_the_work(wine, capsys, monkeypatch):
+    folder, _ = wine
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    monkeypatch.setattr("sklearn_hrn.__main__.make_hrn_pipeline", None)
+    command = ["fit", f"{folder}/normal.csv", "-o", f"{folder}/detector.skops"]
+    assert "pip install 'sklearn-hrn[skops]'" in refused(command, capsys)
+
+
 def test_what_goes_wrong_is_one_line(wine, capsys, monkeypatch):
     folder, _ = wine
     with pytest.raises(SystemExit, match="1"):
