@@ -24,7 +24,12 @@ from sklearn_hrn import conformal_p_values, false_alarm_threshold, make_hrn_pipe
 from sklearn_hrn._calibration import usual_threshold
 from sklearn_hrn._folds import make_folds, out_of_fold_scores
 from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
-from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning, ResolutionWarning
+from sklearn_hrn.exceptions import (
+    CalibrationError,
+    LabelConventionWarning,
+    ResolutionWarning,
+    warn,
+)
 from sklearn_hrn.image import PatchDictionary, RotationWhitening
 from sklearn_hrn.kernel_approximation import LandmarkFeatures
 from sklearn_hrn.pipelines import OneClassPipeline
@@ -395,6 +400,12 @@ def test_a_last_step_without_a_rate_is_refused(X, detector, message):
         calibrated(detector).fit(X)
 
 
+def test_the_rate_is_that_of_the_last_step_however_deep_it_lies(X, rng):
+    inner = make_pipeline(make_pipeline(StandardScaler(), NearestRow(contamination=0.3)))
+    deep, flat = calibrated(inner).fit(X), calibrated(contamination=0.3).fit(X)
+    np.testing.assert_allclose(deep.offset_, flat.offset_)
+
+
 @pytest.mark.parametrize("detector", [StandardScaler(), LocalOutlierFactor(contamination=0.1)])
 def test_a_last_step_without_scores_is_refused(X, detector):
     with pytest.raises(TypeError, match="nothing to calibrate"):
@@ -458,6 +469,17 @@ def test_folds_are_quiet_about_what_the_fit_has_said(X):
         warnings.simplefilter("always")
         calibrated().fit(X, np.arange(len(X)) % 2)
     assert [w.category for w in caught] == [LabelConventionWarning]
+
+
+def test_what_a_step_says_is_said_once_and_not_in_every_fold(X):
+    class Speaks(NearestRow):
+        def fit(self, X, y=None):
+            warn("few rows", ResolutionWarning)
+            return super().fit(X)
+
+    with pytest.warns(ResolutionWarning, match="few rows") as said:
+        calibrated(Speaks()).fit(X)
+    assert len(said) == 1
 
 
 def test_folds_leave_the_filters_of_warnings_to_other_threads(X):
@@ -541,6 +563,7 @@ def test_scattered_anomalies_in_training_are_left_out(rng):
     X = rng.normal(size=(400, 5))
     X[:20] *= 8
     pipeline = calibrated(calibration=None).set_params(outlier_share="auto").fit(X)
+    assert len(pipeline.left_out_) == 40
     assert np.isin(np.arange(20), pipeline.left_out_).sum() >= 19
 
 

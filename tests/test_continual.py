@@ -343,6 +343,7 @@ def test_heads_can_be_any_network_and_can_be_continued(rng):
     assert fitted.heads_[1].module_state_["branches"].shape == (2, 3, 4, 3)
     again = pickle.loads(pickle.dumps(fitted)).partial_fit(X[y == 0], y[y == 0])
     assert (again.heads_[0].n_iter_, again.heads_[1].n_iter_) == (8, 4)
+    assert again.n_iter_ == 8  # of the head that was trained longest
 
 
 def test_before_any_class_there_is_no_answer(few):
@@ -378,3 +379,20 @@ def test_heads_that_are_calibrated_accept_fresh_rows_of_their_class(rng):
     assert len(fitted.heads_[0].calibration_scores_) == 60
     with pytest.raises(ValueError, match="calibration=None"):
         fitted.partial_fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.ConstantScoresWarning")
+def test_classes_of_equal_rows_have_probabilities():
+    X, y = np.repeat(np.eye(3), 4, axis=0), np.repeat([0, 1, 2], 4)
+    proba = classifier(max_iter=20).fit(X, y).predict_proba(X)
+    assert np.isfinite(proba).all() and np.allclose(proba.sum(axis=1), 1)
+
+
+def test_the_step_of_a_head_follows_the_mean_squared_length_of_its_rows(few):
+    X, y = (array[few[1] < 2] for array in few)
+    factor = np.where(np.arange(len(y)) % 2, 3.0, 1.0) * np.where(y == 0, 0.1, 1.0)
+    X = np.float32(X / np.linalg.norm(X, axis=1, keepdims=True) * factor[:, None])
+    heads = classifier(learning_rate_init=0.1).fit(X, y).heads_
+    mean = np.square(factor[y == 1]).mean()
+    assert heads[0].learning_rate_init == 0.1  # rows shorter than one are left as they are
+    assert heads[1].learning_rate_init == pytest.approx(0.1 / mean, rel=1e-6)

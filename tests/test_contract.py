@@ -48,6 +48,7 @@ from test_sklearn_contract import instance, public_estimators
 import sklearn_hrn
 import sklearn_hrn.datasets
 import sklearn_hrn.inspection
+import sklearn_hrn.interop
 from sklearn_hrn import (
     ConformalOutlierDetector,
     HRNGroupedDetector,
@@ -1212,3 +1213,11 @@ def test_no_order_of_calls_breaks_an_estimator(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run_state_machine_as_test(Life, settings=few)
+
+
+@pytest.mark.parametrize("kind", ["HRNOneClassClassifier", "HRNGroupedDetector", "PyODDetector"])
+def test_a_row_on_the_threshold_is_normal(kind, monkeypatch):
+    kind = getattr(sklearn_hrn, kind, None) or getattr(sklearn_hrn.interop, kind)
+    decisions = np.array([-1e-300, 0.0, 1e-300])
+    monkeypatch.setattr(kind, "decision_function", lambda self, X, *groups: decisions)
+    assert kind.__new__(kind).predict(None).tolist() == [-1, 1, 1]

@@ -40,6 +40,17 @@ def classifier(**parameters):
     return HRNOneClassClassifier(8, init=0.1, max_updates=20, random_state=0, **parameters)
 
 
+class Kept(BaseEstimator):
+    """Keeps the rows that it is fitted on."""
+
+    def fit(self, X, y=None):
+        self.rows_ = X
+        return self
+
+    def decision_function(self, X):
+        return np.zeros(len(X))
+
+
 def forest():
     return IsolationForest(n_estimators=5, contamination=0.1, random_state=0)
 
@@ -211,6 +222,17 @@ def test_rows_of_an_unknown_group_get_the_answer_of_all_groups_together(pumps):
     assert strict.pooled_ is None
     with pytest.raises(ValueError, match="such as 'new'"):
         strict.predict(X[:5], ["new"] * 5)
+
+
+def test_unknown_groups_get_the_answer_to_rows_drawn_as_many_as_the_largest_has(pumps):
+    X, pump = pumps
+
+    def drawn(seed):
+        rows = HRNGroupedDetector(Kept(), random_state=seed).fit(X, groups=pump).pooled_.rows_
+        return np.flatnonzero((X[:, None] == rows).all(axis=2).any(axis=1))
+
+    assert len(drawn(0)) == max(np.unique(pump, return_counts=True)[1])
+    assert np.array_equal(drawn(0), drawn(0)) and not np.array_equal(drawn(0), drawn(1))
 
 
 def test_anomalies_teach_no_detector(pumps):

@@ -131,7 +131,9 @@ def test_contamination_is_the_share_of_training_rows_below_the_threshold(X, cont
 def test_without_contamination_no_training_row_is_flagged(X):
     fitted = hrn(contamination=None).fit(X)
     assert (fitted.predict(X) == 1).all()
-    assert np.isclose(fitted.offset_, fitted.score_samples(X).min(), rtol=1e-12)
+    lowest = fitted.score_samples(X).min()
+    assert np.isclose(fitted.offset_, lowest, rtol=1e-12)
+    assert fitted.offset_ < lowest  # which is rounded otherwise beside other rows
 
 
 def test_several_networks_differ_in_their_seed_alone(X):
@@ -268,6 +270,12 @@ def test_scores_that_are_all_equal_are_loud(X):
     with pytest.warns(ConstantScoresWarning, match="tells nothing apart"):
         fitted = hrn().fit(np.repeat(X[:1], 20, axis=0))
     assert np.isfinite(fitted.decision_function(X)).all()
+    place = np.linspace(0, 1, 20)
+    with pytest.warns(ConstantScoresWarning, match="all 20 training rows score 7"):
+        hrn()._set_threshold(7 + 1e-10 * place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hrn()._set_threshold(7 + 1e-7 * place)
 
 
 BAD_ROWS = {
@@ -329,9 +337,10 @@ def test_bad_parameters_are_refused_by_name(X, name):
     assert learned(fitted) == before
 
 
-def test_an_absent_device_is_refused(X):
-    with pytest.raises(ValueError, match="device='cuda:99' cannot be used"):
-        hrn().set_params(device="cuda:99").fit(X)
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "gpu"])
+def test_an_absent_device_is_refused(X, device):
+    with pytest.raises(ValueError, match=f"device='{device}' cannot be used"):
+        hrn().set_params(device=device).fit(X)
 
 
 @pytest.mark.parametrize(
@@ -560,6 +569,13 @@ def test_calibration_places_the_threshold_by_networks_that_did_not_see_the_row(r
     assert calibrated.offset_ < plain.offset_
 
 
+def test_calibration_of_many_rows_holds_out_as_many_as_the_rate_asks_for(rng):
+    X = 2 + rng.normal(size=(4500, 2))
+    for rate, n_scored in ((0.01, 1500), (0.005, 3000)):
+        fitted = hrn(calibration="cross", contamination=rate, max_updates=2).fit(X)
+        assert len(fitted.calibration_scores_) == n_scored
+
+
 def test_calibration_leaves_anomalies_out_and_nothing_behind(rng):
     X = rng.normal(size=(60, 5))
     y = np.where(np.arange(60) < 10, -1, 1)
@@ -629,3 +645,64 @@ def test_features_of_a_kernel_are_not_told_that_they_lie_on_all_sides():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         HRNOneClassClassifier(max_iter=2, random_state=0).fit(rows)
+
+
+def along_one_direction(rng, ratio, correlation, n_rows=400):
+    """Rows whose lengths span a ratio from 5 % to 95 %, and scores with that rank correlation.
+
+    The shortest and the longest fiftieth are much shorter and longer, which is to change nothing.
+    """
+    lengths = np.geomspace(1, ratio ** (1 / 0.9), n_rows)
+    lengths[: n_rows // 50] /= 9
+    lengths[-(n_rows // 50) :] *= 9
+    place = np.linspace(-1, 1, n_rows)
+    noise = rng.permutation(place)
+    noise -= noise @ place / (place @ place) * place
+    scores = correlation * place + np.sqrt(1 - correlation**2) * noise
+    return lengths[:, None] * [0.6, 0.8, 0.0], scores
+
+
+def told_of_rows(X, scores, rows=None, **parameters):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        HRNOneClassClassifier(**parameters)._check_lengths(X, rows, scores)
+    return [w.category for w in said]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "correlation", "is_told"),
+    [
+        *((2.0, 0.75, True), (2.0, 0.55, False), (1.6, 0.75, False), (1.6, 0.92, True)),
+        *((1.25, 0.92, True), (1.25, 0.8, False), (1.1, 0.95, False)),
+    ],
+)
+def test_lengths_and_scores_that_go_together_are_told_of_from_a_ratio_and_a_correlation_on(
+    rng, ratio, correlation, is_told
+):
+    X, scores = along_one_direction(rng, ratio, correlation)
+    assert told_of_rows(X, scores) == [RowLengthWarning] * is_told
+    # Of some rows of an array only these count, and of sorted ones not the first alone.
+    others = np.r_[np.full((400, 3), 1.0), X]
+    assert told_of_rows(others, scores, np.arange(400, 800)) == [RowLengthWarning] * is_told
+    many, scores = along_one_direction(rng, ratio, correlation, 4000)
+    assert told_of_rows(many, scores) == [RowLengthWarning] * is_told
+    # The length of a row says nothing of the scores of a module.
+    assert told_of_rows(X, scores[:400], module=torch.nn.Flatten) == []
+
+
+@pytest.mark.parametrize("longest", [0.5, 0.99, 1.0, 1.01])
+def test_lengths_say_how_near_rows_are_where_the_longest_is_one(longest, rng):
+    X, scores = along_one_direction(rng, 2.0, 0.95)
+    X *= longest / row_norms(X).max()
+    told = [] if longest == 1 else [RowLengthWarning]
+    assert told_of_rows(X, scores) == told
+    # Other rows of the array have no say.
+    assert told_of_rows(np.r_[3 * X, X], scores, np.arange(400, 800)) == told
+
+
+@pytest.mark.parametrize(("mean", "is_told"), [(0.1, True), (0.2, False)])
+def test_rows_are_on_all_sides_of_zero_where_their_directions_have_a_short_mean(mean, is_told):
+    signs = np.where(np.arange(1000) % 20 < 10 * (1 + mean), 1.0, -1.0)
+    X, scores = signs[:, None] * [1.0, 0.0], np.arange(1000.0)
+    assert told_of_rows(X, scores) == [CentredRowsWarning] * is_told
+    assert told_of_rows(np.eye(50), np.arange(50.0)) == []  # as many columns as rows

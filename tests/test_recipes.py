@@ -12,8 +12,10 @@ from sklearn.model_selection import GridSearchCV
 
 from sklearn_hrn import (
     ConformalOutlierDetector,
+    HRNOneClassClassifier,
     HRNSearchCV,
     InlierKFold,
+    LandmarkFeatures,
     OneClassPipeline,
     make_hrn_pipeline,
 )
@@ -269,3 +271,14 @@ def test_a_threshold_at_the_score_of_far_rows_is_told():
     with pytest.warns(FarRowsPassWarning):
         recipe.fit(glitches)
     assert (recipe.predict([[-1e40, -1e40]]) == 1).all()
+
+
+def test_verdicts_that_bring_the_threshold_to_the_score_of_far_rows_are_told(rng):
+    far = np.full((10, 3), 50.0)
+    near = LandmarkFeatures(30, gamma="scale", random_state=0)
+    hrn = HRNOneClassClassifier(8, init=0.1, max_updates=50, contamination=0.1, random_state=0)
+    recipe = OneClassPipeline([("near", near), ("hrn", hrn)], calibration=2, reference_rows=0)
+    assert (recipe.fit(rng.normal(size=(60, 3))).predict(far) == -1).all()
+    with pytest.warns(FarRowsPassWarning):
+        recipe.feedback(far, np.ones(10), n_screened=10)
+    assert (recipe.predict(far) == 1).all()

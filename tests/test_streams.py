@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 from scipy.stats import betabinom
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from sklearn_hrn import (
     HRNContinualClassifier,
@@ -28,6 +28,7 @@ from sklearn_hrn._drift import (
     error_of_carrying,
     training_gain,
 )
+from sklearn_hrn._reference import as_columns, as_frame, joined
 from sklearn_hrn.exceptions import DriftWarning
 
 
@@ -368,6 +369,9 @@ def test_parameters_set_in_a_stream_hold_from_the_next_chunk_on(chunks):
         assert 0.2 < (stream.predict(chunks[2]) == -1).mean() < 0.5
     assert before.with_mean and not whole["scale"].with_mean
     assert whole["hrn"].contamination == 0.3
+    # A step of another class begins with the next fit, and lends the one that goes on nothing.
+    whole.set_params(scale=MinMaxScaler()).partial_fit(chunks[2])
+    assert type(whole["scale"]) is StandardScaler and not whole["scale"].with_mean
 
 
 @pytest.mark.parametrize("kind", ["classifier", "pipeline", "classes"])
@@ -381,3 +385,16 @@ def test_a_parameter_that_is_not_allowed_is_refused_at_any_chunk(kind, chunks):
     with pytest.raises(ValueError, match=wrong[kind].removeprefix("hrn__")):
         stream.partial_fit(chunks[1], y)
     assert pickle.dumps(stream) == before
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_chunks_of_whole_numbers_and_of_others_are_joined(library):
+    frame = pytest.importorskip(library).DataFrame
+    whole = joined([frame({"a": [1, 2]}), frame({"a": [0.5]}), frame({"a": [3]})])
+    assert whole["a"].to_list() == [1, 2, 0.5, 3]
+
+
+def test_a_frame_comes_back_from_its_arrays_with_names_and_numbers_of_rows():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]}, index=[7, 3])
+    pandas.testing.assert_frame_equal(as_frame(as_columns(table)), table)
