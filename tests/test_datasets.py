@@ -3,6 +3,7 @@
 import io
 import os
 import re
+from contextlib import nullcontext
 from http.client import HTTPException
 
 import numpy as np
@@ -331,11 +332,27 @@ def test_without_pandas_a_download_says_so(monkeypatch):
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="is not a folder"):
+    with pytest.raises(FileNotFoundError, match=r"data_home=.* is not a folder"):
         datasets.fetch_mnist(data_home=tmp_path / "nowhere")
     monkeypatch.setenv(_local.VARIABLE, str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=r"SKLEARN_HRN_DATA=.* is not a folder"):
         datasets.fetch_mnist()
+
+
+def test_what_is_written_takes_the_place_of_a_file_at_the_end_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    for data, error in ((b"before", None), (b"half", RuntimeError), (b"after", None)):
+        with pytest.raises(error) if error else nullcontext(), _local.writing(path) as file:
+            file.write(data)
+            if error:
+                raise error
+        assert [each.name for each in tmp_path.iterdir()] == ["file"]
+        assert path.read_bytes() == (b"before" if error else data)
+
+
+def test_an_empty_environment_variable_names_no_folder(monkeypatch):
+    monkeypatch.setenv(_local.VARIABLE, "")
+    assert datasets.resolve_data_home() is None
 
 
 def test_the_environment_variable_names_a_folder(tmp_path, monkeypatch):

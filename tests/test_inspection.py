@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.neighbors import LocalOutlierFactor
@@ -114,6 +115,18 @@ def test_a_mean_slope_times_the_way_is_the_difference(name, rows, rng):
     back = pull_back(step, a, b, g)
     assert back.shape == a.shape
     assert_allclose((back * (b - a)).sum(1), (g * rise).sum(1), rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["divide, then centre", "centre, then divide", "standardised", "length one"]
+)
+def test_so_it_is_from_and_to_a_row_of_zeros(name, rows, rng):
+    step = STEPS[name].fit(rows)
+    a, b = rows[:2].copy(), rows[2:4].copy()
+    a[0] = b[1] = 0
+    rise = transformed(step, b) - transformed(step, a)
+    g = rng.normal(size=rise.shape)
+    assert_allclose((pull_back(step, a, b, g) * (b - a)).sum(1), (g * rise).sum(1))
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -238,6 +251,36 @@ def test_the_rows_stay_as_they_are(rng):
     assert_array_equal(X, kept)
 
 
+COLUMN_BY_COLUMN = {
+    "rare words": OneHotEncoder(min_frequency=8, sparse_output=False),
+    "rare words, one left out": OneHotEncoder(max_categories=3, drop="first", sparse_output=False),
+    "words of two kinds": OneHotEncoder(drop="if_binary", sparse_output=False),
+    "gaps": SimpleImputer(add_indicator=True),
+    "spread": VarianceThreshold(0.3),
+    "parts": make_column_transformer(
+        ("drop", [1]), (StandardScaler(), [3, 0]), ("passthrough", slice(2, 3))
+    ),
+    "chain": make_pipeline(VarianceThreshold(0.3), OneHotEncoder(sparse_output=False)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
+@pytest.mark.parametrize("name", COLUMN_BY_COLUMN)
+def test_a_column_that_comes_out_changes_with_its_source_alone(name, rng):
+    X = np.column_stack([rng.poisson(m, 60) for m in (0.2, 1, 2, 4)]).astype(float)
+    if name == "gaps":
+        X[rng.random(X.shape) < 0.2] = np.nan
+        X[:, 2] = np.nan
+    step = clone(COLUMN_BY_COLUMN[name]).fit(X)
+    found, Z = sources(step, 4), step.transform(X)
+    assert len(found) == Z.shape[1]
+    for j in range(4):
+        other = X.copy()
+        other[:, j] = 1.0 if np.isnan(X[:, j]).all() else rng.permutation(X[:, j])
+        changed = np.flatnonzero((step.transform(other) != Z).any(axis=0))
+        assert_array_equal(changed, np.flatnonzero(found == j))
+
+
 def mixed_table(rng, n=120):
     table = pd.DataFrame(
         {
@@ -306,10 +349,14 @@ def test_without_slopes_columns_share_what_they_do_together():
     assert_allclose(found, [[3.0, 3.0, -1.0, 0.0]])
 
 
-def test_a_step_without_a_slope_leaves_the_model_free_way(rng):
+@pytest.mark.parametrize(
+    "step",
+    [FunctionTransformer(np.cumsum, kw_args={"axis": 1}), Normalizer("l1"), Normalizer("max")],
+)
+def test_a_step_without_a_slope_leaves_the_model_free_way(step, rng):
     X = rng.normal(size=(60, 3))
     hrn = HRNOneClassClassifier(max_iter=2, random_state=0)
-    detector = make_pipeline(FunctionTransformer(np.cumsum, kw_args={"axis": 1}), hrn).fit(X)
+    detector = make_pipeline(step, hrn).fit(X)
     f = detector.score_samples(X)
     found = feature_attribution(detector, X, reference=X[0])
     assert_allclose(found.sum(axis=1), f - f[0], atol=1e-9)
@@ -374,6 +421,16 @@ def test_a_row_that_is_flagged_itself_is_none_to_compare_with(rng):
     assert_array_equal(given, [[30.0, 30.0]])
 
 
+def test_rows_on_the_threshold_are_compared_with_and_all_where_all_are_flagged(rng):
+    X = rng.normal(size=(60, 2))
+    pipeline = OneClassPipeline([("forest", IsolationForest(random_state=0))]).fit(X)
+    scores = pipeline.score_samples(X)
+    pipeline["forest"].offset_ = scores.max()
+    assert_array_equal(nearest_normal(pipeline, [[9.0, 9.0]]), X[[scores.argmax()]])
+    pipeline["forest"].offset_ = 1.0
+    assert_array_equal(nearest_normal(pipeline, X), X)
+
+
 def test_the_columns_in_which_a_row_is_strange_do_not_choose_its_reference():
     x = np.array([[0.0, 0.1, 0.0, 0.1, 0.0, 0.1, 0.0, 0.1, 9.0, 9.0]])
     alike_elsewhere, near_in_total = x[0].copy(), x[0] + 0.5
@@ -386,6 +443,11 @@ def test_the_columns_in_which_a_row_is_strange_do_not_choose_its_reference():
     np.testing.assert_allclose(of_numbers, [[8 * 0.5, 0.0]])
     of_objects = _attribution._distances(x.astype(object), reference)
     np.testing.assert_allclose(of_objects, of_numbers)
+    # Of three columns all count; a gap and a number differ by one.
+    few = _attribution._distances(np.zeros((1, 3)), np.array([[1.0, 2.0, 3.0]]))
+    np.testing.assert_allclose(few, [[6.0]])
+    gaps = np.array([[0.0, 3.0, 0.0], [np.nan, 3.0, 0.0], [np.nan, np.nan, 0.0]])
+    np.testing.assert_allclose(_attribution._distances(gaps[1:2], gaps), [[1.0, 0.0, 1.0]])
     words = np.array([["a", "b", "c", None, "e"]], dtype=object)
     others = np.array([["a", "x", "y", None, "e"], ["a", "b", "c", "d", "x"]], dtype=object)
     np.testing.assert_allclose(_attribution._distances(words, others), [[1.0, 1.0]])

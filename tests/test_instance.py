@@ -391,6 +391,29 @@ def test_a_column_that_drowns_the_others_is_named(center):
         InstanceL2Normalizer(center=center).fit(X)
 
 
+@pytest.mark.parametrize(
+    ("center", "share", "is_told"),
+    [
+        *(("after", 0.28, True), ("after", 0.1, False), ("before", 0.28, True)),
+        *((None, 0.95, True), (None, 0.8, False)),
+    ],
+)
+def test_a_column_drowns_the_others_from_a_share_of_the_rows_at_length_one_on(
+    center, share, is_told
+):
+    X = np.full((2000, 101), np.sqrt((1 - share) / 100))
+    X[:, 3] = np.sqrt(share)
+    X *= np.geomspace(1e-3, 1e3, 2000)[:, None]
+    X[::100] = 1e6 * (np.arange(101) == 7)  # a few long rows are no more than a few
+    after_others = np.r_[np.ones((1000, 101)), X]  # which may come first
+    for rows, told in ((X, is_told), (after_others, share > 0.15 and center is not None)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            InstanceL2Normalizer(center=center).fit(rows)
+        assert [w.category for w in said] == [DominantColumnWarning] * told
+        assert all("column 3 " in str(w.message) for w in said)
+
+
 def test_few_columns_may_differ_where_rows_are_not_centred():
     X = np.random.default_rng(0).normal(size=(50, 2))
     with warnings.catch_warnings():

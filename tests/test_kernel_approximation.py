@@ -39,6 +39,13 @@ def test_rows_of_other_classes_have_no_centre(rows):
     assert np.allclose(centred.transform(rows), (rows - rows.mean(axis=0)) @ plain.whitening_)
 
 
+def test_only_more_columns_than_the_limit_lie_in_leading_directions(rows, monkeypatch):
+    monkeypatch.setattr("sklearn_hrn.preprocessing._whitening.N_DIRECTIONS", 2)
+    for limit, n_columns in ((4, 4), (3, 3)):  # two directions, and the rest
+        monkeypatch.setattr("sklearn_hrn.preprocessing._whitening.MAX_COLUMNS", limit)
+        assert RidgeWhitener().fit_transform(rows).shape == (60, n_columns)
+
+
 def test_a_large_ridge_is_a_change_of_scale(rows):
     ratio = RidgeWhitener(1e9, center=False).fit_transform(rows) / rows
     assert np.allclose(ratio, ratio[0, 0], rtol=1e-6)
@@ -101,6 +108,12 @@ def test_the_landmarks_result_is_float32_whatever_comes_in(rows, dtype):
 def test_products_of_landmark_features_are_the_kernel_at_the_landmarks(rows):
     Z = LandmarkFeatures(gamma=0.5).fit_transform(rows)
     assert np.allclose(Z @ Z.T, rbf_kernel(rows, gamma=0.5), atol=1e-5)  # float32 rounding
+
+
+def test_float32_rows_are_as_near_to_landmarks_as_the_same_numbers_in_float64(rows):
+    fitted = LandmarkFeatures(gamma=0.5, random_state=0).fit(rows)
+    X = (rows + 0.1).astype(np.float32)
+    assert np.array_equal(fitted.transform(X), fitted.transform(X.astype(np.float64)))
 
 
 def test_landmark_features_are_those_of_nystroem(rows):

@@ -42,6 +42,19 @@ def test_lengths_of_the_frequencies_are_those_of_normal_vectors():
     assert abs(squared.mean() - 8) < 4 * np.sqrt(16 / 50_000)
 
 
+def test_features_are_the_cosines_of_the_docstring_to_float32(rows):
+    X = 1e4 + rows  # angles of which float32 would round by 1e-3
+    fitted = FourierFeatures(7, random_state=0).fit(rows)
+    expected = np.sqrt(2 / 7) * np.cos(X @ fitted.random_weights_ + fitted.random_offset_)
+    assert np.abs(fitted.transform(X) - expected).max() < 1e-7
+
+
+def test_features_take_the_widths_in_turn(rows):
+    fitted = FourierFeatures(7, gammas=(1e-12, 1.0, 1e12), random_state=0).fit(rows)
+    lengths = np.linalg.norm(fitted.random_weights_, axis=0) / np.tile([1e-6, 1, 1e6], 3)[:7]
+    assert 0.1 < lengths.min() < lengths.max() < 100
+
+
 def test_features_do_not_depend_on_units(rows):
     small = FourierFeatures(30, random_state=0).fit_transform(rows)
     large = FourierFeatures(30, random_state=0).fit_transform(1e6 * rows)
@@ -205,6 +218,19 @@ def test_many_rows_are_sampled_and_their_scores_hardly_move():
     again = NormalScoreTransformer(random_state=0).fit_transform(X)
     assert np.array_equal(sampled, again)
     assert np.abs(whole - sampled).mean() < 0.04  # 2000 rows place a quantile to 1/50
+
+
+@pytest.mark.parametrize("n_rows", [1000, 20_000])
+def test_rows_that_are_sorted_teach_what_others_do(n_rows):
+    X = np.random.default_rng(0).normal(size=(n_rows, 1))
+    marks = [[-2.5], [-1.0], [0.0], [1.0], [2.5], [10.0]]
+    fits = [
+        NormalScoreTransformer(random_state=s).fit(X[order])
+        for s, order in zip((0, 0, 1), (slice(None), np.argsort(X[:, 0]), slice(None)), strict=True)
+    ]
+    shuffled, ascending, other = (fitted.transform(marks) for fitted in fits)
+    assert np.abs(shuffled - ascending).max() < 0.6  # at ten deviations; elsewhere a tenth
+    assert np.array_equal(shuffled, other) == (n_rows <= 2000)
 
 
 def test_anomalies_have_no_part_in_the_ranks(skewed):

@@ -184,6 +184,8 @@ def test_the_threshold_is_an_input_with_a_default(wine):
     label, decision, _ = answers(to_onnx(detector), {"X": wine}, threshold=np.array(middle))
     assert np.array_equal(label, np.where(score >= middle, 1, -1))
     assert np.allclose(decision, score - middle, rtol=1e-12)
+    near = score[0] + 1e-4 * np.ptp(score)  # further than rounding
+    assert answers(to_onnx(detector), {"X": wine}, threshold=np.array(near))[0][0] == -1
 
 
 def test_whatever_chose_the_detector_or_its_threshold_is_seen_through(wine):

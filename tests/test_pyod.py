@@ -83,6 +83,37 @@ def test_a_seed_repeats_a_fit_and_moves_no_global_generator(name, rows):
     assert states() == before
 
 
+def test_seeds_differ_and_one_of_the_detector_s_own_is_kept(rows):
+    normal, mixed = rows
+    first, second = (
+        PyODDetector(iforest(), random_state=seed).fit(normal).score_samples(mixed)
+        for seed in (0, 1)
+    )
+    assert not np.array_equal(first, second)
+    own = PyODDetector(iforest(random_state=5), random_state=0).fit(normal)
+    assert own.detector_.random_state == 5
+
+
+def test_a_detector_that_draws_while_it_scores_repeats_itself_and_has_no_batch_too_large(rows):
+    class Draws(pyod.models.base.BaseDetector):
+        def __init__(self, contamination=0.1, batch_size=100, n_features=1):
+            super().__init__(contamination=contamination)
+            self.batch_size, self.n_features = batch_size, n_features
+
+        def fit(self, X, y=None):
+            self._set_n_classes(y)
+            self.decision_scores_ = self.decision_function(X)
+            self._process_decision_scores()
+            return self
+
+        def decision_function(self, X):
+            return np.random.rand(len(X)) + random.random()  # noqa: NPY002
+
+    fitted = PyODDetector(Draws(), random_state=0).fit(rows[0])
+    assert np.array_equal(*(fitted.score_samples(rows[1]) for _ in "12"))
+    assert (fitted.detector_.batch_size, fitted.detector_.n_features) == (60, 4)
+
+
 def test_a_detector_of_pyod_is_cloned_searched_calibrated_and_piped(rows):
     normal, mixed = rows
     detector = PyODDetector(iforest(max_features=0.5), random_state=0)
@@ -174,6 +205,7 @@ def test_the_tabular_recipe_is_what_it_uses_by_itself(rows):
     detector = HRNDetector(random_state=0)
     detector.fit(rows[0])
     assert list(detector.detector_.named_steps)[-1] == "hrn"
+    assert detector.detector_.calibration is None and detector.contamination == 0.1
     assert detector.predict(rows[1])[50:].all()
 
 

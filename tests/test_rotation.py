@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -96,6 +97,17 @@ def test_features_that_do_not_are_whitened(rng):
     assert 0.35 < fitted.upright_auc_ < 0.65
     assert fitted.is_whitened_
     assert not RotationWhitening(AS_IT_IS, threshold=0).fit(noise).is_whitened_
+
+
+def test_upright_images_are_told_from_turned_ones_by_the_mean_of_two_thirds_of_others(skies):
+    drawn = np.random.RandomState(0).permutation(600)
+    mean, compared = skies[drawn[:400]].mean(axis=0), skies[drawn[400:]]
+    images = np.concatenate([turned(compared, quarters) for quarters in range(4)])
+    nearness = images @ mean / np.linalg.norm(images, axis=1)
+    expected = roc_auc_score(np.arange(800) < 200, nearness)
+    assert RotationWhitening(AS_IT_IS, random_state=0).fit(skies).upright_auc_ == expected
+    exact = RotationWhitening(AS_IT_IS, threshold=expected, random_state=0)
+    assert not exact.fit(skies).is_whitened_
 
 
 def test_images_that_are_not_square_are_turned_upside_down_alone(rng):

@@ -83,6 +83,12 @@ def test_what_training_never_held_is_far_from_all_it_held():
     assert known[:, -1].max() == 0
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_a_first_gap_is_far_from_a_column_of_one_number_in_its_units(form):
+    X = form([[200.0, 0.0, -200.0]] * 2)
+    np.testing.assert_allclose(TableEncoder().fit(X).fill_, [2200, 10, 1800])
+
+
 def test_a_rare_category_is_a_surprise_and_a_new_one_as_much_as_new_ones_were_rare():
     X = [["a"]] * 96 + [["b"]] * 2 + [["c"], ["d"]]
     encoder = TableEncoder().fit(X)
@@ -143,6 +149,9 @@ def test_numbers_and_dates_among_objects():
     encoder = TableEncoder().fit(X)
     assert encoder.kinds_ == ["number", "date", "date"]
     np.testing.assert_allclose(encoder.transform(X), [[1.5, 1, 0.5], [2, 2, 0.5]])
+    east = datetime.timezone(datetime.timedelta(hours=6))
+    X[1, 1] = datetime.datetime(1970, 1, 3, tzinfo=east)  # where the day begins earlier
+    np.testing.assert_allclose(encoder.transform(X)[:, 1], [1, 1.75])
 
 
 @pytest.mark.parametrize(
@@ -250,12 +259,13 @@ def test_text_that_reads_as_numbers_is_doubted(container):
     assert [w.category for w in said].count(NumbersAsTextWarning) == 1
 
 
-@pytest.mark.parametrize("kind", ["few", "words", "categorical", "numbers"])
+@pytest.mark.parametrize("kind", ["few", "words", "gaps in words", "categorical", "numbers"])
 def test_categories_are_not_doubted(kind):
     pandas = pytest.importorskip("pandas")
     column = {
         "few": ["1", "2"] * 20,
-        "words": ["a", *map(str, range(19))] + [f"w{i}" for i in range(20)],
+        "words": ["a", *map(str, range(19))] + [f"w{i}" for i in range(8)],  # 19 of 28
+        "gaps in words": [*map(str, range(20)), *["nan", "inf"] * 4],
         "categorical": pandas.Categorical(list(map(str, range(40)))),
         "numbers": np.arange(40.0),
     }[kind]

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from sklearn_hrn import PatchDictionary, RotationWhitening, TorchFeatures, make_hrn_pipeline
 from sklearn_hrn._validation import resolve_image_shape
-from sklearn_hrn.image._visual_words import FLAT
+from sklearn_hrn.image._visual_words import FLAT, _random_patches
 from sklearn_hrn.inspection import feature_attribution, nearest_normal
 
 pytestmark = pytest.mark.usefixtures("few_patches")
@@ -44,7 +44,7 @@ def test_the_shape_of_images_is_inferred_or_taken(given, n_features, shape):
 
 
 @pytest.mark.parametrize(
-    "given", [None, (4, 6), (5, -1), (-1, -1), (0, -1), (24,), (1, 1, 1, 24), (-4, -6)]
+    "given", [None, (4, 6), (5, -1), (-1, -1), (0, -1), (24,), (1, 1, 1, 24), (-4, -6), (True, 26)]
 )
 def test_a_shape_that_does_not_fit_is_refused(given):
     with pytest.raises(ValueError, match="image_shape="):
@@ -92,6 +92,22 @@ def test_features_are_the_mean_responses_of_the_equation(rng):
     assert np.allclose(fitted.transform(X), expected, atol=1e-5)  # float32
 
 
+def test_words_have_length_one_where_patches_are_whitened_and_no_answer_to_their_mean(digits):
+    fitted = quick().fit(digits)
+    images = digits.reshape(-1, 8, 8, 1)
+    patches = _random_patches(images, 3, np.random.RandomState(0)).reshape(-1, 9)
+    assert fitted.scale_ == pytest.approx(patches.std())
+    patches = patches / fitted.scale_
+    patches -= patches.mean(axis=1, keepdims=True)
+    patches /= np.sqrt(patches.var(axis=1, keepdims=True) + 0.01)
+    words = fitted.words_.reshape(12, 9)
+    np.testing.assert_allclose(words.sum(axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose((patches @ words.T + fitted.bias_).mean(axis=0), 0, atol=1e-9)
+    variances, axes = np.linalg.eigh(np.cov(patches, rowvar=False, ddof=0))
+    in_whitened = words @ axes * np.sqrt(variances.clip(0) + 0.1)
+    np.testing.assert_allclose(np.linalg.norm(in_whitened, axis=1), 1)
+
+
 def test_a_word_is_found_where_it_is(digits):
     fitted = quick(grid=6, threshold=0.0).fit(digits)
     image = np.zeros((8, 8))
@@ -126,7 +142,8 @@ def test_anomalies_have_no_part_in_the_words(digits):
 
 
 def test_a_seed_fixes_the_words(digits):
-    assert np.array_equal(quick().fit(digits).words_, quick().fit(digits).words_)
+    words = [quick(random_state=seed).fit(digits).words_ for seed in (0, 0, 1)]
+    assert np.array_equal(words[0], words[1]) and not np.allclose(words[0], words[2])
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
@@ -240,7 +257,7 @@ def test_a_shape_with_channels_first_is_doubted_once(kind, shape, rng, few_patch
     assert len([one for one in told if "channels come last" in str(one.message)]) == 1
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 3), (3, 8, 3), (1, 100, 4), (4, 5, 6)])
+@pytest.mark.parametrize("shape", [(8, 8, 3), (3, 8, 3), (1, 100, 4), (3, 4, 40), (4, 5, 6)])
 def test_other_shapes_are_not(shape, rng):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
