@@ -23,7 +23,14 @@ except ModuleNotFoundError as error:
 from ._progress import Progress
 from ._validation import draw_seeds, resolve_device
 from .core.batches import Rows, epochs_of, updates_of
-from .core.modules import check_rebuilt, make_module, make_modules, module_states, trainable
+from .core.modules import (
+    check_rebuilt,
+    make_module,
+    make_modules,
+    module_states,
+    trainable,
+    with_gradients,
+)
 from .core.threads import side_by_side, threads
 from .core.training import (
     HISTORY,
@@ -123,7 +130,7 @@ def train(tasks):
         If a loss explodes however small the step.
     """
     groups = _groups(tasks)
-    with threads(None):
+    with threads(None), with_gradients():
         runs = [_Run([tasks[i] for i in group]) for group in groups]
         n_threads = _n_threads(runs)
         if len(runs) > 1:

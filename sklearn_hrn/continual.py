@@ -295,6 +295,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         is_accepted = (scores >= [head.offset_ for head in self._heads()]).any(axis=1)
         return _answers(self.classes_, self.reject_label)[np.where(is_accepted, best, -1)]
 
+    @np.errstate(under="ignore")  # what is far below the best is 0
     def predict_proba(self, X: Rows) -> Floats:
         """Softmax of the heads' scores over the spread of their training scores.
 

@@ -245,6 +245,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         self.gamma = gamma
         self.random_state = random_state
 
+    @np.errstate(under="ignore")
     def _learn(self, X):
         drawn = check_random_state(self.random_state).permutation(X.shape[0])[: self.n_components]
         drawn = X[drawn].astype(np.float64)
@@ -259,6 +260,7 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         inverse, _ = dtrtri(np.tril(factor[:rank, :rank]), lower=1)
         self.normalization_ = inverse.T
 
+    @np.errstate(under="ignore")  # what is far away is 0
     def transform(self, X: Rows) -> NDArray[np.float32]:
         """The features of each row.
 

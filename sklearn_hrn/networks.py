@@ -225,16 +225,19 @@ class TorchFeatures(
         """Gradients in X (n, d) of the outputs times `g` (n, n_outputs), in float64."""
         import torch
 
+        from .core.modules import with_gradients
+
         device = resolve_device(self.device)
-        module = deepcopy(self.module).to(device).eval()
         back = np.empty(X.shape)
-        for block in gen_batches(len(X), self.batch_size):
-            inputs = self._inputs(X[block], device).requires_grad_()
-            weights = torch.from_numpy(g[block].astype(np.float32)).to(device)
-            (found,) = torch.autograd.grad(module(inputs).flatten(1), inputs, weights)
-            if self.image_shape_ is not None:
-                found = found.permute(0, 2, 3, 1)
-            back[block] = found.flatten(1).cpu().numpy()
+        with with_gradients():
+            module = deepcopy(self.module).to(device).eval()
+            for block in gen_batches(len(X), self.batch_size):
+                inputs = self._inputs(X[block], device).requires_grad_()
+                weights = torch.from_numpy(g[block].astype(np.float32)).to(device)
+                (found,) = torch.autograd.grad(module(inputs).flatten(1), inputs, weights)
+                if self.image_shape_ is not None:
+                    found = found.permute(0, 2, 3, 1)
+                back[block] = found.flatten(1).cpu().numpy()
         return back
 
     def __sklearn_tags__(self):

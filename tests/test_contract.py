@@ -12,6 +12,7 @@ import pickle
 import re
 import sys
 import warnings
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -23,6 +24,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -160,6 +162,49 @@ def test_a_transformer_gives_frames_where_it_is_asked_for_them(name, library):
     assert np.array_equal(found.to_numpy(), expected)
     again = make(name).set_output(transform=library).fit_transform(X)
     assert list(again.columns) == list(found.columns)
+
+
+@contextmanager
+def default_dtype():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+# What a process may have set for itself, torch and NumPy and scikit-learn being its own as well.
+SETTINGS = {
+    "torch computes in float64": default_dtype,
+    # As on a GPU that is not here, tensors that are not told where to lie are of no use.
+    "torch puts tensors elsewhere": lambda: torch.device("meta"),
+    "torch keeps no gradients": torch.no_grad,
+    "torch only infers": torch.inference_mode,
+    "NumPy raises": lambda: np.errstate(all="raise"),
+    "nothing is checked": lambda: config_context(
+        assume_finite=True, skip_parameter_validation=True
+    ),
+    "transformers give frames": lambda: config_context(transform_output="pandas"),
+    "metadata are routed": lambda: config_context(enable_metadata_routing=True),
+    "little working memory": lambda: config_context(working_memory=1),
+}
+FAR = np.vstack([X, 1e3 * X, 1e9 * X[:5], 1e-9 * X[:5], np.zeros((1, 9))])
+
+
+def all_answers(estimator, rows):
+    methods = ("score_samples", "decision_function", "predict", "predict_proba", "transform")
+    asked = [getattr(estimator, method, None) for method in methods]
+    return [np.asarray(ask(rows)) for ask in asked if ask is not None]
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_no_setting_of_the_process_changes_an_answer(name, kind):
+    expected = all_answers(fitted_once(name), FAR)
+    with SETTINGS[kind]():
+        answers = all_answers(fit(make(name), X), FAR)
+    assert len(answers) == len(expected) > 0
+    for found, wanted in zip(answers, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 class LazyRows:

@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_hrn import HRNOneClassClassifier
+from sklearn_hrn import (
+    ChannelNetwork,
+    HRNOneClassClassifier,
+    OneClassPipeline,
+    PatchDictionary,
+    TorchFeatures,
+)
+from sklearn_hrn.inspection import feature_attribution
 
 
 def bias_free(n_features):
@@ -59,6 +66,47 @@ def test_any_module_trains_and_scores(X, module):
     assert not hasattr(fitted, "coefs_")
     assert all(len(array) == 2 for array in fitted.module_state_.values())
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).score_samples(X), scores)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_module_trains_where_the_caller_has_switched_gradients_off(X, off, n_threads):
+    expected, before = detector(bias_free, calibration=2).fit(X), torch.get_num_threads()
+    torch.set_num_threads(n_threads)  # whose gradients are switched by themselves
+    try:
+        with off():
+            fitted = detector(bias_free, calibration=2).fit(X).partial_fit(X)
+            scores = detector(bias_free, calibration=2).fit(X).score_samples(X)
+            back = feature_attribution(fitted, X[:2], reference=X[:1])
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(scores, expected.score_samples(X), rtol=1e-6)
+    again = feature_attribution(expected.partial_fit(X), X[:2], reference=X[:1])
+    np.testing.assert_allclose(back, again, rtol=1e-4)
+
+
+@pytest.mark.parametrize("step", ["words", "torch features"])
+def test_a_step_has_gradients_where_the_caller_has_switched_them_off(X, step):
+    if step == "words":
+        front = PatchDictionary(image_shape=(3, 3, 1), n_words=4, random_state=0)
+    else:
+        front = TorchFeatures(nn.Linear(9, 4))
+    pipeline = OneClassPipeline([("front", front), ("hrn", detector(None))]).fit(X)
+    expected = feature_attribution(pipeline, X[:2])
+    with torch.inference_mode():
+        np.testing.assert_array_equal(feature_attribution(pipeline, X[:2]), expected)
+
+
+def test_a_module_is_made_in_float32_on_the_cpu_wherever_tensors_else_are(X):
+    expected = detector(ChannelNetwork()).fit(X).score_samples(X)
+    with torch.device("meta"):
+        np.testing.assert_array_equal(detector(ChannelNetwork()).fit(X).score_samples(X), expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_array_equal(detector(ChannelNetwork()).fit(X).score_samples(X), expected)
+        detector(convolutional).fit(X)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_a_module_that_is_the_perceptron_trains_as_the_perceptron(X):

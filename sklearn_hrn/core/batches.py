@@ -139,7 +139,7 @@ class BatchSampler:
         """The batches of an array that lies on the device."""
         shape = (*order.shape[1:], resident.shape[1])
         # Made once: fresh memory costs more than what is written to it.
-        x = torch.empty((order[0].size, resident.shape[1]), device=self.device)
+        x = resident.new_empty((order[0].size, resident.shape[1]))
         for one in torch.from_numpy(order).to(self.device).flatten(1):
             torch.index_select(resident, 0, one, out=x)
             yield x.view(shape)

@@ -35,7 +35,7 @@ class ChannelModule(nn.Module):
             "output": (hidden_size, 1),
         }
         for name, shape in shapes.items():
-            weight = nn.Parameter(torch.empty(shape).uniform_(-init, init))
+            weight = nn.Parameter(torch.empty(shape, dtype=torch.float32).uniform_(-init, init))
             self.register_parameter(name, weight)
 
     def forward(self, x):

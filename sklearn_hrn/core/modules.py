@@ -28,6 +28,13 @@ _GENERATOR = threading.RLock()
 
 
 @contextmanager
+def with_gradients():
+    """Derivatives are taken inside the block, also where the caller has switched them off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextmanager
 def seeded(seed):
     """Torch's global generator with a seed of our own inside the block, and as it was behind it.
 
@@ -53,7 +60,8 @@ def make_module(factory, n_features, seed):
             "of an ensemble needs a fresh one: give a factory, a function module(n_features) that "
             "returns a new torch.nn.Module."
         )
-    with seeded(seed):
+    # On the CPU, wherever tensors of the caller's are made unless told otherwise.
+    with seeded(seed), with_gradients(), torch.device("cpu"):
         module = factory(n_features)
         if not isinstance(module, torch.nn.Module):
             raise TypeError(
@@ -181,7 +189,7 @@ def score_with_modules(factory, states, X, subset=None):
 def input_gradients(factory, states, X):
     """Gradients in X of the mean output over the modules of `states`, in float64, (n_rows, d)."""
     gradients = np.empty(X.shape)
-    with threads(None):
+    with threads(None), with_gradients():
         modules = _all_restored(factory, states, X.shape[1])
         for start in range(0, len(X), ROWS_AT_ONCE):
             block = slice(start, start + ROWS_AT_ONCE)
@@ -232,7 +240,7 @@ def _check_kind(module):
 
 
 def _check_output(module, n_features):
-    x = torch.linspace(-1, 1, 2 * n_features).view(2, -1).requires_grad_()
+    x = torch.linspace(-1, 1, 2 * n_features, dtype=torch.float32).view(2, -1).requires_grad_()
     try:
         output = module(x)
     except Exception as error:

@@ -45,9 +45,13 @@ def initial_weights(layer_sizes, seeds, init="auto"):
     weights : list of L + 1 tensors (M, n_out, n_in), float32
     """
     width = half_width(layer_sizes) if init == "auto" else init
-    weights = [torch.empty(len(seeds), n_out, n_in) for n_in, n_out in pairwise(layer_sizes)]
+    as_they_come = {"dtype": torch.float32, "device": "cpu"}
+    weights = [
+        torch.empty(len(seeds), n_out, n_in, **as_they_come)
+        for n_in, n_out in pairwise(layer_sizes)
+    ]
     for m, seed in enumerate(seeds):
-        generator = torch.Generator().manual_seed(int(seed))
+        generator = torch.Generator("cpu").manual_seed(int(seed))
         for weight in weights:
             weight[m].uniform_(-width, width, generator=generator)
     return weights

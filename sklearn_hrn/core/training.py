@@ -169,8 +169,10 @@ class Trainer:
     def __init__(self, rows, plan, start=None, device="cpu"):
         self.rows, self.plan, self.device = rows, plan, torch.device(device)
         start = self._beginning() if start is None else start
-        self.weights = [torch.as_tensor(w).clone().to(self.device) for w in start.weights]
-        self.velocities = [torch.as_tensor(v).clone().to(self.device) for v in start.velocities]
+        self.weights, self.velocities = (
+            [torch.as_tensor(each, device=self.device).clone() for each in begun]
+            for begun in (start.weights, start.velocities)
+        )
         self.n_updates = start.n_updates.copy()
         self.step_scale = start.step_scale.copy()
         self.history = start.history.copy()
@@ -283,7 +285,7 @@ class Trainer:
         preconditioned = self.preconditioner.of(models)
         n_rows = batch_size + self.n_anomalies[leader]
         shape = (last - first + 1, len(models), padded(n_rows) if plan.modules is None else n_rows)
-        f, norm = torch.zeros((2, *shape), device=self.device)
+        f, norm = torch.zeros((2, *shape), dtype=torch.float32, device=self.device)
 
         def derivatives(x, t):
             dW = network(x, f[t], norm[t])

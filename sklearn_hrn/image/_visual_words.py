@@ -179,6 +179,7 @@ class PatchDictionary(
         self.words_ = words.reshape(-1, height, width, shape[2])
         self.scale_ = scale
 
+    @np.errstate(under="ignore")
     def transform(self, X: Rows) -> NDArray[np.float32]:
         """Mean responses of the words over the parts of each image, to the power.
 

@@ -167,13 +167,16 @@ def _(step: TruncatedSVD, a, b, g):
 def _(step: PatchDictionary, a, b, g):
     import torch
 
+    from ..core.modules import with_gradients
+
     # The power is taken of features that begin at zero, where its slope is infinite.
     power = step.power
     features = [step.transform(X).astype(np.float64) for X in (a, b)]
     pooled = [Z ** (1 / power) for Z in features]
     g = g * _quotient(*features, *pooled)
-    rows = torch.from_numpy((a + b) / 2).requires_grad_()
-    back = torch.autograd.grad(step._mean_responses(rows), rows, torch.from_numpy(g).float())
+    with with_gradients():
+        rows = torch.from_numpy((a + b) / 2).requires_grad_()
+        back = torch.autograd.grad(step._mean_responses(rows), rows, torch.from_numpy(g).float())
     rise = ((pooled[1] - pooled[0]) * g).sum(axis=1)
     return _corrected(back[0].numpy(), a, b, rise)
 

@@ -146,6 +146,7 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
             self.deviations_ = None
         self.mean_ = mean if self.center else None
 
+    @np.errstate(under="ignore")
     def transform(self, X: Rows) -> NDArray[np.floating]:
         """Rows in whitened coordinates.
 
