@@ -188,10 +188,10 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
     """
 
     estimators_: list[Any]
-    # By group, if there are any; `Any` spares the others a look at what they have.
-    calibration_scores_: Floats | Any
-    calibration_weights_: Floats | Any | None
-    offset_: float | Any
+    # An array or a number, or, where there are groups, a dict of them.
+    calibration_scores_: Any
+    calibration_weights_: Any
+    offset_: Any
 
     _parameter_constraints: dict = {  # noqa: RUF012 - scikit-learn's way of declaring parameters
         "estimator": [HasMethods(["fit"])],

@@ -471,6 +471,22 @@ def test_words_and_gaps_have_a_distance(rng):
     assert nearest.index[0] == 0
 
 
+@pytest.mark.parametrize("strategy", ["split", "cross"])
+@pytest.mark.parametrize("groups", [None, np.repeat(["a", "b"], 30)])
+def test_a_conformal_detector_compares_with_the_rows_that_it_has_kept(strategy, groups, rng):
+    table = pd.DataFrame(rng.normal(size=(60, 3)), columns=["x", "y", "z"])
+    guarded = ConformalOutlierDetector(
+        recipe("tabular"), strategy=strategy, false_alarm_rate=0.2, random_state=0
+    ).fit(table, groups=groups)
+    strange = table[:1].assign(x=9.0)
+    nearest = nearest_normal(guarded, strange)
+    assert nearest.to_numpy()[0].tolist() in table.to_numpy().tolist()
+    assert_array_equal(
+        feature_attribution(guarded, strange),
+        feature_attribution(guarded, strange, reference=nearest),
+    )
+
+
 def test_a_detector_without_a_reference_says_what_to_do(rng):
     X = rng.normal(size=(50, 3))
     with pytest.raises(ValueError, match="give reference="):

@@ -72,6 +72,7 @@ assert_type(
     detector.calibrate(X, sample_weight=[1.0] * 20, groups=X[:, 0]), hrn.ConformalOutlierDetector
 )
 assert_type(detector.set_false_alarm_rate({"a": 0.1}), hrn.ConformalOutlierDetector)
+print(detector.offset_["a"], detector.calibration_scores_["a"].min(), detector.offset_ + 0.1)
 assert_type(detector.decision_function(X, groups=["a"] * 20), Floats)
 assert_type(detector.p_values(X, groups=["a"] * 20), Floats)
 assert_type(detector.predict(X, groups=["a"] * 20), Labels)

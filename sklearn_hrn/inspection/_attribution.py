@@ -56,8 +56,9 @@ def feature_attribution(detector: Estimator, X: Rows, *, reference: Rows | None 
         Rows as the detector takes them.
     reference : {array, data frame}, default=None
         One typical normal row (n_features,), or several (n_references, n_features), of which each
-        row of X is compared with the nearest. None takes those that `OneClassPipeline` kept of its
-        training rows.
+        row of X is compared with the nearest. None takes those that `OneClassPipeline`, or
+        `ConformalOutlierDetector` around a detector that can learn from verdicts, kept of its
+        training rows (`reference_rows`), but for such as it flags.
 
     Returns
     -------
@@ -133,8 +134,7 @@ def nearest_normal(detector: Estimator, X: Rows, *, reference: Rows | None = Non
     X : {array, data frame} of shape (n_samples, n_features)
         Rows as the detector takes them.
     reference : {array, data frame}, default=None
-        Normal rows to choose from, (n_references, n_features). None takes those that
-        `OneClassPipeline` kept of its training rows, but for such as it flags.
+        Normal rows to choose from, (n_references, n_features). None as for `feature_attribution`.
 
     Returns
     -------
@@ -180,8 +180,9 @@ class _Explained:
         threshold = -np.inf
         if reference is None:
             # A training row that is flagged itself is none to compare with.
-            threshold = getattr(self.detector, "offset_", threshold)
-            reference = dense(getattr(self.detector, "reference_rows_", None))
+            offset = getattr(self.detector, "offset_", threshold)
+            threshold = threshold if isinstance(offset, dict) else offset
+            reference = dense(_kept_rows(detector, self.detector))
             if reference is None:
                 raise ValueError(
                     f"{type(self.detector).__name__} keeps no normal rows to compare with: give "
@@ -293,6 +294,14 @@ def innermost(detector):
             detector = detector.estimator
         else:
             return detector
+
+
+def _kept_rows(detector, inner):
+    """The training rows that a detector, or the one in it, has kept; None if there are none."""
+    kept = getattr(inner, "reference_rows_", None)
+    if kept is None and isinstance(detector, ConformalOutlierDetector):
+        return as_frame(vars(detector).get("_reference"))
+    return kept
 
 
 def _table(X, name):
