@@ -75,7 +75,7 @@ def conformal_p_values(
 
     Examples
     --------
-    >>> from sklearn_hrn.conformal import conformal_p_values
+    >>> from sklearn_hrn import conformal_p_values
     >>> conformal_p_values([-1.0, 2.0, 9.0], calibration_scores=[1.0, 2.0, 3.0])
     array([0.25, 0.75, 1.  ])
 
@@ -132,7 +132,7 @@ def false_alarm_threshold(
 
     Examples
     --------
-    >>> from sklearn_hrn.conformal import false_alarm_threshold
+    >>> from sklearn_hrn import false_alarm_threshold
     >>> false_alarm_threshold(range(99), rate=0.05)
     4.0
     """

@@ -183,7 +183,7 @@ def to_inlier_labels(y: ArrayLike, *, normal: Any) -> Integers:
 
     Examples
     --------
-    >>> from sklearn_hrn.model_selection import to_inlier_labels
+    >>> from sklearn_hrn import to_inlier_labels
     >>> to_inlier_labels([0, 0, 1, 0], normal=0)
     array([ 1,  1, -1,  1])
     >>> to_inlier_labels(["smurf", "normal", "teardrop"], normal="normal")

@@ -82,7 +82,7 @@ def likelihood_ratios(
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_hrn.conformal import likelihood_ratios
+    >>> from sklearn_hrn import likelihood_ratios
     >>> rng = np.random.default_rng(0)
     >>> load, load_today = rng.normal(0, 1, size=(500, 1)), rng.normal(1, 1, size=(300, 1))
     >>> ratios = likelihood_ratios(load, load_today)

@@ -174,7 +174,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
     --------
     >>> import numpy as np
     >>> from sklearn.ensemble import IsolationForest
-    >>> from sklearn_hrn.conformal import ConformalOutlierDetector
+    >>> from sklearn_hrn import ConformalOutlierDetector
     >>> X = np.random.default_rng(0).normal(size=(500, 2))
     >>> detector = ConformalOutlierDetector(
     ...     IsolationForest(random_state=0), false_alarm_rate=0.05, random_state=0
@@ -257,6 +257,15 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         ------
         CalibrationError
             If no row of a group is left for calibration.
+        ValueError
+            If there are too few rows to train and to calibrate on, or a group has no rate.
+        TypeError
+            If the detector has no scores.
+
+        Warns
+        -----
+        ResolutionWarning
+            If there are too few calibration rows for the rate: nothing is then flagged.
         """
         score_method(self.estimator)
         if _routing_enabled():
@@ -540,6 +549,11 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         -------
         labels : ndarray of shape (n_samples,), int
             -1 for flagged rows, +1 for the others.
+
+        Raises
+        ------
+        ValueError
+            If `fdr` or `method` is not allowed, or as by `decision_function`.
 
         Warns
         -----

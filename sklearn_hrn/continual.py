@@ -91,7 +91,7 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         The labels learned so far, sorted.
     heads_ : dict of label to HRNOneClassClassifier
-        The heads; the `offset_` of each is the score above which it accepts a row.
+        The heads; each accepts rows that score at least its `offset_`.
     seed_ : int
         What `random_state` has given.
     n_iter_ : int

@@ -47,7 +47,7 @@ _GATHERED = ContextVar("gathered", default=None)
 
 
 class NonFiniteLossWarning(RuntimeWarning):
-    """A training loss exploded; the epoch was repeated with half the step.
+    """A training loss exploded; the round was repeated with half the step.
 
     It became infinite or NaN, or more than 100 times that of an untrained network.
     """

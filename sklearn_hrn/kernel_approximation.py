@@ -44,7 +44,7 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
     gammas : array-like of float, default=(0.25, 1.0, 4.0)
         Widths :math:`\gamma` of the kernels, in units of one over the number of columns times the
         variance of the training rows (what ``gamma="scale"`` is elsewhere). The features take them
-        in turn. The default is wide enough to do without a search; see the guide.
+        in turn. Three widths, each four times the one before, need no search for the right one.
     random_state : int, RandomState instance or None, default=None
         Of the frequencies and offsets.
 

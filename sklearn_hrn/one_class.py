@@ -244,9 +244,9 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
     Notes
     -----
     A loss that becomes infinite or NaN, or more than 100 times that of an untrained network, takes
-    the network back to the start of the epoch, which it
-    repeats with half the step (`NonFiniteLossWarning`); after 30 halvings `TrainingDivergedError`
-    is raised. A failed refit leaves the previous fit as it was.
+    the network back to the start of the round (see `tol`), which it repeats with half the step
+    (`NonFiniteLossWarning`); after 30 halvings `TrainingDivergedError` is raised. A failed refit
+    leaves the previous fit as it was.
 
     There is no ``sample_weight``: in mini-batches a weight of two is not the same as two rows.
     Repeat rows, or draw them, instead.
@@ -392,7 +392,19 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
             For a parameter or a value of X that is not allowed, or if fewer than two normal rows
             are left.
         TrainingDivergedError
-            If the loss is not finite however small the step.
+            If the loss explodes however small the step.
+        CalibrationError
+            With `calibration`, if there are fewer rows than folds.
+
+        Warns
+        -----
+        ConstantScoresWarning, RowLengthWarning, CentredRowsWarning
+            If the scores of the training rows are all alike or follow the length of the rows, or if
+            the rows lie around zero on all sides.
+        NonFiniteLossWarning
+            If a round was repeated with half the step.
+        ResolutionWarning
+            With `calibration`, if there are too few rows for `contamination`.
         """
         rows = normal_rows(X, y, self)
         left_out = None if rows is None else np.setdiff1d(np.arange(len(y)), rows)

@@ -178,7 +178,7 @@ class _Parameters(VersionedMixin, Pipeline):
 
 
 class OneClassPipeline(_Parameters):
-    """A pipeline that no step of which ever sees an anomaly while it is fitted.
+    """A pipeline whose steps are fitted on normal rows only.
 
     `fit`, `fit_predict` and `fit_transform` leave out the rows with ``y == -1`` *before the first
     step*: ``fit(X, y)`` is ``fit(X[y != -1])``. In a plain :class:`~sklearn.pipeline.Pipeline` a
@@ -222,7 +222,8 @@ class OneClassPipeline(_Parameters):
         detector: to say against which normal row a row is strange
         (:func:`~sklearn_hrn.inspection.feature_attribution`), and not to forget what is normal when
         it learns from verdicts (`feedback`). They are real rows of the training set, also in every
-        pickle: 0 keeps none, nor those of the beginning of a stream (`partial_fit`).
+        pickle: 0 keeps none, nor those of the beginning of a stream (`partial_fit`). What steps
+        keep by themselves, as `LandmarkFeatures` does its landmarks, stays.
     subsample : int, default=None
         Normal rows, drawn at random, that all steps are fitted on where there are more; None takes
         all. A classifier that takes 200 updates of 50 rows sees no more than 10,000 rows in any
@@ -321,7 +322,7 @@ class OneClassPipeline(_Parameters):
     >>> import numpy as np
     >>> from sklearn.ensemble import IsolationForest
     >>> from sklearn.preprocessing import StandardScaler
-    >>> from sklearn_hrn.pipelines import OneClassPipeline
+    >>> from sklearn_hrn import OneClassPipeline
     >>> X, y = np.array([[1.0], [2.0], [3.0], [999.0]]), [1, 1, 1, -1]
     >>> pipeline = OneClassPipeline(
     ...     [("scale", StandardScaler()), ("detector", IsolationForest(random_state=0))]
@@ -360,6 +361,21 @@ class OneClassPipeline(_Parameters):
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        CalibrationError
+            With `calibration`, if a fold cannot be trained or scored, or rows are fewer than folds.
+        ValueError, TypeError
+            For a parameter that is not allowed, a last step without a `contamination` or without
+            scores to calibrate, or whatever a step refuses. The fit before is then still there.
+
+        Warns
+        -----
+        ResolutionWarning
+            With `calibration`, if there are too few rows for the rate.
+        FarRowsPassWarning
+            If rows far from all training rows would be taken for normal.
         """
         rows, *given = self._to_fit_on(X, y, params)
         with few_threads(given[0]):
@@ -569,7 +585,9 @@ class OneClassPipeline(_Parameters):
         -------
         p_values : ndarray of shape (n_samples,)
             Between 1 / (n_calibration + 1) and 1; close to uniform for fresh normal rows. `predict`
-            flags those of at most `contamination`.
+            flags rows of at most `contamination`, and some of the next larger p-value, as its
+            threshold may lie between two scores; of rows too few for the rate, those of the
+            smallest.
         """
         check_is_fitted(self)
         return conformal_p_values(self._scores(X), self.calibration_scores_)

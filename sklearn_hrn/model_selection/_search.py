@@ -50,9 +50,10 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
     """Cross-validated search over parameters, used like `GridSearchCV`, that trains jointly.
 
     Candidates that differ in nothing but `reg_lambda`, `reg_exponent`, `learning_rate_init`,
-    `max_iter` or `random_state` of the classifier train together, over all folds: they share
-    batches and matrix products, and of candidates that differ in `max_iter` alone only the longest
-    is trained. Other candidates are grouped by what they differ in. The earlier steps of a pipeline
+    `anomaly_weight`, `max_iter`, `max_updates`, `tol`, `n_estimators` or `random_state` of the
+    classifier train together, over all folds: they share matrix products, and with one seed
+    batches. Of candidates that differ in `max_iter` or `max_updates` alone only the longest is
+    trained. Other candidates are grouped by what they differ in. The earlier steps of a pipeline
     are fitted once a fold for all candidates in whose parameters they agree, and transform the rows
     they are scored on once.
 

@@ -62,7 +62,7 @@ class InlierKFold(KFold):
 
     A search refits its best candidate on *all* rows. A detector, and every step before it, must
     therefore leave out the rows with ``y == -1`` by itself, as
-    :class:`~sklearn_hrn.pipelines.OneClassPipeline` does.
+    :class:`~sklearn_hrn.OneClassPipeline` does.
 
     ``cross_val_predict(detector, X, y, cv=InlierKFold(5))`` predicts every row once. For scores
     give it the folds in place of y, which it would take for the labels of a classifier:
@@ -71,7 +71,7 @@ class InlierKFold(KFold):
 
     Examples
     --------
-    >>> from sklearn_hrn.model_selection import InlierKFold
+    >>> from sklearn_hrn import InlierKFold
     >>> X, y = [[0], [1], [2], [3], [8], [9]], [1, 1, 1, 1, -1, -1]
     >>> for train, test in InlierKFold(2).split(X, y):
     ...     print(train, test)
@@ -166,7 +166,7 @@ class InlierShuffleSplit(ShuffleSplit):
 
     Examples
     --------
-    >>> from sklearn_hrn.model_selection import InlierShuffleSplit
+    >>> from sklearn_hrn import InlierShuffleSplit
     >>> X, y = [[0], [1], [2], [3], [8], [9]], [1, 1, 1, 1, -1, -1]
     >>> for train, test in InlierShuffleSplit(2, test_size=0.5, random_state=0).split(X, y):
     ...     print(len(train), len(test))

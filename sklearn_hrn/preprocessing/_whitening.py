@@ -56,10 +56,12 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     Attributes
     ----------
-    whitening_ : ndarray of shape (`n_features_in_`, `n_features_in_` or 50)
-        The symmetric matrix; of more than 2048 columns, the directions over their deviations.
-    deviations_ : ndarray of shape (51,) or None
-        Deviations, ridge included, of these directions and of the rest; None for fewer columns.
+    whitening_ : ndarray of shape (`n_features_in_`, `n_features_in_` or n_directions)
+        The symmetric matrix; of more than 2048 columns, the directions over their deviations: 50,
+        or as many as there are rows.
+    deviations_ : ndarray of shape (n_directions + 1,) or None
+        Deviations, ridge included, of these directions and of the rest; None for 2048 columns or
+        fewer.
     mean_ : ndarray of shape (`n_features_in_`,) or None
         The mean of the training rows; None if they are not centred.
     n_features_in_ : int
@@ -73,7 +75,7 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     Notes
     -----
-    `fit` takes a time that grows with the cube of the columns: half a second for 1000.
+    Of up to 2048 columns `fit` takes a time that grows with their cube.
 
     Rows that are all alike have no covariance, and are centred only. Without a ridge, `fit` raises
     a ValueError if the rows do not vary in every direction.
