@@ -42,6 +42,7 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
     kept : array-like or None
         Training rows on which the last steps go on as well; None where they cannot.
     X : array-like of shape (n_verdicts, ...)
+        No rows, if of those screened none was flagged.
     y : array-like of shape (n_verdicts,)
         +1 for rows that are normal, -1 for anomalies.
     n_screened : int or None
@@ -59,14 +60,15 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
     scores : ndarray
         The calibration scores, ascending.
     """
-    X, is_flagged = copied(X), flags(copied(X))
+    is_empty = _num_samples(X) == 0
+    X, is_flagged = copied(X), np.empty(0, bool) if is_empty else flags(copied(X))
     y = column_or_1d(y)
     check_consistent_length(is_flagged, y)
     if not np.isin(y, (-1, 1)).all():
         raise ValueError("verdicts must be +1 for false alarms and -1 for anomalies.")
     if kept is not None and _num_samples(kept) < MIN_KEPT:
         kept = None
-    if kept is None and n_screened is None:
+    if (kept is None or is_empty) and n_screened is None:
         raise ValueError(
             "nothing can be learned from these verdicts: give n_screened, the number of rows that "
             "were screened, to move the threshold; a network learns where it is the last step and "
@@ -75,7 +77,7 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
     lessons = dict(lessons)
     if n_screened is not None:
         of_fitted = [
-            scores_of(last, front(copied(X)))
+            np.empty(0) if is_empty else scores_of(last, front(copied(X)))
             for last, front in zip(lessons["lasts"], fronts, strict=True)
         ]
         with quietly():  # the threshold to come warns where it must
@@ -88,10 +90,11 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
             n_screened,
             is_flagged,
         )
-    if kept is None:
+    if kept is not None and not is_empty:
+        lessons["rows"] = [*lessons["rows"], as_columns(X)]
+        lessons["labels"] = [*lessons["labels"], y]
+    if not lessons["rows"]:
         return lessons, lessons["lasts"], lessons["scores"]
-    lessons["rows"] = [*lessons["rows"], as_columns(X)]
-    lessons["labels"] = [*lessons["labels"], y]
     labels, chunks = np.concatenate(lessons["labels"]), [as_frame(X) for X in lessons["rows"]]
     learned = []
     for last, front in zip(lessons["lasts"], fronts, strict=True):

@@ -378,7 +378,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows that were flagged since the last feedback, and anomalies that were missed. With
-            `n_screened`, all that were flagged.
+            `n_screened`, all that were flagged, which may be none.
         y : array-like of shape (n_samples,)
             +1 for false alarms, -1 for anomalies.
         n_screened : int, default=None

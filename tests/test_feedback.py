@@ -255,3 +255,33 @@ def test_too_few_rows_kept_are_none(taught):
     pipeline = clone(pipeline).set_params(reference_rows=1).fit(X)
     with pytest.raises(ValueError, match="at least 4 reference_rows"):
         pipeline.feedback(normal[:2], [1, 1])
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "conformal"])
+def test_a_round_without_alarms_counts_the_rows_that_passed(X, kind):
+    detector = calibrated()
+    if kind == "conformal":
+        detector = ConformalOutlierDetector(NearestRow(), random_state=0)
+    detector.fit(X)
+    n_before, offset = len(detector.calibration_scores_), detector.offset_
+    for none in (X[:0], []):
+        with pytest.raises(ValueError, match="give n_screened"):
+            detector.feedback(none, [])
+    assert detector.offset_ == offset
+    detector.feedback(X[:0], np.array([]), n_screened=100)
+    assert len(detector.calibration_scores_) == n_before + 100
+    assert (detector.calibration_scores_ >= offset).sum() >= 100
+    assert detector.offset_ > offset  # as fewer rows were flagged than the rate allows
+
+
+@pytest.mark.parametrize("make", [as_it_is, guarded])
+def test_a_round_without_alarms_keeps_what_a_network_has_learned(taught, make):
+    pipeline, X, normal, _ = taught
+    detector = make(pipeline, X)
+    n_before = len(detector.calibration_scores_)
+    detector.feedback(X[:0], [], n_screened=10)
+    assert_array_equal(detector.score_samples(X), make(pipeline, X).score_samples(X))
+    scores = detector.feedback(normal[:9], [1] * 9).score_samples(X)
+    detector.feedback([], [], n_screened=20)
+    assert_array_equal(detector.score_samples(X), scores)
+    assert len(detector.calibration_scores_) == n_before + 30

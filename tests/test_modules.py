@@ -68,21 +68,18 @@ def test_any_module_trains_and_scores(X, module):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).score_samples(X), scores)
 
 
-@pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
-def test_a_module_trains_where_the_caller_has_switched_gradients_off(X, off, n_threads):
-    expected, before = detector(bias_free, calibration=2).fit(X), torch.get_num_threads()
-    torch.set_num_threads(n_threads)  # whose gradients are switched by themselves
-    try:
-        with off():
-            fitted = detector(bias_free, calibration=2).fit(X).partial_fit(X)
-            scores = detector(bias_free, calibration=2).fit(X).score_samples(X)
-            back = feature_attribution(fitted, X[:2], reference=X[:1])
-    finally:
-        torch.set_num_threads(before)
-    np.testing.assert_allclose(scores, expected.score_samples(X), rtol=1e-6)
-    again = feature_attribution(expected.partial_fit(X), X[:2], reference=X[:1])
-    np.testing.assert_allclose(back, again, rtol=1e-4)
+def test_a_module_trains_where_the_caller_has_switched_gradients_off(X, off):
+    X, brief = X[:40], {"max_iter": 1, "calibration": 2}
+    expected = detector(bias_free, **brief).fit(X)
+    with off():
+        fitted = detector(bias_free, **brief).fit(X)
+        scores = fitted.score_samples(X)
+        back = feature_attribution(fitted, X[:2], reference=X[:1])
+        fitted.partial_fit(X)
+    np.testing.assert_array_equal(scores, expected.score_samples(X))
+    again = feature_attribution(expected, X[:2], reference=X[:1])
+    np.testing.assert_array_equal(back, again)
 
 
 @pytest.mark.parametrize("step", ["words", "torch features"])
