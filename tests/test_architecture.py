@@ -58,7 +58,7 @@ ARROWS = {
     "_verdicts": {"_calibration", "_reference", "_sklearn", "exceptions"},
     "conformal": {
         *("_base", "_calibration", "_folds", "_group_calibration", "_joint_fit", "_labels"),
-        *("_likelihood_ratios", "_reference", "_sklearn", "_verdicts"),
+        *("_likelihood_ratios", "_reference", "_sklearn", "_verdicts", "exceptions"),
     },
     "pipelines": {
         *("_base", "_calibration", "_folds", "_joint_fit", "_labels", "_outlier_share"),
@@ -66,8 +66,11 @@ ARROWS = {
     },
     "continual": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"),
+        "exceptions",
     },
-    "model_selection": {"_base", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"},
+    "model_selection": {
+        *("_base", "_joint_fit", "_labels", "_sklearn", "_validation", "exceptions", "one_class"),
+    },
     "interop": {
         "_base",
         "_reference",

@@ -53,8 +53,10 @@ import sklearn_hrn.inspection
 import sklearn_hrn.interop
 from sklearn_hrn import (
     ConformalOutlierDetector,
+    HRNContinualClassifier,
     HRNGroupedDetector,
     HRNOneClassClassifier,
+    HRNSearchCV,
     InstanceL2Normalizer,
     LandmarkFeatures,
     NormalScoreTransformer,
@@ -605,6 +607,29 @@ def test_every_other_warning_points_at_the_callers_line_too(kind):
     lines = {(w.filename, linecache.getline(w.filename, w.lineno).strip()) for w in told}
     assert [w.category for w in told].count(category) == 1, told
     assert {filename for filename, _ in lines} == {__file__}
+
+
+OF_MANY_FITS = {
+    "a search": lambda hrn, y: HRNSearchCV(hrn, {"reg_lambda": [0.1, 0.5]}, cv=2).fit,
+    "folds": lambda hrn, y: (
+        ConformalOutlierDetector(hrn, strategy="cross", false_alarm_rate=0.1, random_state=0).fit
+    ),
+    "classes": lambda hrn, y: lambda X: HRNContinualClassifier(hrn).fit(X, y),
+    "groups": lambda hrn, y: lambda X: HRNGroupedDetector(hrn).fit(X, groups=y),
+}
+
+
+@pytest.mark.parametrize("kind", OF_MANY_FITS)
+def test_a_warning_of_many_fits_is_told_once_with_the_number_of_the_others(kind):
+    rows = normalize(np.random.default_rng(0).normal(size=(400, 3)))
+    fit = OF_MANY_FITS[kind](HRNOneClassClassifier(max_iter=5, random_state=0), np.arange(400) % 2)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fit(rows)
+    (warning,) = told
+    assert warning.category is CentredRowsWarning
+    assert re.search(r"\(\d+ more of this kind\.\)$", str(warning.message))
+    assert warning.filename == __file__
 
 
 def test_a_warning_is_silenced_by_the_module_that_called():

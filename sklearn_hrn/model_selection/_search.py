@@ -31,6 +31,7 @@ from .._sklearn import (
 )
 from .._typing import Estimator, Rows, Splitter
 from .._validation import draw_seeds
+from ..exceptions import once_a_kind
 from ..one_class import HRNOneClassClassifier
 from ._joint_evaluation import Settings, evaluate
 from ._scorer import shuffled_columns_score
@@ -143,12 +144,12 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
     --------
     >>> import numpy as np
     >>> from sklearn.datasets import load_digits
-    >>> from sklearn_hrn import HRNOneClassClassifier, HRNSearchCV
+    >>> from sklearn_hrn import HRNSearchCV, make_hrn_pipeline
     >>> X, digit = load_digits(return_X_y=True)
     >>> y = np.where(digit == 0, 1, -1)
-    >>> classifier = HRNOneClassClassifier(random_state=0)
-    >>> grid = {"reg_lambda": [0.01, 0.1], "max_iter": [5, 20]}
-    >>> search = HRNSearchCV(classifier, grid, cv=3).fit(X / 64, y)
+    >>> detector = make_hrn_pipeline("paper", random_state=0)
+    >>> grid = {"hrn__reg_lambda": [0.01, 0.1], "hrn__max_iter": [5, 20]}
+    >>> search = HRNSearchCV(detector, grid, cv=3).fit(X, y)
     >>> len(search.cv_results_["mean_test_score"])
     4
     >>> bool(search.best_score_ > 0.9)
@@ -268,23 +269,22 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
             results = self._format_results(tried, len(folds), outcomes)
             return results
 
-        with judged_labels():
+        with once_a_kind(), judged_labels():
             self._run_search(evaluate_candidates)
-        # Scorers given by several names stand in a dict.
-        fitted = {
-            "cv_results_": results,
-            "n_splits_": len(folds),
-            "scorer_": getattr(scorers, "_scorers", scorers),
-            **self._choice(results, outcomes[0]["test_scores"], metric, normal is not None),
-        }
-        if self.refit:
-            start = time.time()
-            best = _candidate(self.estimator, fitted["best_params_"], seed)
-            with judged_labels():
+            # Scorers given by several names stand in a dict.
+            fitted = {
+                "cv_results_": results,
+                "n_splits_": len(folds),
+                "scorer_": getattr(scorers, "_scorers", scorers),
+                **self._choice(results, outcomes[0]["test_scores"], metric, normal is not None),
+            }
+            if self.refit:
+                start = time.time()
+                best = _candidate(self.estimator, fitted["best_params_"], seed)
                 _fit_normal(best, X, y, normal, how.fit_params)
-            fitted |= {"refit_time_": time.time() - start, "best_estimator_": best}
-            if hasattr(best, "feature_names_in_"):
-                fitted["feature_names_in_"] = best.feature_names_in_
+                fitted |= {"refit_time_": time.time() - start, "best_estimator_": best}
+                if hasattr(best, "feature_names_in_"):
+                    fitted["feature_names_in_"] = best.feature_names_in_
         with learning_on_copy(self) as learner:
             vars(learner).update(fitted)
         return self
