@@ -273,6 +273,12 @@ def test_the_source_that_a_page_shows_is_there():
         assert operator.attrgetter(name)(module)
 
 
+def test_the_changelog_names_everything_public():
+    changelog = (ROOT / "docs" / "changelog.rst").read_text(encoding="utf-8")
+    public = {name for names in names_on_the_api_page().values() for name in names}
+    assert not [name for name in public if not re.search(rf"\b{name}\b", changelog)]
+
+
 def test_the_changelog_tells_of_this_version():
     changelog = (ROOT / "docs" / "changelog.rst").read_text(encoding="utf-8")
     version = re.escape(sklearn_hrn.__version__)
