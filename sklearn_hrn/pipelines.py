@@ -41,7 +41,7 @@ from ._joint_fit import (
 )
 from ._labels import judged_labels, normal_rows, refuse_lazy
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
-from ._reference import as_columns, as_frame, copied, drawn_rows, joined
+from ._reference import as_columns, as_frame, drawn_rows
 from ._sklearn import (
     HasMethods,
     Interval,
@@ -52,18 +52,12 @@ from ._sklearn import (
     available_if,
     has_callbacks,
 )
+from ._streams import OF_CALIBRATION, learn_from_stream
 from ._typing import Cache, Calibration, Floats, Integers, Rows
 from ._verdicts import after_feedback, can_learn, first_lessons
 from .exceptions import FarRowsPassWarning, quietly, warn
 
 __all__ = ["OneClassPipeline"]
-
-# What a calibration, or feedback after it, leaves in a fitted pipeline.
-_OF_CALIBRATION = ("calibration_scores_", "_offset", "_lessons")
-
-# Rows up to which a stream is at its beginning: all it has brought is then fitted as by `fit`,
-# whenever that has doubled. So many are what a `NormalScoreTransformer` learns from.
-BEGINNING = 2000
 
 # Steps hold several arrays of a block at once: what comes in, what goes out, what is in between.
 _BLOCKS_IN_WORKING_MEMORY = 16
@@ -110,21 +104,6 @@ def _last_step_has(method):
         return True
 
     return check
-
-
-def _to_continue(step, given, begins):
-    """The step that learns from the next chunk, so that an error leaves the one before alone.
-
-    It has the parameters of the step as it is given, which may have been set since.
-    """
-    if begins:
-        return clone(step) if hasattr(step, "fit") else step
-    if not hasattr(step, "partial_fit"):
-        return step
-    step = deepcopy(step)
-    if type(given) is type(step):
-        step.set_params(**deepcopy(given.get_params(deep=False)))
-    return step
 
 
 def _threshold(scores, rate):
@@ -448,75 +427,8 @@ class OneClassPipeline(_Parameters):
         rows = normal_rows(X, y, self)
         if rows is not None:
             X = _safe_indexing(X, rows)
-        chunks = self._beginning_with(X)
-        n_rows = sum(map(_num_samples, chunks))
-        n_fitted = vars(self).get("_beginning", {}).get("n_fitted", 0)
-        fits = bool(chunks) and n_rows >= 2 * n_fitted
-        with learning_on_copy(self, continues=True) as learner:
-            learner._begin(joined(chunks)) if fits else learner._go_on(X)
-            vars(learner).pop("_beginning", None)
-            if chunks and self.reference_rows:
-                learner._beginning = {
-                    "chunks": [as_columns(chunk) for chunk in chunks],
-                    "n_fitted": n_rows if fits else n_fitted,
-                }
+        learn_from_stream(self, X)
         return self
-
-    def _beginning_with(self, X):
-        """All chunks of a stream that is at its beginning, X the last; else none."""
-        chunks = [] if "steps_" not in vars(self) else None
-        if "_beginning" in vars(self):
-            chunks = [as_frame(chunk) for chunk in self._beginning["chunks"]]
-        # A warm start is not to begin anew.
-        if chunks is None or any(getattr(step, "warm_start", False) for _, step in self.steps):
-            return []
-        chunks.append(copied(X))
-        if sum(map(_num_samples, chunks)) > BEGINNING:
-            return []
-        if len(chunks) > 1:
-            self._transformed(copied(X))  # which says what is wrong with it
-        return chunks
-
-    def _begin(self, X):
-        """Learn from all rows so far, as `fit` does, with a threshold by rows that did not train.
-
-        Without a calibration of the pipeline it is one of the last step, where it has that.
-        """
-        begun = clone(self)
-        name, last = begun.steps[-1]
-        lends = self.calibration is None and getattr(last, "calibration", "missing") is None
-        if lends:
-            begun.set_params(**{f"{name}__calibration": "cross"})
-        begun.fit(X)
-        if lends:
-            begun.steps_[-1][1].calibration = None
-        for learned in ("steps_", "_reference", *_OF_CALIBRATION):
-            vars(self).pop(learned, None)
-            if learned in vars(begun):
-                setattr(self, learned, vars(begun)[learned])
-
-    def _go_on(self, X):
-        """Learn from a chunk, with the steps as they stand; the first of a stream begins them."""
-        begins = "steps_" not in vars(self)
-        given = dict(vars(self)["steps"])
-        steps = [(name, _to_continue(step, given.get(name), begins)) for name, step in self.steps]
-        for _, step in steps[:-1]:
-            if step in (None, "passthrough"):
-                continue
-            if hasattr(step, "partial_fit"):
-                step.partial_fit(X)
-            elif begins:
-                step.fit(X)
-            X = step.transform(X)
-        last = steps[-1][1]
-        if "calibration_scores_" in vars(self):
-            last.calibration_scores_ = self.calibration_scores_
-        last.partial_fit(X)
-        for stale in _OF_CALIBRATION:
-            vars(self).pop(stale, None)
-        self.steps_ = steps
-        if self.calibration is not None and hasattr(last, "calibration_scores_"):
-            self.calibration_scores_ = last.calibration_scores_
 
     @available_if(_pipeline_has("fit_predict"))
     def fit_predict(self, X: Rows, y: ArrayLike | None = None, **params: Any) -> Integers:
@@ -747,7 +659,7 @@ class OneClassPipeline(_Parameters):
         else:
             result = fitted._fit_beside(X, y, params, anomalies)
         with learning_on_copy(self, continues=True) as learner:
-            for stale in (*_OF_CALIBRATION, "left_out_", "_reference", "_beginning"):
+            for stale in (*OF_CALIBRATION, "left_out_", "_reference", "_beginning"):
                 vars(learner).pop(stale, None)
             learner.steps_ = fitted.steps
             if left_out is not None:

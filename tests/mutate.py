@@ -36,6 +36,7 @@ TESTS = {
     "_group_calibration": ["test_conformal.py"],
     "_likelihood_ratios": ["test_conformal.py"],
     "_continued": ["test_streams.py", "test_feedback.py"],
+    "_streams": ["test_streams.py"],
     "_verdicts": ["test_feedback.py"],
     "_drift": ["test_streams.py"],
     "_outlier_share": ["test_calibration.py"],

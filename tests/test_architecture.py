@@ -56,13 +56,14 @@ ARROWS = {
     "_drift": set(),
     "_continued": {"_drift", "_folds", "_labels", "_training", "exceptions"},
     "_verdicts": {"_calibration", "_reference", "_sklearn", "exceptions"},
+    "_streams": {"_base", "_reference", "_sklearn"},
     "conformal": {
         *("_base", "_calibration", "_folds", "_group_calibration", "_joint_fit", "_labels"),
         *("_likelihood_ratios", "_reference", "_sklearn", "_verdicts", "exceptions"),
     },
     "pipelines": {
         *("_base", "_calibration", "_folds", "_joint_fit", "_labels", "_outlier_share"),
-        *("_reference", "_sklearn", "_verdicts", "exceptions"),
+        *("_reference", "_sklearn", "_streams", "_verdicts", "exceptions"),
     },
     "continual": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"),

@@ -166,7 +166,7 @@ def test_the_beginning_has_a_threshold_by_rows_that_did_not_train(chunks):
 
 
 def test_steps_stay_as_a_first_chunk_made_them_that_is_large(chunks, monkeypatch):
-    monkeypatch.setattr("sklearn_hrn.pipelines.BEGINNING", 299)
+    monkeypatch.setattr("sklearn_hrn._streams.BEGINNING", 299)
     stream = axes_pipeline().partial_fit(chunks[0])
     axes = stream["axes"].components_
     assert stream["hrn"].n_updates_ == 6  # an epoch
