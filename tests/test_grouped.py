@@ -257,6 +257,16 @@ def test_a_group_that_cannot_be_fitted_is_named_and_nothing_is_changed(pumps):
     assert np.array_equal(detector.score_samples(X, pump), before)
 
 
+def test_a_frame_without_rows_is_refused(pumps):
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(pumps[0], columns=list("wxyz"))
+    detector = HRNGroupedDetector(forest())
+    with pytest.raises(ValueError, match="X has no rows"):
+        detector.fit(table[:0])
+    with pytest.raises(ValueError, match="X has no rows"):
+        detector.fit(table).predict(table[:0])
+
+
 @pytest.mark.parametrize("missing", [None, np.nan])
 def test_a_row_without_a_group_is_an_error(missing, pumps):
     X, pump = pumps

@@ -223,6 +223,13 @@ def test_a_plateau_ends_the_training_where_the_formula_says(X):
     assert warm.set_params(max_iter=60).fit(X).n_iter_ == expected
 
 
+def test_epochs_and_updates_are_those_of_the_network_that_trained_longest(X):
+    fitted = hrn(100, n_estimators=6, batch_size=20, tol=0.02).fit(X)
+    lengths = np.isfinite(fitted.history_["loss"]).sum(axis=0)
+    assert lengths.min() < lengths.max() == fitted.n_iter_
+    assert fitted.n_updates_ == np.ceil(lengths.max() * len(X) / 20)
+
+
 @pytest.mark.parametrize("parameters", [{}, {"n_estimators": 3}, {"momentum": 0.0}, {"tol": 1e-9}])
 def test_forty_epochs_and_sixty_are_a_hundred(X, parameters):
     whole = hrn(max_iter=10, **parameters).fit(X)

@@ -174,6 +174,9 @@ def test_landmarks_stay_sparse_where_few_values_are_not_zero():
     X = counts(90, 300)
     fitted = LandmarkFeatures(20, gamma=0.01, random_state=0).fit(sparse.csr_array(X))
     assert isinstance(fitted.landmarks_, sparse.csr_array)
+    for density, kind in ((0.09, sparse.csr_array), (0.12, np.ndarray)):
+        X_of = sparse.random_array((90, 300), density=density, rng=0, format="csr")
+        assert isinstance(LandmarkFeatures(90, gamma=0.01).fit(X_of).landmarks_, kind)
     full = sparse.csr_array(1 + X.toarray())
     assert isinstance(fitted.fit(full).landmarks_, np.ndarray)
     dense = LandmarkFeatures(20, gamma=0.01, random_state=0).fit(X.toarray())
