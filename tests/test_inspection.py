@@ -349,6 +349,19 @@ def test_without_slopes_columns_share_what_they_do_together():
     assert_allclose(found, [[3.0, 3.0, -1.0, 0.0]])
 
 
+class Pairs(Product):
+    """The sum of the products of all pairs of columns, of which each has a half."""
+
+    def decision_function(self, X):
+        return (X.sum(axis=1) ** 2 - (X**2).sum(axis=1)) / 2
+
+
+def test_of_every_pair_of_columns_either_comes_first_as_often_as_the_other():
+    X = np.array([[1.0, 2.0, 3.0, 4.0]])
+    found = feature_attribution(Pairs().fit(X), X, reference=np.zeros(4))
+    assert_allclose(found, X * (X.sum() - X) / 2)
+
+
 @pytest.mark.parametrize(
     "step",
     [FunctionTransformer(np.cumsum, kw_args={"axis": 1}), Normalizer("l1"), Normalizer("max")],

@@ -240,6 +240,13 @@ def test_of_a_constant_row_only_the_appended_constant_is_left(size, append):
     np.testing.assert_array_equal(Xt, [[0, 0, 0, 1]])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_is_constant_up_to_eight_roundings_and_no_more(dtype):
+    eps = np.finfo(dtype).eps
+    nearly = np.array([[1, 1 + n * eps, 1] for n in (7, 10)], dtype=dtype)
+    np.testing.assert_allclose(np.linalg.norm(normalized(nearly, center="before"), axis=1), [0, 1])
+
+
 def test_a_row_of_a_few_roundings_is_not_amplified_by_a_power():
     nearly = np.array([[1.0, 1.0 + 1e-15, 1.0], [1.0, 1.0 + 1e-13, 1.0]])
     assert (normalized(nearly[:1], center="before", power=12.0) == 0).all()
