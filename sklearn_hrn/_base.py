@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -245,6 +246,12 @@ def plain_numbers(estimator, X, dtypes):
     return rows if _is_finite(rows) else None
 
 
+def validate_as_numpy(estimator, X, **options):
+    """`validate_data`, which makes NumPy's of tensors and the like, whatever is configured."""
+    with config_context(array_api_dispatch=False):
+        return validate_data(estimator, X, **options)
+
+
 def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **options):
     """What `validate_data` makes of X; its errors say in which column, and what to do.
 
@@ -262,12 +269,12 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
             "if that fits into memory. In front of a detector, LandmarkFeatures or FourierFeatures "
             'take sparse rows and make dense ones, as in make_hrn_pipeline("embedding").'
         )
-    if dtype is not None and not hasattr(X, "dtype"):
+    if dtype is not None and not isinstance(getattr(X, "dtype", None), np.dtype):
         own = _own_type(X)
         dtype = sorted(dtype, key=lambda kind: kind != own)
     options |= {"reset": reset, "dtype": dtype, "force_writeable": force_writeable}
     try:
-        X = validate_data(estimator, X, **options)
+        X = validate_as_numpy(estimator, X, **options)
         if sparse.issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
@@ -291,7 +298,7 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
 
 
 def _own_type(X):
-    """The type of the numbers of a data frame or a list, which are to stay what they are."""
+    """The type of the numbers of a frame, a list or a tensor, which are to stay what they are."""
     try:
         return _common_type(set(X.dtypes)) if hasattr(X, "iloc") else np.asarray(X).dtype
     except (TypeError, ValueError, RuntimeError, OverflowError):  # which the check has words for

@@ -542,8 +542,9 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
               "bh" is valid: see the references of the class, as for "lond".
             - "lond": online, row after row in the order of X, and final: row t is flagged if its
               p-value is at most ``fdr * g_t * (1 + number flagged before)``, where ``g_t = 6 / (pi
-              t)^2``. The levels fall, so it takes many calibration rows: the first t rows can
-              be flagged one by one if there are more than 1.65 t^2 / fdr.
+              t)^2``. Each call begins with t = 1: give all rows of the stream so far, the earlier
+              of which keep their answers. The levels fall, so it takes many calibration rows: the
+              first t rows can be flagged one by one if there are more than 1.65 t^2 / fdr.
         groups : array-like of shape (n_samples,), default=None
             As in `decision_function`. The rows of all groups are one batch.
 

@@ -846,6 +846,17 @@ def test_frames_are_told_apart_by_their_columns(rng):
     assert ratios[::2].min() > ratios[1::2].max()
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_columns_of_frames_are_compared_by_their_names(rng, library):
+    frames = pytest.importorskip(library)
+    columns = {"a": rng.normal(size=60), "b": rng.normal(5, 1, size=60)}
+    old, new = frames.DataFrame(columns), frames.DataFrame({"b": columns["b"], "a": columns["a"]})
+    np.testing.assert_array_equal(likelihood_ratios(old, new), likelihood_ratios(old, old))
+    other = frames.DataFrame({"a": columns["a"], "c": columns["b"]})
+    with pytest.raises(ValueError, match="have the columns 'a', 'b' and 'a', 'c'"):
+        likelihood_ratios(old, other)
+
+
 def test_what_cannot_be_told_apart_is_refused_by_name(rng):
     X = rng.normal(size=(20, 2))
     with pytest.raises(ValueError, match=r"X_calibration has 20 and X_new 4"):

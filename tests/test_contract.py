@@ -8,6 +8,7 @@ import copy
 import functools
 import io
 import linecache
+import os
 import pickle
 import re
 import sys
@@ -207,6 +208,18 @@ def test_no_setting_of_the_process_changes_an_answer(name, kind):
     assert len(answers) == len(expected) > 0
     for found, wanted in zip(answers, expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.skipif(os.environ.get("SCIPY_ARRAY_API") != "1", reason="scikit-learn asks for it")
+@pytest.mark.parametrize("dispatch", [False, True])
+def test_tensors_are_rows_whether_scikit_learn_dispatches_by_them_or_not(name, dispatch):
+    _, expected = fitted_copy(name)
+    tensor = torch.from_numpy(X.copy())
+    with config_context(array_api_dispatch=dispatch):
+        fitted = fit(make(name), tensor)
+        methods = ("score_samples", "decision_function", "transform")
+        ask = next(getattr(fitted, method) for method in methods if hasattr(fitted, method))
+        np.testing.assert_array_equal(ask(tensor), expected)
 
 
 class LazyRows:

@@ -22,6 +22,7 @@ from .._base import (
     refuse_axes,
     refuse_masked,
     rows_of_list,
+    validate_as_numpy,
 )
 from .._labels import is_missing, refuse_lazy
 from .._sklearn import _check_feature_names_in
@@ -204,7 +205,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 return plain
         names = getattr(X, "column_names", getattr(X, "columns", None))
         if names is None:
-            X = validate_data(
+            X = validate_as_numpy(
                 self,
                 rows_of_list(X),
                 accept_sparse="csr",
