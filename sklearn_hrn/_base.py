@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._labels import normal_rows, refuse_lazy
+from ._labels import normal_rows, refuse_lazy, refuse_masked
 from ._sklearn import _fit_context
 from ._typing import Rows
 from .exceptions import VersionMismatchWarning, warn
@@ -327,15 +327,6 @@ def refuse_axes(X):
             f"X has the shape {tuple(shape)}, with dim {len(shape)} where dim <= 2 is needed, one "
             "row each: give np.reshape(X, (len(X), -1)), or, of images, "
             "take make_hrn_pipeline('image'), which has a use for their axes."
-        )
-
-
-def refuse_masked(X):
-    """Refuse a masked array that hides values: as an array it would show them."""
-    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-        raise ValueError(
-            f"X is a masked array that hides {np.ma.count_masked(X)} values: leave those rows out, "
-            "or give X.filled(numpy.nan) to a step that takes gaps."
         )
 
 

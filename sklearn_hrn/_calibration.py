@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import column_or_1d
 
 from ._base import scores_anomalies
+from ._labels import refuse_masked
 from ._sklearn import Interval, _num_samples
 from ._typing import Floats
 from .exceptions import ResolutionWarning, warn
@@ -233,6 +234,7 @@ def ascending(scores, weights, name="calibration_scores", weights_name="calibrat
 
 def check_weights(weights, rows, name, rows_name):
     """Weights (n,) as float64, finite and not negative, one for each of some rows."""
+    refuse_masked(weights, name)
     try:
         weights = column_or_1d(weights, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -333,6 +335,7 @@ def seed_where_unseeded(estimator, rng):
 
 def check_scores(scores, name):
     """Scores (n,) as float64: at least one, and no NaN."""
+    refuse_masked(scores, name)
     try:
         scores = column_or_1d(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:

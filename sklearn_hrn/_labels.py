@@ -59,6 +59,16 @@ def refuse_lazy(X):
             )
 
 
+def refuse_masked(values, name="X"):
+    """Refuse a masked array that hides values: as an array it would show them."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        remedy = ", or give X.filled(numpy.nan) to a step that takes gaps" if name == "X" else ""
+        raise ValueError(
+            f"{name} is a masked array that hides {np.ma.count_masked(values)} values: leave those "
+            f"rows out{remedy}."
+        )
+
+
 def normal_rows(X, y, estimator=None):
     """Indices of the rows of X that may be trained on: all but those with ``y == -1``.
 
@@ -91,6 +101,7 @@ def normal_rows(X, y, estimator=None):
     refuse_lazy(X)
     if y is None:
         return None
+    refuse_masked(y, "y")
     y = np.asarray(y)
     if y.ndim == 0 or (y.ndim > 1 and (y.ndim > 2 or y.shape[1] != 1)):
         raise ValueError(
@@ -148,6 +159,7 @@ def inlier_mask(X, y):
     """
     if y is None:
         return np.ones(_num_samples(X), dtype=bool)
+    refuse_masked(y, "y")
     y = column_or_1d(y)
     check_consistent_length(X, y)
     labels = distinct_labels(y)
@@ -191,6 +203,7 @@ def to_inlier_labels(y: ArrayLike, *, normal: Any) -> Integers:
     >>> to_inlier_labels([3, 1, 4, 1, 5], normal=[1, 3])
     array([ 1,  1, -1,  1, -1])
     """
+    refuse_masked(y, "y")
     y = column_or_1d(y)
     labels = distinct_labels(y)
     _refuse_missing(labels)
@@ -309,6 +322,7 @@ def check_groups(groups, X):
     ValueError
         If they are no single column, or differ from X in length.
     """
+    refuse_masked(groups, "groups")
     try:
         groups = column_or_1d(groups.toarray().ravel() if issparse(groups) else groups)
     except ValueError as error:

@@ -50,7 +50,7 @@ ARROWS = {
         "core",
         "exceptions",
     },
-    "_calibration": {"_base", "_sklearn", "exceptions"},
+    "_calibration": {"_base", "_labels", "_sklearn", "exceptions"},
     "_folds": {"_calibration", "_labels", "exceptions"},
     "_outlier_share": {"_base"},
     "_drift": set(),

@@ -26,7 +26,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from sklearn_hrn import HRNOneClassClassifier, TableEncoder
+from sklearn_hrn import HRNOneClassClassifier, TableEncoder, to_inlier_labels
 from sklearn_hrn.conformal import (
     ConformalOutlierDetector,
     conformal_p_values,
@@ -1118,3 +1118,29 @@ class InlierSearch(BaseEstimator):
     def get_metadata_routing(self):
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=self).add(detector=self.detector, method_mapping=mapping)
+
+
+def by_half():
+    return ConformalOutlierDetector(OneClassSVM(), false_alarm_rate=0.5)
+
+
+HIDDEN = np.ma.masked_array([1.0, 1.0, -1.0, 1.0], mask=[0, 1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda X: false_alarm_threshold(HIDDEN, 0.5),
+        lambda X: false_alarm_threshold(X[:, 0], 0.5, weights=HIDDEN),
+        lambda X: conformal_p_values(HIDDEN, [1.0, 2.0]),
+        lambda X: to_inlier_labels(HIDDEN, normal=1),
+        lambda X: by_half().fit(X, HIDDEN),
+        lambda X: ConformalOutlierDetector(OneClassSVM(), false_alarm_rate=0.5).fit(
+            X, groups=HIDDEN
+        ),
+        lambda X: by_half().fit(X).feedback(X, HIDDEN, n_screened=9),
+    ],
+)
+def test_values_that_a_mask_hides_are_not_taken_for_scores_weights_labels_or_groups(call, rng):
+    with pytest.raises(ValueError, match="masked array that hides 1 values"):
+        call(rng.normal(size=(4, 2)))

@@ -20,11 +20,10 @@ from .._base import (
     dense,
     plain_numbers,
     refuse_axes,
-    refuse_masked,
     rows_of_list,
     validate_as_numpy,
 )
-from .._labels import is_missing, refuse_lazy
+from .._labels import is_missing, refuse_lazy, refuse_masked
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
 from ..exceptions import NumbersAsTextWarning, warn
