@@ -36,6 +36,8 @@ def test_alarms_are_counted_at_every_rate(tables, method):
     assert (np.diff(figures["false_alarms"]) >= 0).all() and figures["n_train"] == 120
     assert abs(figures["false_alarms"][2] - 0.1) < 0.12  # three standard errors of 120 and 120 rows
     assert figures["found"][2] == 1.0 and figures["auc"] == 100.0
+    if method == "HRN":  # the same quantiles of training scores
+        assert (np.diff(figures["uncalibrated"]) >= 0).all() and figures["uncalibrated"][2] < 0.5
 
 
 def record(alarms, n_train, method="HRN", dataset="a", **more):

@@ -185,3 +185,36 @@ def test_the_loss_of_devnet_pairs_scores_with_their_own_labels(monkeypatch):
     y = np.repeat([1, -1], [40, 8])
     peers.DeepODDetector("DevNet").fit(np.random.default_rng(0).normal(size=(48, 3)), y)
     assert all(of_labels == of_scores == (48,) for of_labels, of_scores in pairs)
+
+
+def test_wide_anomalies_are_off_in_a_tenth_of_the_columns(monkeypatch):
+    seen = []
+    monkeypatch.setattr(tables.protocol, "evaluate", lambda *given: seen.append(given) or {})
+    tables.measure("wide", "any", 0, n_rows=30, n_columns=50, deviations=2)
+    ((_, _, X_train, X_test, y_test),) = seen
+    assert X_train.shape == (30, 50)
+    off = X_test[y_test == -1].mean(axis=0) - X_test[y_test == 1].mean(axis=0)
+    np.testing.assert_allclose(off, 2.0 * (np.arange(50) < 5), atol=0.4)  # four standard errors
+
+
+def test_a_tenth_of_the_values_of_mixed_tables_is_gone():
+    rows, _ = tables.recoded(np.random.default_rng(0).normal(size=(1000, 4)), 0)
+    gone = np.array([[value is None for value in row] for row in rows])
+    assert not gone[:, 0].any()  # the identifiers
+    np.testing.assert_allclose(gone[:, 1:].mean(axis=0), 0.1, atol=0.04)
+
+
+def test_the_method_with_the_largest_areas_has_rank_one():
+    def run(method, dataset, auc):
+        settings = {"task": "mixed", "method": method, "seed": 0, "dataset": dataset}
+        environment = {"commit": "0" * 12}
+        figures = {"auc": auc}
+        return {
+            **{"settings": settings, "figures": figures},
+            **{"is_stale": False, "environment": environment},
+        }
+
+    runs = [run("a", "x", 70.0), run("b", "x", 90.0), run("a", "y", 60.0), run("b", "y", 80.0)]
+    lines = tables.render(runs).splitlines()
+    (ranks,) = (line.split() for line in lines if line.startswith("mean rank"))
+    assert ranks[2:] == ["2.00", "1.00"]

@@ -182,6 +182,7 @@ def test_the_folder_of_a_detector_is_looked_for_before_it_is_fitted(wine, capsys
     monkeypatch.setattr("sklearn_hrn.__main__.make_hrn_pipeline", None)
     command = ["fit", f"{folder}/normal.csv", "-o", f"{folder}/absent/detector.pkl"]
     assert "no folder" in refused(command, capsys)
+    assert "is a folder: give" in refused([*command[:-1], f"{folder}"], capsys)
 
 
 def test_what_is_written_follows_from_a_name_in_capitals_too(fitted):

@@ -350,6 +350,11 @@ def test_what_is_written_takes_the_place_of_a_file_at_the_end_or_not_at_all(tmp_
         assert path.read_bytes() == (b"before" if error else data)
 
 
+def test_a_package_that_is_missing_does_not_damage_a_file():
+    with pytest.raises(ImportError, match="no Pillow"), _local.reading("file"):
+        raise ImportError("no Pillow")
+
+
 def test_an_empty_environment_variable_names_no_folder(monkeypatch):
     monkeypatch.setenv(_local.VARIABLE, "")
     assert datasets.resolve_data_home() is None
