@@ -55,7 +55,7 @@ ARROWS = {
     "_outlier_share": {"_base"},
     "_drift": set(),
     "_continued": {"_drift", "_folds", "_labels", "_training", "exceptions"},
-    "_verdicts": {"_calibration", "_reference", "_sklearn", "exceptions"},
+    "_verdicts": {"_calibration", "_labels", "_reference", "_sklearn", "exceptions"},
     "_streams": {"_base", "_reference", "_sklearn"},
     "conformal": {
         *("_base", "_calibration", "_folds", "_group_calibration", "_joint_fit", "_labels"),
