@@ -751,6 +751,7 @@ class OneClassPipeline(_Parameters):
                 "calibration fits all steps anew in every fold, which a step with "
                 "warm_start=True is not: set warm_start=False, or calibration=None."
             )
+        (X,) = indexable(X)
         n_columns = prod(X.shape[1:] if hasattr(X, "shape") else np.shape(X[0]))
         return make_folds(self.calibration, _num_samples(X), n_columns, rate)
 
