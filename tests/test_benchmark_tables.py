@@ -26,6 +26,7 @@ def test_every_task_has_a_table(folder, capsys, monkeypatch):
     text = capsys.readouterr().out
     for task in {*tables.TASKS} - {"labels"}:  # too few anomalies here
         assert f"{task}: AUC" in text
+    assert text.count("\ndatasets  ") == 1  # of the glitch, whose rows are means over them
 
 
 def test_a_glitch_is_one_value_of_one_training_row(folder, monkeypatch):
