@@ -26,13 +26,15 @@ def copied(X):
 
 def joined(chunks):
     """Chunks of rows of one kind, one below the other."""
-    library = type(chunks[0]).__module__.partition(".")[0]
+    library = library_of(chunks[0])
     if len(chunks) == 1:
         return chunks[0]
     if library == "pandas":
         return import_module(library).concat(chunks)
     if library == "polars":
         return import_module(library).concat(chunks, how="vertical_relaxed")
+    if library == "pyarrow":
+        return import_module(library).concat_tables(chunks, promote_options="permissive")
     return (sparse.vstack if any(map(sparse.issparse, chunks)) else np.concatenate)(chunks)
 
 

@@ -202,7 +202,7 @@ def test_rows_of_the_beginning_are_copies(chunks):
     assert np.array_equal(stream.score_samples(chunks[2]), alone.score_samples(chunks[2]))
 
 
-@pytest.mark.parametrize("kind", ["pandas", "polars", "sparse", "lists"])
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow", "sparse", "lists"])
 def test_a_stream_begins_with_rows_of_any_kind(kind, rng):
     numbers = rng.normal(1, 0.5, size=(3, 60, 3)).round(1)
     if kind == "sparse":
@@ -213,8 +213,9 @@ def test_a_stream_begins_with_rows_of_any_kind(kind, rng):
     else:
         library = pytest.importorskip(kind)
         words = np.array(["red", "blue"])[(numbers[..., 0] > 1).astype(int)]
+        make = library.table if kind == "pyarrow" else library.DataFrame
         chunks = [
-            library.DataFrame({"a": chunk[:, 0], "b": chunk[:, 1], "word": word})
+            make({"a": chunk[:, 0], "b": chunk[:, 1], "word": word})
             for chunk, word in zip(numbers, words, strict=True)
         ]
         steps = [("columns", TableEncoder()), ("scale", StandardScaler())]
@@ -222,6 +223,8 @@ def test_a_stream_begins_with_rows_of_any_kind(kind, rng):
     for chunk in chunks:
         stream.partial_fit(pickle.loads(pickle.dumps(chunk)))
     assert stream["scale"].n_samples_seen_ == 180
+    if "columns" in stream.named_steps:
+        assert stream["columns"].feature_names_in_.tolist() == ["a", "b", "word"]
     assert np.isfinite(stream.score_samples(chunks[0])).all()
     with pytest.raises((ValueError, TypeError), match=r"feature|column|dimension"):
         stream.partial_fit(numbers[1, :, :2])
