@@ -85,7 +85,7 @@ def _noise_ratio(load):
         measured = of_images(load, "fashion_mnist", "HRN")
         measured -= of_images(load, "fashion_mnist", variant, table="table5")
         ratios.append(measured / published)
-    return f"{min(ratios):.1f} to {max(ratios):.1f}"
+    return " to ".join(dict.fromkeys(f"{end(ratios):.1f}" for end in (min, max)))
 
 
 def _features(load, column, method):
