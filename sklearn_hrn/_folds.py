@@ -13,7 +13,7 @@ from .exceptions import CalibrationError
 # Folds of calibration="cross". A model that has seen four fifths of few rows scores nearly like one
 # of all; of many rows two thirds are enough, and a fit costs four in place of six. Where there are
 # fewer than two rows a column, each says much of what is normal, and with models of four fifths
-# only half as many rows are flagged as were asked for.
+# far fewer rows are flagged than were asked for.
 N_FOLDS, N_FOLDS_OF_WIDE, N_FOLDS_OF_MANY, MANY_ROWS = 5, 10, 3, 500
 
 # Of the rows held out, as many are expected below the threshold as say where it is: their share

@@ -71,7 +71,7 @@ def make_hrn_pipeline(
 
         All but "paper" are calibrated (``calibration="cross"`` of `OneClassPipeline`): of fresh
         normal rows about the `contamination` of ``"hrn"`` is flagged, 1 % unless set otherwise.
-        That takes one to five fits more, the fewer the more rows there are;
+        That takes one to ten fits more, the fewer the more rows there are;
         ``set_params(calibration=None)`` does without, where only the scores matter. They fit 10,000
         rows at most, as many as the updates of ``"hrn"`` take, or 5000 images, drawn at random
         (`subsample` of `OneClassPipeline`): a million rows take no more time and memory than these.
