@@ -211,14 +211,20 @@ def test_no_more_folds_of_many_rows_than_the_rate_asks_for(n_rows, rate, n_folds
         assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_one_fold_of_many_rows_is_fitted_and_scored_and_the_rate_kept(rng):
+def counted(kind):
+    """A kind of estimator, and how many rows each of its fits is given."""
     fits = []
 
-    class Counted(IsolationForest):
+    class Counted(kind):
         def fit(self, X, y=None, sample_weight=None):
-            fits.append(len(X))
+            fits.append(_num_samples(X))
             return super().fit(X, y, sample_weight)
 
+    return Counted, fits
+
+
+def test_one_fold_of_many_rows_is_fitted_and_scored_and_the_rate_kept(rng):
+    Counted, fits = counted(IsolationForest)
     detector = Counted(n_estimators=20, contamination=0.05, random_state=0)
     pipeline = OneClassPipeline([("detector", detector)], calibration="cross")
     pipeline.fit(rng.normal(size=(4500, 3)))
@@ -674,13 +680,7 @@ def test_few_rows_lose_none(X):
 
 @pytest.mark.parametrize("given", [np.asarray, list, csr_array, pd.DataFrame])
 def test_rows_fewer_than_two_a_column_are_calibrated_by_ten_folds(given, rng):
-    fits = []
-
-    class Counted(StandardScaler):
-        def fit(self, X, y=None, sample_weight=None):
-            fits.append(_num_samples(X))
-            return super().fit(X, y, sample_weight)
-
+    Counted, fits = counted(StandardScaler)
     detector = IsolationForest(n_estimators=5, contamination=0.1, random_state=0)
     steps = [("scale", Counted(with_mean=False)), ("detector", detector)]
     pipeline = OneClassPipeline(steps, calibration="cross")
