@@ -19,7 +19,7 @@ import numpy as np
 from ..inspection import feature_attribution, nearest_normal
 from ..recipes import make_hrn_pipeline
 from . import data, protocol
-from .records import recipe_of, rst_table, spread
+from .records import lead, recipe_of, rst_table
 
 SETS = (
     *("19_landsat", "1_ALOI", "23_mammography", "27_PageBlocks", "29_Pima", "31_satimage-2"),
@@ -48,7 +48,11 @@ def settings(args):
             for name in (SETS[7:8] if args.fast else SETS)
             for split in splits
         ),
-        *({"what": "patch", "name": str(d), "split": 0} for d in (() if args.fast else DIGITS)),
+        *(
+            {"what": "patch", "name": str(digit), "split": split}
+            for digit in (() if args.fast else DIGITS)
+            for split in splits
+        ),
     ]
 
 
@@ -150,7 +154,7 @@ def _patch(name, split, data_home):
     X, y, X_test, y_test = data.pixels("mnist", data_home)
     digit = int(name)
     detector = _detector("image", split).fit(X[y == digit][:1000])
-    rng = np.random.default_rng(digit)
+    rng = np.random.default_rng(digit + 10 * split)
     own, others = X_test[y_test == digit], X_test[y_test != digit]
     rows = own[rng.choice(len(own), N_IMAGES, replace=False)].copy()
     inside = np.zeros((N_IMAGES, 28, 28), dtype=bool)
@@ -167,9 +171,7 @@ def _patch(name, split, data_home):
     inside = inside.reshape(N_IMAGES, -1)
     ours, seconds = _timed(feature_attribution, detector, rows)
     figures = {"ours": _concentration(ours.reshape(N_IMAGES, -1), inside)}
-    # 784 scores an image: of some images.
-    some = slice(5)
-    figures["occlusion"] = _concentration(_occlusion(detector, rows[some]), inside[some])
+    figures["occlusion"] = _concentration(_occlusion(detector, rows), inside)
     figures["difference"] = _concentration(rows - nearest_normal(detector, rows), inside)
     return {"concentration": figures, "seconds_an_image": seconds / N_IMAGES}
 
@@ -202,13 +204,7 @@ def render(records):
     if of("causes"):
         texts.append(_causes_table(of("causes")))
     if of("patch"):
-        found = [r["figures"]["concentration"] for r in of("patch")]
-        names = [r["settings"]["name"] for r in of("patch")]
-        rows = [
-            [m, *(f"{f[m]:.1f}" for f in found), spread([f[m] for f in found], 1)] for m in found[0]
-        ]
-        header = ["share inside the patch / share of area", *(f"digit {n}" for n in names), "mean"]
-        texts.append(rst_table(header, rows))
+        texts.append(_patch_table(of("patch")))
     return "\n\n".join(texts) + "\n"
 
 
@@ -230,5 +226,33 @@ def _causes_table(records):
         cost.append(f"{1000 * np.mean(own):.1f} ms" if own else "")
     rows.append(["processor time a row", *cost])
     header = ["changed columns found, per cent", *methods]
-    n_splits = len({r["settings"]["split"] for r in records})
-    return f"{rst_table(header, rows)}\n\n{N_ROWS} rows a split, {n_splits} split(s)."
+    ahead = lead([found(name, "ours") - found(name, "occlusion") for name in sets])
+    return (
+        f"{rst_table(header, rows)}\n\n{N_ROWS} rows a split, {_n_splits(records)} split(s); "
+        f"ours minus occlusion {ahead} (standard error over sets)."
+    )
+
+
+def _patch_table(records):
+    digits = list(dict.fromkeys(r["settings"]["name"] for r in records))
+
+    def shares(method, digit):
+        own = [r["figures"] for r in records if r["settings"]["name"] == digit]
+        return [figures["concentration"][method] for figures in own]
+
+    rows = []
+    for method in records[0]["figures"]["concentration"]:
+        found = [shares(method, digit) for digit in digits]
+        mean = f"{np.mean([r['figures']['concentration'][method] for r in records]):.1f}"
+        rows.append([method, *(f"{np.mean(own):.1f}" for own in found), mean])
+    header = ["share inside the patch / share of area", *(f"digit {d}" for d in digits), "mean"]
+    figures = [r["figures"]["concentration"] for r in records]
+    ahead = lead([f["ours"] - f["occlusion"] for f in figures])
+    return (
+        f"{rst_table(header, rows)}\n\n{N_IMAGES} images a digit and split, "
+        f"{_n_splits(records)} split(s); ours minus occlusion {ahead} (standard error over runs)."
+    )
+
+
+def _n_splits(records):
+    return len({r["settings"]["split"] for r in records})

@@ -32,7 +32,7 @@ from ..exceptions import ResolutionWarning
 from ..recipes import make_hrn_pipeline
 from . import data
 from .protocol import one_class_split
-from .records import recipe_of, rst_table, with_marks
+from .records import lead, recipe_of, rst_table, with_marks
 from .table4 import GROUPS
 
 RATES = (0.01, 0.05, 0.1)
@@ -218,10 +218,7 @@ def _ahead(first, other):
     for dataset, split in first.keys() & other.keys():
         difference = 100 * (first[dataset, split] - other[dataset, split])
         by_set.setdefault(dataset, []).append(difference)
-    means = [np.mean(differences) for differences in by_set.values()]
-    if len(means) < 2:
-        return ""
-    return f"{np.mean(means):+.2f} ± {np.std(means, ddof=1) / np.sqrt(len(means)):.2f}"
+    return lead([np.mean(differences) for differences in by_set.values()])
 
 
 def _official(records):

@@ -12,6 +12,7 @@ import numpy as np
 from .images import means_over, of_today
 from .peers import UNSCALED
 from .published import MEANS
+from .records import lead
 from .table4 import COLUMNS
 
 EVERY_CLASS = set(range(10))
@@ -114,8 +115,7 @@ def _differences(load):
 
 
 def _lead(load):
-    d = _differences(load)
-    return f"{d.mean():+.2f} ± {d.std(ddof=1) / np.sqrt(len(d)):.2f}"
+    return lead(_differences(load))
 
 
 def _wins(load):

@@ -262,6 +262,20 @@ def spread(values, digits=2):
     return mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):.{digits}f}"
 
 
+def lead(differences):
+    """``mean ± standard error`` of paired differences; empty if there are fewer than two.
+
+    Examples
+    --------
+    >>> lead([1.0, 2.0, 3.0])
+    '+2.00 ± 0.58'
+    """
+    if len(differences) < 2:
+        return ""
+    error = np.std(differences, ddof=1) / np.sqrt(len(differences))
+    return f"{np.mean(differences):+.2f} ± {error:.2f}"
+
+
 def rst_table(header, rows):
     """A table that reads well in a terminal and in the documentation.
 
