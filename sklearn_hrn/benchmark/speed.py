@@ -4,50 +4,25 @@ All times of a row are taken in turns in one process, and only their ratios mean
 differ, and what else they do at the time differs too.
 """
 
-import resource
-import sys
-import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 
-from .. import datasets
+from ..datasets._tables import adbench_paths
 from ..model_selection import HRNSearchCV, InlierKFold
 from ..networks import ChannelNetwork
 from ..one_class import HRNOneClassClassifier
 from ..recipes import make_hrn_pipeline
-from .peers import available, make_peer
+from . import speed_recipes
+from .peers import available
 from .records import rst_table
+from .timing import in_fresh_process, in_turns, peak_megabytes
 
 # One class of MNIST, the paper's network and its batches.
 ROWS, FEATURES, HIDDEN, BATCH = 5958, 784, 100, 100
-PEERS = (
-    "OneClassSVM",
-    "IsolationForest",
-    "LocalOutlierFactor",
-    "nearest neighbours",
-    "PyOD DeepSVDD",
-    "PyOD AutoEncoder",
-)
-# Beside the recipes, whose users would take these.
-PEERS_OF_RECIPES = (
-    "IsolationForest",
-    "OneClassSVM",
-    "LocalOutlierFactor",
-    "nearest neighbours",
-    "PyOD DeepSVDD",
-    "PyOD LUNAR",
-)
-# Fits of recipes: rows and columns, of a table as large as most of ADBench, of a small one, and of
-# embeddings.
-FITS = (("tabular", 1500, 20), ("tabular", 178, 13), ("embedding", 2500, 512))
 # Rows of small tables, of 1000 features as the tabular recipe makes them.
 SHORT = (100, 178, 250, 824, 1500)
 SHORT_UPDATES = 500
@@ -80,8 +55,13 @@ def settings(args):
     found.append({"part": "search", "lengths": lengths, "repeats": 1 if args.fast else 3})
     found += [
         {"part": "fit", "kind": kind, "rows": n, "features": d, "repeats": min(repeats, 3)}
-        for kind, n, d in FITS[: 1 if args.fast else 3]
+        for kind, n, d in speed_recipes.FITS[: 1 if args.fast else 3]
     ]
+    if not args.fast:
+        found += [{"part": "images", "name": n, "repeats": 1} for n in speed_recipes.IMAGES]
+    if "sets" in args.parts:
+        names = [path.stem for path in adbench_paths(args.data_home)]
+        found += [{"part": "sets", "name": name, "repeats": min(repeats, 3)} for name in names]
     found += [
         {"part": "row", "kind": kind, "features": d, "repeats": 100 if args.fast else 2000}
         for kind, d in (("tabular", 20), ("embedding", 512), ("paper", 784))
@@ -96,7 +76,7 @@ def settings(args):
         sizes = sizes[:-1] if args.fast else sizes
         found += [{"part": "scaling", "axis": axis, "size": size} for size in sizes]
     if not args.fast:
-        methods = ["HRN", *available(PEERS)]
+        methods = ["HRN", *available(speed_recipes.PEERS)]
         found += [{"part": "peers", "method": name, "digit": 0} for name in methods]
     if "many" in args.parts:
         size = {"classes": 2, "settings": 3, "seeds": 2, "epochs": 2, "rows": 500}
@@ -119,23 +99,11 @@ def _rows(n_rows, n_features, seed=0):
     return X
 
 
-def _in_turns(functions, repeats):
-    """Median seconds of each function; they take turns, after one round that does not count."""
-    seconds = {name: [] for name in functions}
-    for turn in range(repeats + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
-
-
 def _epoch(hidden, repeats, data_home=None):
     """One epoch: ours, the products of X W' and its transpose alone, and plain torch."""
     X = _rows(ROWS, FEATURES)
     n_epochs = 5
-    seconds = _in_turns(
+    seconds = in_turns(
         {
             "floor": partial(_products, X, hidden, n_epochs),
             "HRN": partial(_train, X, hidden, n_epochs),
@@ -214,7 +182,7 @@ def _short(rows, repeats, data_home=None):
     X, n_updates = _rows(rows, 1000), SHORT_UPDATES
     estimator = HRNOneClassClassifier(max_updates=n_updates, random_state=0, device="cpu")
     batches = np.tile(X[:BATCH], (n_updates, 1))
-    seconds = _in_turns(
+    seconds = in_turns(
         {"fit": lambda: estimator.fit(X), "floor": partial(_products, batches, HIDDEN, 1)}, repeats
     )
     return {name: 1000 * value / n_updates for name, value in seconds.items()}
@@ -241,7 +209,7 @@ def _channels(repeats, data_home=None):
         channels.mT @ (channels @ weights[0][0])
 
     steps = {name: partial(form, x, f, norm) for name, form in forms.items()}
-    seconds = _in_turns({"floor": floor, **steps}, 5 * repeats)
+    seconds = in_turns({"floor": floor, **steps}, 5 * repeats)
     return {name: 1000 * value for name, value in seconds.items()}
 
 
@@ -261,7 +229,7 @@ def _float32(rows, repeats, data_home=None):
             (X[start : start + 1000] @ first) @ second
 
     scores = {name: partial(fitted.score_samples, X) for name, fitted in fits.items()}
-    seconds = _in_turns({**scores, "products": products}, repeats)
+    seconds = in_turns({**scores, "products": products}, repeats)
     return {name: 1000 * value for name, value in seconds.items()}
 
 
@@ -305,7 +273,7 @@ def _models(features, repeats, data_home=None):
     for n_threads in sorted({1, threads}):
         torch.set_num_threads(n_threads)
         try:
-            seconds = _in_turns(
+            seconds = in_turns(
                 {
                     "together": lambda: fit_together(estimators, [X] * 16, [None] * 16),
                     "alone": lambda: [e.fit(X) for e in estimators],
@@ -330,115 +298,9 @@ def _search(lengths, repeats, data_home=None):
     how = {"scoring": "roc_auc", "cv": InlierKFold(5)}
     searches = {"together": HRNSearchCV(pipeline, grid, **how)}
     searches["one by one"] = GridSearchCV(pipeline, grid, **how)
-    seconds = _in_turns({name: partial(s.fit, X, y) for name, s in searches.items()}, repeats)
+    seconds = in_turns({name: partial(s.fit, X, y) for name, s in searches.items()}, repeats)
     scores = [s.cv_results_["mean_test_score"] for s in searches.values()]
     return seconds | {"largest_difference": float(np.abs(scores[0] - scores[1]).max())}
-
-
-def _fit(kind, rows, features, repeats, data_home=None):
-    """Seconds to fit a recipe, threshold included, and peers on the same rows."""
-    X = np.random.default_rng(0).normal(size=(rows, features))
-    recipe = make_hrn_pipeline(kind, random_state=0, device="cpu")
-    fits = {"HRN": partial(recipe.fit, X)}
-    fits["HRN, scores only"] = partial(
-        make_hrn_pipeline(kind, random_state=0, device="cpu").set_params(calibration=None).fit, X
-    )
-    fits |= {name: partial(make_peer(name, 0).fit, X) for name in available(PEERS_OF_RECIPES)}
-    return _in_turns(fits, repeats)
-
-
-def _row_alone(kind, features, repeats, data_home=None):
-    """Milliseconds of `predict` of one row: the middle one, and the 99th of a hundred."""
-    X = np.random.default_rng(0).normal(size=(500, features))
-
-    def fitted(X):
-        recipe = make_hrn_pipeline(kind, random_state=0, device="cpu")
-        return recipe.set_params(hrn__max_updates=20).fit(X)
-
-    calls = {"HRN": partial(fitted(X).predict, X[:1])}
-    for name in available(PEERS_OF_RECIPES[:4]):
-        detector = make_peer(name, 0).fit(X)
-        # Nearest neighbours have no threshold.
-        calls[name] = partial(getattr(detector, "predict", detector.score_samples), X[:1])
-    try:
-        import pandas as pd
-    except ImportError:
-        pass
-    else:
-        frame = pd.DataFrame(X, columns=[f"column {j}" for j in range(features)])
-        calls["HRN, a frame"] = partial(fitted(frame).predict, frame[:1])
-    figures = {}
-    for name, call in calls.items():
-        seconds = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - start)
-        middle, high = np.percentile(seconds, [50, 99])
-        figures |= {f"{name}, p50": 1000 * middle, f"{name}, p99": 1000 * high}
-    return figures
-
-
-def _tuning(rows, repeats, data_home=None):
-    """A five-fold search of 16 candidates on the tabular recipe, and one fit; no calibration."""
-    rng = np.random.default_rng(0)
-    X = np.r_[rng.normal(size=(rows, 20)), rng.normal(1, 1, size=(max(10, rows // 10), 20))]
-    y = np.repeat([1, -1], [rows, len(X) - rows])
-    recipe = make_hrn_pipeline("tabular", random_state=0, device="cpu").set_params(calibration=None)
-    grid = {"hrn__reg_lambda": [0.05, 0.1, 0.5, 1.0]}
-    lengths = {"hrn__max_updates": [50, 100, 150, 200]}
-    exponents = {"hrn__reg_exponent": [4, 8, 12, 16]}
-    how = {"scoring": "roc_auc", "cv": InlierKFold(5), "refit": False}
-    return _in_turns(
-        {
-            "fit": partial(recipe.fit, X, y),
-            "weights and lengths": partial(HRNSearchCV(recipe, grid | lengths, **how).fit, X, y),
-            "weights and exponents": partial(
-                HRNSearchCV(recipe, grid | exponents, **how).fit, X, y
-            ),
-        },
-        repeats,
-    )
-
-
-def _mapped(rows, features, data_home=None):
-    """The tabular recipe on a memory map of float32: fitted, and scored in either precision."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "rows")
-        X = np.memmap(path, np.float32, "w+", shape=(rows, features))
-        rng = np.random.default_rng(0)
-        for start in range(0, rows, 10_000):
-            block = X[start : start + 10_000]
-            block[:] = rng.standard_normal(block.shape, dtype=np.float32)
-        X.flush()
-        del X, block
-        return _in_fresh_process(_fit_and_score_map, path, rows, features)
-
-
-def _fit_and_score_map(path, rows, features):
-    X = np.memmap(path, np.float32, "r", shape=(rows, features))
-    recipe = make_hrn_pipeline("tabular", random_state=0, device="cpu")
-    recipe.fit(X[:500]).score_samples(X[:500])
-    before = _peak_megabytes()
-
-    def seconds(function):
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start
-
-    # The pages of the map that were read count as memory in use: they are part of the peak.
-    figures = {"fit_seconds": seconds(partial(recipe.fit, X))}
-    figures["fit_megabytes"] = _peak_megabytes() - before
-    network, Z = recipe[-1], recipe[:-1].transform(X[:1000])
-    for dtype in ("float64", "float32"):
-        network.set_params(score_dtype=dtype)
-        figures[dtype] = 1e6 * seconds(partial(recipe.score_samples, X)) / rows
-    figures["score_megabytes"] = _peak_megabytes() - before
-    figures["map_megabytes"] = X.nbytes / 2**20
-    first, second = (coef[0] for coef in network.coefs_)
-    alone = {"network": partial(network.score_samples, Z), "products": lambda: (Z @ first) @ second}
-    medians = _in_turns(alone, 50)
-    return figures | {name: 1e6 * value / len(Z) for name, value in medians.items()}
 
 
 def _scoring(rows, features, repeats, data_home=None):
@@ -451,13 +313,13 @@ def _scoring(rows, features, repeats, data_home=None):
         for start in range(0, rows, 1000):
             (X[start : start + 1000].astype(np.float64) @ first) @ second
 
-    seconds = _in_turns({"score": lambda: fitted.score_samples(X), "products": products}, repeats)
+    seconds = in_turns({"score": lambda: fitted.score_samples(X), "products": products}, repeats)
     return {name: 1000 * value for name, value in seconds.items()}
 
 
 def _million(rows, features, data_home=None):
     """Microseconds a row and megabytes above the input, of fitting and scoring; plain torch."""
-    return _in_fresh_process(_long, rows, features)
+    return in_fresh_process(_long, rows, features)
 
 
 def _long(rows, features):
@@ -465,14 +327,14 @@ def _long(rows, features):
     estimator = HRNOneClassClassifier(max_iter=1, random_state=0, device="cpu")
     estimator.fit(X[:1000]).score_samples(X[:1000])
     _autograd(X[:1000], HIDDEN, 1, penalty=False)
-    before = _peak_megabytes()
+    before = peak_megabytes()
     start = time.perf_counter()
     _train(X, HIDDEN, 1)
     trained = time.perf_counter()
-    fit_peak = _peak_megabytes()
+    fit_peak = peak_megabytes()
     estimator.score_samples(X)
     scored = time.perf_counter()
-    score_peak = _peak_megabytes()
+    score_peak = peak_megabytes()
     plain = time.perf_counter()
     _autograd(X, HIDDEN, 1, penalty=False)
     done = time.perf_counter()
@@ -490,47 +352,7 @@ def _scaling(axis, size, data_home=None):
     sizes = {"rows": 10_000, "features": 100, "hidden": 100, "epochs": 1} | {axis: size}
     X = _rows(sizes["rows"], sizes["features"])
     repeats = 1 if axis == "rows" and size >= 10**6 else 3
-    return _in_turns({"seconds": partial(_train, X, sizes["hidden"], sizes["epochs"])}, repeats)
-
-
-def _peers(method, digit, data_home=None):
-    """Fit and score one class of MNIST as users of each method would."""
-    return _in_fresh_process(_fit_peer, method, digit, data_home)
-
-
-def _fit_peer(method, digit, data_home):
-    mnist = datasets.fetch_mnist(data_home=data_home)
-    X_train = mnist.X_train[mnist.y_train == digit].astype(np.float32) / 255
-    X_test = mnist.X_test.astype(np.float32) / 255
-    is_normal = mnist.y_test == digit
-    if method == "HRN":
-        detector = make_hrn_pipeline("paper", random_state=0)
-    else:
-        detector = make_peer(method, 0, scaled=False)
-    del mnist
-    before = _peak_megabytes()
-    start = time.perf_counter()
-    detector.fit(X_train)
-    fitted = time.perf_counter()
-    scores = detector.score_samples(X_test)
-    scored = time.perf_counter()
-    return {
-        "fit_seconds": fitted - start,
-        "score_seconds": scored - fitted,
-        "auc": 100 * roc_auc_score(is_normal, scores),
-        "megabytes": _peak_megabytes() - before,
-    }
-
-
-def _in_fresh_process(function, *arguments):
-    """Run in a process of its own, whose peak memory is that of the function."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
-
-
-def _peak_megabytes():
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return in_turns({"seconds": partial(_train, X, sizes["hidden"], sizes["epochs"])}, repeats)
 
 
 PARTS = {
@@ -541,25 +363,42 @@ PARTS = {
     "many": _many,
     "models": _models,
     "search": _search,
-    "tuning": _tuning,
-    "fit": _fit,
-    "row": _row_alone,
-    "mapped": _mapped,
+    "tuning": speed_recipes.tuning,
+    "fit": speed_recipes.fit,
+    "images": speed_recipes.images,
+    "sets": speed_recipes.sets,
+    "row": speed_recipes.row,
+    "mapped": speed_recipes.mapped,
     "scoring": _scoring,
     "million": _million,
     "scaling": _scaling,
-    "peers": _peers,
+    "peers": speed_recipes.peers,
 }
 
-DEFAULT_PARTS = [part for part in PARTS if part != "many"]
+# Without what needs a GPU to make sense, or data without a public source.
+DEFAULT_PARTS = [part for part in PARTS if part not in ("many", "sets")]
 
 
 def render(records):
-    return "\n".join(
-        f"{title}\n\n{rst_table(header, rows)}\n"
-        for part, (title, header, row) in RENDERED.items()
-        if (rows := [row(r) for r in records if r["settings"]["part"] == part])
-    )
+    texts = []
+    for part, (title, header, row) in RENDERED.items():
+        own = [r for r in records if r["settings"]["part"] == part]
+        rows = _medians(own) if part == "sets" else [row(r) for r in own]
+        if rows:
+            texts.append(f"{title}\n\n{rst_table(header, rows)}\n")
+    return "\n".join(texts)
+
+
+def _medians(records):
+    """Of the seconds of all sets, and of those of few rows."""
+    rows = []
+    for name, most in (("all", np.inf), ("fewer than 300 rows", 299)):
+        own = [r["figures"] for r in records if r["figures"]["rows"] <= most]
+        if own:
+            methods = [method for method in own[0] if method != "rows"]
+            medians = {m: np.median([figures[m] for figures in own]) for m in methods}
+            rows.append([name, len(own), _listed(medians, 3)])
+    return rows
 
 
 def _over_floor(record, *names):
@@ -666,6 +505,16 @@ RENDERED = {
             *(record["settings"][name] for name in ("kind", "rows", "features")),
             _listed(record["figures"], 3),
         ],
+    ),
+    "images": (
+        "The same of the image recipe, on all training images of a class",
+        ["images", "seconds"],
+        lambda record: [record["settings"]["name"], _listed(record["figures"], 2)],
+    ),
+    "sets": (
+        "The same of the tabular recipe on the training rows of ADBench, medians over the sets",
+        ["sets", "number", "seconds"],
+        None,
     ),
     "row": (
         "Milliseconds of `predict` of one row: the median, and the 99th of a hundred",
