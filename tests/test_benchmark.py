@@ -3,6 +3,8 @@
 import json
 import shlex
 import sys
+from functools import partial
+from timeit import timeit
 
 import numpy as np
 import pytest
@@ -281,6 +283,7 @@ def run_command(*arguments):
     command.main([*map(str, arguments), "--quiet"])
 
 
+@pytest.mark.usefixtures("few_updates")
 def test_peers_show_what_each_takes_and_keeps_and_where_ours_is_behind(folder, capsys):
     out, plot = folder / "peers.jsonl", folder / "ranks.png"
     methods = ["--methods", "HRN tabular", "nearest neighbours", "DTE without a network"]
@@ -328,6 +331,7 @@ def test_noise_of_known_variance_is_found_by_dte_without_a_network(rng):
     assert by_quadrature == pytest.approx(mean[0] / 4, rel=1e-3)
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_adbench_compares_methods_over_a_folder(folder, capsys):
     out = folder / "adbench.jsonl"
     options = ["--data-home", folder, "--output", out, "--splits", 2]
@@ -384,6 +388,7 @@ def test_rules_of_choice_are_compared_with_the_best_one(folder, capsys, monkeypa
     assert all(any(line.startswith(rule) for line in text.splitlines()) for rule in choice.RULES)
 
 
+@pytest.mark.usefixtures("few_trees", "few_updates")
 def test_table2_shows_both_conventions_beside_published_values(folder, capsys):
     run_command(
         *("table2", "--data-home", folder, "--output", folder / "table2.jsonl", "--splits", 1),
@@ -403,7 +408,7 @@ def test_the_published_method_is_the_papers_pipeline_and_scales_no_column():
     assert steps[0][1].get_params() == InstanceL2Normalizer().get_params()
 
 
-@pytest.mark.usefixtures("few_patches")
+@pytest.mark.usefixtures("few_patches", "few_trees", "few_updates")
 @pytest.mark.parametrize("table", ["table1", "table3", "table5"])
 def test_images_are_measured_at_the_last_and_at_the_best_epoch(
     table, rng, tmp_path, capsys, monkeypatch
@@ -713,6 +718,20 @@ def test_streaming_lda_is_lda(rng):
     assert (learner.predict(X) == reference.predict(X)).mean() > 0.98
 
 
+def test_times_are_medians_of_rounds_after_one_that_does_not_count(monkeypatch):
+    clock, calls = [0.0], []
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
+
+    def work(name, seconds):
+        calls.append(name)
+        clock[0] += seconds.pop(0)
+
+    slow, fast = partial(work, "slow", [90, 3, 9, 4]), partial(work, "fast", [70, 1, 2, 5])
+    assert speed._in_turns({"slow": slow, "fast": fast}, repeats=3) == {"slow": 4, "fast": 2}
+    assert calls == 4 * ["slow", "fast"]
+
+
+@pytest.mark.usefixtures("few_updates", "few_trees")
 @pytest.mark.parametrize(
     "part",
     [
@@ -724,6 +743,11 @@ def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
     monkeypatch.setattr(speed, "ROWS", 300)
     monkeypatch.setattr(speed, "SHORT_UPDATES", 20)
     monkeypatch.setattr(peers, "find_spec", lambda name: None)  # PyOD's networks take seconds
+
+    def once(functions, repeats):
+        return {name: timeit(function, number=1) for name, function in functions.items()}
+
+    monkeypatch.setattr(speed, "_in_turns", once)
     setting = {
         "epoch": {"hidden": 10, "repeats": 1},
         "short": {"rows": 60, "repeats": 1},

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import LocalOutlierFactor
 
 from sklearn_hrn import OneClassPipeline
 from sklearn_hrn.benchmark import data, decisions
@@ -95,8 +95,8 @@ def strategies(tables, monkeypatch):
 
     def recipe(kind, random_state):
         assert kind == "tabular"
-        forest = IsolationForest(n_estimators=5, contamination=0.1, random_state=random_state)
-        return OneClassPipeline([("hrn", forest)], calibration="cross")
+        neighbours = LocalOutlierFactor(novelty=True, contamination=0.1)
+        return OneClassPipeline([("hrn", neighbours)], calibration="cross")
 
     made, make = [], decisions.make_detector
     monkeypatch.setattr(decisions, "make_hrn_pipeline", recipe)

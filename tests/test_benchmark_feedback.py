@@ -15,7 +15,7 @@ def folder(tmp_path, monkeypatch):
 
     def detector(seed):
         hrn = HRNOneClassClassifier(
-            20, max_updates=50, preconditioning=10.0, contamination=0.05, random_state=seed
+            20, max_updates=10, preconditioning=10.0, contamination=0.05, random_state=seed
         )
         steps = [("lift", LandmarkFeatures(50, random_state=seed)), ("hrn", hrn)]
         return OneClassPipeline(steps, calibration="cross")

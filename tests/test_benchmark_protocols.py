@@ -31,6 +31,9 @@ from sklearn_hrn.benchmark import (
 )
 from sklearn_hrn.benchmark.__main__ import load, make_parser
 
+# What a row does to a fit, it does to a short one.
+pytestmark = pytest.mark.usefixtures("few_updates", "few_trees")
+
 N_CLASSES, SIDE = 3, 4
 
 

@@ -22,6 +22,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(streams, "ROWS", 300)
 
 
+@pytest.mark.usefixtures("few_updates")
 def test_a_stream_and_a_fit_see_as_many_updates_and_a_drift_is_counted(quick, tmp_path, capsys):
     rng = np.random.default_rng(0)
     X = np.r_[rng.normal(size=(400, 4)), rng.normal(5, 1, size=(10, 4))]
@@ -33,7 +34,7 @@ def test_a_stream_and_a_fit_see_as_many_updates_and_a_drift_is_counted(quick, tm
     text = capsys.readouterr().out
     assert "1_toy" in text and "2_small" not in text
     # The last fit, of 160 rows, and four more chunks of ten rows, an update each.
-    assert [line.split()[1] for line in text.splitlines() if line.startswith("1_toy")] == ["54"]
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("1_toy")] == ["9"]
     assert all(f"\n{case}  " in text for case in ("moves, chunks of 300", "stays, chunks of 60"))
 
 
