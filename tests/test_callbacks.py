@@ -112,7 +112,7 @@ def test_an_error_of_a_callback_leaves_an_earlier_fit(X):
 
 
 def test_callbacks_of_a_pipeline_follow_all_rows_and_no_fold(X):
-    recipe = make_hrn_pipeline("tabular", random_state=0)
+    recipe = make_hrn_pipeline("tabular", random_state=0).set_params(calibration=2)
     alone = clone(recipe).fit(X)
     follower = Follower()
     recipe["hrn"].set_callbacks(follower)

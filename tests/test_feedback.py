@@ -86,17 +86,29 @@ def test_verdicts_that_cannot_be_are_refused(X, y, n_screened, message):
     assert pipeline.offset_ == offset
 
 
-@pytest.fixture(scope="module")
-def taught():
+def teach(n_rows, max_updates, calibration):
     """A calibrated pipeline that can learn, and rows of a second normal mode and of anomalies."""
     rng = np.random.default_rng(0)
     hrn = HRNOneClassClassifier(
-        50, max_updates=200, batch_size=50, preconditioning=10.0, contamination=0.05, random_state=0
+        50, batch_size=50, preconditioning=10.0, contamination=0.05, random_state=0
     )
+    hrn.set_params(max_updates=max_updates)
     steps = [("lift", LandmarkFeatures(100, random_state=0)), ("hrn", hrn)]
-    X = rng.normal(size=(400, 4)) * 0.3
+    X = rng.normal(size=(n_rows, 4)) * 0.3
     modes = [rng.normal(size=(200, 4)) * 0.1 + place for place in ([1, 0, 0, 0], [0, 1, 0, 0])]
-    return OneClassPipeline(steps, calibration="cross").fit(X), X, *modes
+    return OneClassPipeline(steps, calibration=calibration).fit(X), X, *modes
+
+
+@pytest.fixture(scope="module")
+def taught():
+    """Taught for so long that what is learned can be told from its scores and its rates."""
+    return teach(400, 200, "cross")
+
+
+@pytest.fixture(scope="module")
+def started():
+    """Taught for a moment: what is equal of two detectors is so at every length."""
+    return teach(100, 20, 2)
 
 
 def as_it_is(pipeline, X):
@@ -124,8 +136,8 @@ def test_verdicts_teach_what_is_normal_and_what_is_not(taught, make):
 
 
 @pytest.mark.parametrize("make", [as_it_is, guarded])
-def test_verdicts_in_two_parts_teach_what_they_teach_at_once(taught, make):
-    pipeline, X, normal, anomalies = taught
+def test_verdicts_in_two_parts_teach_what_they_teach_at_once(started, make):
+    pipeline, X, normal, anomalies = started
     at_once, in_parts = (make(pipeline, X) for _ in range(2))
     at_once.feedback(np.r_[normal[:9], anomalies[:9]], np.repeat([1, -1], 9))
     in_parts.feedback(normal[:9], [1] * 9)
@@ -151,9 +163,9 @@ def test_ten_rounds_in_which_a_network_learns_keep_the_rate(taught):
     assert np.mean(pipeline.predict(anomalies[100:]) == -1) > 0.9
 
 
-def test_verdicts_on_rows_of_a_data_frame_teach_the_same(taught):
+def test_verdicts_on_rows_of_a_data_frame_teach_the_same(started):
     pd = pytest.importorskip("pandas")
-    pipeline, X, normal, _ = taught
+    pipeline, X, normal, _ = started
     in_frames = clone(pipeline).fit(pd.DataFrame(X, columns=list("abcd")))
     in_frames.feedback(pd.DataFrame(normal[:9], columns=list("abcd")), [1] * 9)
     in_arrays = deepcopy(pipeline).feedback(normal[:9], [1] * 9)
@@ -161,9 +173,9 @@ def test_verdicts_on_rows_of_a_data_frame_teach_the_same(taught):
 
 
 @pytest.mark.parametrize("last", ["nearest row", "network"])
-def test_verdicts_from_which_nothing_can_be_learned_are_refused(taught, X, last):
+def test_verdicts_from_which_nothing_can_be_learned_are_refused(started, X, last):
     if last == "network":
-        pipeline, X, *_ = taught
+        pipeline, X, *_ = started
         pipeline = clone(pipeline).set_params(reference_rows=0).fit(X)
     else:
         pipeline = calibrated().fit(X)
@@ -177,8 +189,8 @@ def test_verdicts_from_which_nothing_can_be_learned_are_refused(taught, X, last)
     assert_array_equal(pipeline.score_samples(X), scores)
 
 
-def test_a_new_fit_forgets_the_verdicts_and_a_new_calibration_keeps_what_was_learned(taught):
-    pipeline, X, normal, _ = taught
+def test_a_new_fit_forgets_the_verdicts_and_a_new_calibration_keeps_what_was_learned(started):
+    pipeline, X, normal, _ = started
     again = deepcopy(pipeline).feedback(normal[:9], [1] * 9).fit(X)
     assert_array_equal(again.score_samples(X), pipeline.score_samples(X))
     assert_array_equal(
@@ -201,8 +213,8 @@ def test_the_threshold_follows_a_network_whose_scores_move(taught):
     assert 0.02 < np.mean(pipeline.predict(fresh) == -1) < 0.06
 
 
-def test_a_row_that_was_kept_is_scored_by_a_network_that_went_on_without_it(taught):
-    pipeline, X, normal, _ = taught
+def test_a_row_that_was_kept_is_scored_by_a_network_that_went_on_without_it(started):
+    pipeline, X, normal, _ = started
     kept, shown = (pipeline["lift"].transform(rows) for rows in (X[:40], normal[:5]))
     hrn, verdicts = pipeline["hrn"], np.ones(5)
     _, before, after = hrn._learn_verdicts(kept, shown, verdicts)
@@ -216,8 +228,8 @@ def test_a_row_that_was_kept_is_scored_by_a_network_that_went_on_without_it(taug
 
 
 @pytest.mark.parametrize("make", [as_it_is, guarded])
-def test_verdicts_stay_what_they_were_when_their_array_is_written_to(taught, make):
-    pipeline, X, normal, _ = taught
+def test_verdicts_stay_what_they_were_when_their_array_is_written_to(started, make):
+    pipeline, X, normal, _ = started
     expected = make(pipeline, X).feedback(normal[:9], [1] * 9).feedback(normal[9:18], [1] * 9)
     detector, buffer = make(pipeline, X), normal[:9].copy()
     detector.feedback(buffer, [1] * 9)
@@ -237,8 +249,8 @@ def test_a_first_step_that_works_in_place_leaves_all_rows_as_they_were():
     assert_array_equal(pipeline.reference_rows_, kept)
 
 
-def test_a_new_calibration_and_a_stream_begin_without_earlier_verdicts(taught):
-    pipeline, X, normal, _ = taught
+def test_a_new_calibration_and_a_stream_begin_without_earlier_verdicts(started):
+    pipeline, X, normal, _ = started
     told = guarded(pipeline, X).feedback(normal[:9], [1] * 9).calibrate(X)
     scores = told.score_samples(X)
     told.feedback(normal[:1], [-1])  # from where it stands, not from before the first verdicts
@@ -250,8 +262,8 @@ def test_a_new_calibration_and_a_stream_begin_without_earlier_verdicts(taught):
     assert_array_equal(stream.feedback(normal[:1], [-1])._lessons["labels"], [[-1]])
 
 
-def test_too_few_rows_kept_are_none(taught):
-    pipeline, X, normal, _ = taught
+def test_too_few_rows_kept_are_none(started):
+    pipeline, X, normal, _ = started
     pipeline = clone(pipeline).set_params(reference_rows=1).fit(X)
     with pytest.raises(ValueError, match="at least 4 reference_rows"):
         pipeline.feedback(normal[:2], [1, 1])
@@ -275,8 +287,8 @@ def test_a_round_without_alarms_counts_the_rows_that_passed(X, kind):
 
 
 @pytest.mark.parametrize("make", [as_it_is, guarded])
-def test_a_round_without_alarms_keeps_what_a_network_has_learned(taught, make):
-    pipeline, X, normal, _ = taught
+def test_a_round_without_alarms_keeps_what_a_network_has_learned(started, make):
+    pipeline, X, normal, _ = started
     detector = make(pipeline, X)
     n_before = len(detector.calibration_scores_)
     detector.feedback(X[:0], [], n_screened=10)

@@ -136,6 +136,7 @@ def test_a_group_that_cannot_be_trained_is_named_with_or_without_calibration(cal
     before = detector.score_samples(X, pump)
     # Values whose steps are right and whose training is not.
     broken = clone(detector.estimator).set_params(scale="passthrough", norm=Exploding())
+    broken.set_params(hrn__max_updates=2)  # each of which is tried with thirty steps
     with pytest.raises(TrainingDivergedError) as error:
         detector.set_params(estimator=broken).fit(X, groups=pump)
     assert "group 'b'" in "".join(error.value.__notes__)

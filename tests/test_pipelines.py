@@ -84,13 +84,12 @@ def wild(rng):
 @pytest.mark.parametrize(
     "estimator",
     [
-        OneClassPipeline(steps(IsolationForest(n_estimators=2, random_state=0))),
         OneClassPipeline(steps(OneClassSVM())),
         OneClassPipeline(
             steps(IsolationForest(n_estimators=2, contamination=0.1, random_state=0)), calibration=2
         ),
     ],
-    ids=["forest", "svm", "calibrated"],
+    ids=["svm", "calibrated"],
 )
 def test_the_pipeline_keeps_scikit_learns_contract(estimator):
     results = check_estimator(estimator, on_skip=None, on_fail=None)
@@ -238,13 +237,14 @@ def test_zero_one_labels_warn_and_all_rows_are_used(wild):
 
 
 @pytest.mark.parametrize("method", ["score_samples", "decision_function", "predict"])
-@pytest.mark.parametrize("n_rows", [1, 255, 256, 257, 1000, 1025])
-def test_scores_in_blocks_are_those_of_one_block(rng, method, n_rows):
-    X = rng.normal(size=(n_rows, 4))
+def test_scores_in_blocks_are_those_of_one_block(rng, method):
     pipeline = OneClassPipeline(steps()).fit(rng.normal(size=(200, 4)))
-    whole = getattr(Pipeline(pipeline.steps), method)(X)
-    with small_blocks():
-        np.testing.assert_array_equal(getattr(pipeline, method)(X), whole)
+    for n_rows in (1, 255, 256, 257, 1000, 1025):
+        X = rng.normal(size=(n_rows, 4))
+        whole = getattr(Pipeline(pipeline.steps), method)(X)
+        with small_blocks():
+            found = getattr(pipeline, method)(X)
+        np.testing.assert_array_equal(found, whole, err_msg=str(n_rows))
 
 
 def test_scores_in_blocks_through_matrix_products_differ_by_rounding_only(rng):

@@ -73,18 +73,21 @@ def quick(kind, **parameters):
     return recipe.set_params(**{size: 30} | parameters)
 
 
+FORMS = [
+    (sparse.csr_array, np.float64),
+    (sparse.csr_matrix, np.float32),
+    (sparse.csc_array, np.int64),
+    (sparse.lil_matrix, bool),
+    (twice_stored, np.float64),
+]
+# Every form meets both recipes, and every other one of them that of many columns.
+CASES = [
+    (*recipe, *form) for i, form in enumerate(FORMS) for recipe in (RECIPES[0], RECIPES[1 + i % 2])
+]
+
+
 @pytest.mark.usefixtures("few_directions")
-@pytest.mark.parametrize(
-    ("form", "dtype"),
-    [
-        (sparse.csr_array, np.float64),
-        (sparse.csr_matrix, np.float32),
-        (sparse.csc_array, np.int64),
-        (sparse.lil_matrix, bool),
-        (twice_stored, np.float64),
-    ],
-)
-@pytest.mark.parametrize(("kind", "n_columns"), RECIPES)
+@pytest.mark.parametrize(("kind", "n_columns", "form", "dtype"), CASES)
 def test_a_recipe_answers_for_sparse_rows_as_for_dense_ones(kind, n_columns, form, dtype):
     X, fresh = (counts(n, n_columns, n).astype(dtype) for n in (90, 25))
     dense = quick(kind).fit(X.toarray())

@@ -52,17 +52,27 @@ def test_frames_of_every_library_give_the_same_numbers(frame):
     assert list(encoder.get_feature_names_out()) == [*NAMES, "key_surprise"]
 
 
-def test_the_tabular_recipe_takes_frames_of_every_library(frame):
-    def scores(X, y=None):
-        recipe = make_hrn_pipeline("tabular", random_state=0)
-        recipe.set_params(hrn__max_updates=3, hrn__contamination=0.5)
-        return recipe.fit(X, y).score_samples(X)
+LABELS = (1, 1, 1, -1)
 
+
+def scores(X, y=None):
+    recipe = make_hrn_pipeline("tabular", random_state=0)
+    recipe.set_params(hrn__max_updates=3, hrn__contamination=0.5)
+    return recipe.fit(X, y).score_samples(X)
+
+
+@pytest.fixture(scope="module")
+def scores_of_lists():
+    """Scores of the rows as lists, without labels and with them."""
     rows = list(map(list, zip(*ROWS.values(), strict=True)))
-    assert np.array_equal(scores(frame), scores(rows))
-    y = [1, 1, 1, -1]
-    assert np.array_equal(scores(frame, y), scores(rows, y))
-    assert not np.array_equal(scores(frame, y), scores(frame))
+    return scores(rows), scores(rows, LABELS)
+
+
+def test_the_tabular_recipe_takes_frames_of_every_library(frame, scores_of_lists):
+    without, with_labels = scores_of_lists
+    assert np.array_equal(scores(frame), without)
+    assert np.array_equal(scores(frame, LABELS), with_labels)
+    assert not np.array_equal(without, with_labels)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, bool])
