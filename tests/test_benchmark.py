@@ -3,8 +3,6 @@
 import json
 import shlex
 import sys
-from functools import partial
-from timeit import timeit
 
 import numpy as np
 import pytest
@@ -32,7 +30,6 @@ from sklearn_hrn.benchmark import (
     records,
     reproduced,
     search,
-    speed,
     table4,
     table6,
     table7,
@@ -716,72 +713,6 @@ def test_streaming_lda_is_lda(rng):
     reference = LinearDiscriminantAnalysis(solver="lsqr").fit(X, y)
     # They differ by the shrinkage of 1e-4, and in the divisor of the covariance.
     assert (learner.predict(X) == reference.predict(X)).mean() > 0.98
-
-
-def test_times_are_medians_of_rounds_after_one_that_does_not_count(monkeypatch):
-    clock, calls = [0.0], []
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
-
-    def work(name, seconds):
-        calls.append(name)
-        clock[0] += seconds.pop(0)
-
-    slow, fast = partial(work, "slow", [90, 3, 9, 4]), partial(work, "fast", [70, 1, 2, 5])
-    assert speed._in_turns({"slow": slow, "fast": fast}, repeats=3) == {"slow": 4, "fast": 2}
-    assert calls == 4 * ["slow", "fast"]
-
-
-@pytest.mark.usefixtures("few_updates", "few_trees")
-@pytest.mark.parametrize(
-    "part",
-    [
-        *("epoch", "short", "float32", "many", "models", "search", "scoring", "scaling"),
-        *("tuning", "fit", "row"),
-    ],
-)
-def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
-    monkeypatch.setattr(speed, "ROWS", 300)
-    monkeypatch.setattr(speed, "SHORT_UPDATES", 20)
-    monkeypatch.setattr(peers, "find_spec", lambda name: None)  # PyOD's networks take seconds
-
-    def once(functions, repeats):
-        return {name: timeit(function, number=1) for name, function in functions.items()}
-
-    monkeypatch.setattr(speed, "_in_turns", once)
-    setting = {
-        "epoch": {"hidden": 10, "repeats": 1},
-        "short": {"rows": 60, "repeats": 1},
-        "float32": {"rows": 1000, "repeats": 1},
-        "many": {
-            "classes": 2,
-            "settings": 2,
-            "seeds": 1,
-            "epochs": 1,
-            "rows": 60,
-            "device": "cpu",
-        },
-        "models": {"features": 6, "repeats": 1},
-        "search": {"lengths": [1, 2], "repeats": 1},
-        "scoring": {"rows": 2000, "features": 10, "repeats": 1},
-        "scaling": {"axis": "hidden", "size": 10},
-        "tuning": {"rows": 30, "repeats": 1},
-        "fit": {"kind": "tabular", "rows": 30, "features": 3, "repeats": 1},
-        "row": {"kind": "tabular", "features": 3, "repeats": 3},
-    }[part]
-    figures = speed.measure(part, **setting)
-    difference = figures.get("largest_difference", 0.0)
-    assert difference < 1e-3
-    assert all(value > 0 for name, value in figures.items() if name != "largest_difference")
-    text = speed.render([a_record({"part": part, **setting}, figures)])
-    assert speed.RENDERED[part][0] in text
-
-
-def test_scaling_is_drawn(tmp_path):
-    pytest.importorskip("matplotlib", reason="matplotlib is the extra [plot]")
-    setting = {"part": "scaling", "axis": "rows", "size": 1000}
-    runs = [a_record({**setting, "size": size}, {"seconds": size / 1e5}) for size in (1000, 10_000)]
-    speed.plot(runs, tmp_path / "scaling.png")
-    assert (tmp_path / "scaling.png").stat().st_size > 1000
 
 
 def test_a_folder_without_files_and_a_missing_result_are_told(tmp_path, monkeypatch):
