@@ -46,6 +46,7 @@ LAZY = (
 
 def refuse_lazy(X):
     """Refuse collections whose rows lie elsewhere, which an array of them would fetch whole."""
+    refuse_tensor(X)
     if isinstance(X, np.ndarray | list | tuple):
         return
     for method, kind, remedy in LAZY:
@@ -67,6 +68,64 @@ def refuse_masked(values, name="X"):
             f"{name} is a masked array that hides {np.ma.count_masked(values)} values: leave those "
             f"rows out{remedy}."
         )
+
+
+def refuse_tensor(values, name="X"):
+    """Refuse a tensor of torch, or a list of such, of which NumPy makes no array."""
+    first = values[0] if isinstance(values, list | tuple) and len(values) else values
+    if not (hasattr(type(first), "detach") and hasattr(type(first), "numpy")):
+        return
+    try:
+        first.numpy()
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} is a tensor, or holds such, of which NumPy makes no array ({error}): give "
+            f"{name}.detach().cpu(), and of that .float() where its numbers have half precision or "
+            "less, and .to_dense() where it is sparse."
+        ) from None
+
+
+def as_labels(values, name="y"):
+    """Labels or groups as an array, of which no digit is lost.
+
+    Numbers that come as objects become plain ones where these are the same, and text of NumPy's own
+    type becomes objects: scikit-learn has no use for either.
+
+    Parameters
+    ----------
+    values : array-like
+    name : str
+        What they are called in errors.
+
+    Returns
+    -------
+    labels : ndarray
+        Of any number of axes.
+
+    Raises
+    ------
+    TypeError
+        If they are a tensor of which NumPy makes no array.
+    ValueError
+        If some are hidden by a mask, or are complex numbers, or rows differ in length.
+    """
+    refuse_masked(values, name)
+    refuse_tensor(values, name)
+    try:
+        labels = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} should be a 1d array, one value a row: {error}") from error
+    if labels.dtype.kind == "c":
+        raise ValueError(f"{name} holds complex numbers: give real ones, or text.")
+    if labels.dtype.kind == "T":
+        return labels.astype(object)
+    if labels.dtype.kind == "O" and all(isinstance(label, Number) for label in labels.flat):
+        for dtype in (None, float):
+            with suppress(TypeError, ValueError, OverflowError):
+                plain = np.asarray(labels.tolist(), dtype)
+                if plain.dtype.kind in "biuf" and plain.tolist() == labels.tolist():
+                    return plain
+    return labels
 
 
 def normal_rows(X, y, estimator=None):
@@ -101,8 +160,7 @@ def normal_rows(X, y, estimator=None):
     refuse_lazy(X)
     if y is None:
         return None
-    refuse_masked(y, "y")
-    y = np.asarray(y)
+    y = as_labels(y)
     if y.ndim == 0 or (y.ndim > 1 and (y.ndim > 2 or y.shape[1] != 1)):
         raise ValueError(
             f"y should be a 1d array, one label a row, but has shape {y.shape}: give the column "
@@ -125,7 +183,7 @@ def normal_rows(X, y, estimator=None):
             f"training. {EXPECTED_LABELS}.",
             LabelConventionWarning,
         )
-    if y.dtype.kind not in "bifucO":
+    if y.dtype.kind not in "bifuO":
         return None
     is_normal = np.asarray(y != -1, dtype=bool)
     if is_normal.all():
@@ -159,11 +217,10 @@ def inlier_mask(X, y):
     """
     if y is None:
         return np.ones(_num_samples(X), dtype=bool)
-    refuse_masked(y, "y")
-    y = column_or_1d(y)
+    y = column_or_1d(as_labels(y))
     check_consistent_length(X, y)
     labels = distinct_labels(y)
-    if not (1 in labels and all(_is_plus_or_minus_one(label) for label in labels)):
+    if not (1 in labels and all(is_plus_or_minus_one(label) for label in labels)):
         raise ValueError(
             f"y must hold the labels 1 and -1 only, and at least one 1, but it holds "
             f"{listed(labels)}. {EXPECTED_LABELS}."
@@ -203,8 +260,7 @@ def to_inlier_labels(y: ArrayLike, *, normal: Any) -> Integers:
     >>> to_inlier_labels([3, 1, 4, 1, 5], normal=[1, 3])
     array([ 1,  1, -1,  1, -1])
     """
-    refuse_masked(y, "y")
-    y = column_or_1d(y)
+    y = column_or_1d(as_labels(y))
     labels = distinct_labels(y)
     _refuse_missing(labels)
     is_collection = isinstance(normal, (set, frozenset, list, tuple)) or np.ndim(normal) > 0
@@ -291,7 +347,7 @@ def _doubt(labels):
     return None
 
 
-def _is_plus_or_minus_one(label):
+def is_plus_or_minus_one(label):
     return isinstance(label, Number) and not isinstance(label, bool) and label in (1, -1)
 
 
@@ -322,9 +378,9 @@ def check_groups(groups, X):
     ValueError
         If they are no single column, or differ from X in length.
     """
-    refuse_masked(groups, "groups")
+    groups = as_labels(groups.toarray().ravel() if issparse(groups) else groups, "groups")
     try:
-        groups = column_or_1d(groups.toarray().ravel() if issparse(groups) else groups)
+        groups = column_or_1d(groups)
     except ValueError as error:
         raise ValueError(f"groups must be a number or a text for each row: {error}") from error
     if len(groups) != _num_samples(X):

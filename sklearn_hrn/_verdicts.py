@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._calibration import scores_of
-from ._labels import refuse_masked
+from ._labels import as_labels, distinct_labels, is_plus_or_minus_one
 from ._reference import as_columns, as_frame, copied
 from ._sklearn import Interval, _num_samples
 from .exceptions import quietly
@@ -63,10 +63,9 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
     """
     is_empty = _num_samples(X) == 0
     X, is_flagged = copied(X), np.empty(0, bool) if is_empty else flags(copied(X))
-    refuse_masked(y, "y")
-    y = column_or_1d(y)
+    y = column_or_1d(as_labels(y))
     check_consistent_length(is_flagged, y)
-    if not np.isin(y, (-1, 1)).all():
+    if not all(map(is_plus_or_minus_one, distinct_labels(y))):
         raise ValueError("verdicts must be +1 for false alarms and -1 for anomalies.")
     if kept is not None and _num_samples(kept) < MIN_KEPT:
         kept = None

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from ._base import VersionedMixin, learning_on_copy
 from ._calibration import false_alarm_threshold
 from ._joint_fit import fit_together
-from ._labels import is_missing
+from ._labels import as_labels, distinct_labels, is_missing
 from ._sklearn import Interval, _fit_context, has_callbacks, validate_params
 from ._typing import Floats, Function, Rows, Seed
 from ._validation import check_rows, draw_seeds
@@ -400,9 +400,9 @@ def _rows_of_labels(X, y):
             "HRNContinualClassifier requires y to be passed, but the target y is None: give a "
             "class label for every row."
         )
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(as_labels(y), warn=True)
     check_consistent_length(X, y)
-    labels = _sorted_labels(set(y.tolist()))
+    labels = _sorted_labels(distinct_labels(y))
     check_classification_targets(y)
     return {label: np.flatnonzero(y == label) for label in labels.tolist()}
 

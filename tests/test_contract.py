@@ -39,7 +39,12 @@ from sklearn.ensemble import (
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    KFold,
+    StratifiedKFold,
+    TunedThresholdClassifierCV,
+)
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -220,6 +225,40 @@ def test_tensors_are_rows_whether_scikit_learn_dispatches_by_them_or_not(name, d
         methods = ("score_samples", "decision_function", "transform")
         ask = next(getattr(fitted, method) for method in methods if hasattr(fitted, method))
         np.testing.assert_array_equal(ask(tensor), expected)
+
+
+T = torch.from_numpy(X.copy())
+NO_ARRAYS = {
+    "bfloat16": T.bfloat16(),
+    "8 bits": T.to(torch.float8_e5m2),
+    "no data": T.to("meta"),
+    "sparse": T.to_sparse(),
+    "compressed": T.to_sparse_csr(),
+    "a gradient": T.clone().requires_grad_(),
+    "a parameter": torch.nn.Parameter(T.clone()),
+    "a list": list(T.bfloat16()),
+    "a list of parameters": list(torch.nn.Parameter(T.clone())),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ARRAYS)
+def test_a_tensor_of_which_numpy_makes_no_array_is_refused_by_name(name, kind):
+    (fitted, before), tensor = fitted_copy(name), NO_ARRAYS[kind]
+    y = labels_for(fitted, X)
+    methods = ("fit", "partial_fit", "score_samples", "predict", "p_values", "transform")
+    for method in (m for m in methods if hasattr(fitted, m)):
+        given = (tensor, y) if method.endswith("fit") else (tensor,)
+        with pytest.raises(TypeError, match=r"X is a tensor, .*give X\.detach\(\)\.cpu\(\)"):
+            getattr(fitted, method)(*given)
+    np.testing.assert_array_equal(answer(fitted), before)
+
+
+def test_labels_and_groups_that_are_tensors_without_an_array_are_refused_by_name(name):
+    labels = torch.ones(40, requires_grad=True)
+    with pytest.raises(TypeError, match="y is a tensor"):
+        make(name).fit(X, labels)
+    with pytest.raises(TypeError, match="groups is a tensor"):
+        make("HRNGroupedDetector").fit(X, groups=labels)
 
 
 class LazyRows:
@@ -706,6 +745,69 @@ def test_labels_are_refused_or_doubted_or_taken_by_their_word(name):
             warnings.simplefilter("error", LabelConventionWarning)
             estimator = make(name).fit(X, y)
         np.testing.assert_allclose(answer(estimator), normal, rtol=1e-6, err_msg=kind)
+
+
+# The same labels by other types; and groups, classes and verdicts.
+TYPES = {
+    "objects": lambda values: values.astype(object),
+    "numbers of NumPy as objects": lambda values: np.array([*values, None])[:-1],
+    "Decimal": lambda values: np.array([Decimal(int(value)) for value in values]),
+    "Int64": lambda values: pd.Series(values, dtype="Int64"),
+    "Arrow": lambda values: pd.Series(values, dtype="int64[pyarrow]"),
+    "categories": lambda values: pd.Series(pd.Categorical(values)),
+    "a list": lambda values: values.tolist(),
+    "a tensor": torch.from_numpy,
+}
+SCORINGS = [None, "roc_auc", {"auc": "roc_auc"}, sklearn_hrn.shuffled_columns_score]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_labels_of_a_search_are_plain_ones_of_whatever_type_they_come(kind):
+    pytest.importorskip("pyarrow", reason="one type is its own")
+    y = np.r_[-np.ones(10, int), np.ones(30, int)]
+    for scoring in SCORINGS:
+        for cv in (2, StratifiedKFold(2)):
+            search = HRNSearchCV(
+                make("HRNOneClassClassifier"), {"max_iter": [1, 2]}, scoring=scoring, cv=cv
+            ).set_params(refit=not isinstance(scoring, dict))
+            expected = clone(search).fit(X, y).cv_results_
+            found = search.fit(X, TYPES[kind](y)).cv_results_
+            for key in (key for key in expected if "test" in key):
+                np.testing.assert_array_equal(found[key], expected[key])
+                assert not np.isnan(expected[key]).any()
+
+
+def test_a_search_refuses_labels_that_a_named_scorer_cannot_take():
+    y = PLAIN_LABELS["-1 beside text"]
+    search = HRNSearchCV(make("HRNOneClassClassifier"), {"max_iter": [1]}, scoring="roc_auc")
+    for cv in (2, StratifiedKFold(2), KFold(2)):
+        with pytest.raises(ValueError, match="y must hold the labels 1 and -1 only"):
+            search.set_params(cv=cv).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_classes_groups_and_verdicts_may_be_of_any_type_and_keep_all_digits(kind):
+    pytest.importorskip("pyarrow", reason="one type is its own")
+    values = TYPES[kind](np.array([2**53, 2**53 + 1] * 20))
+    if kind != "Decimal":  # which float64 does not hold
+        assert make("HRNContinualClassifier").fit(X, values).classes_.tolist() == [2**53, 2**53 + 1]
+        assert list(make("HRNGroupedDetector").fit(X, groups=values).detectors_) == [
+            2**53,
+            2**53 + 1,
+        ]
+        assert sklearn_hrn.to_inlier_labels(values, normal=2**53).sum() == 0
+    expected = born("OneClassPipeline").fit(X)
+    found = copy.deepcopy(expected)
+    expected.feedback(X[:5] + 9, -np.ones(5, int))
+    found.feedback(X[:5] + 9, TYPES[kind](-np.ones(5, int)))
+    np.testing.assert_array_equal(answer(found), answer(expected))
+    with pytest.raises(ValueError, match="verdicts must be"):
+        found.feedback(X[:2] + 9, [True, True], n_screened=9)
+
+
+def test_numbers_of_mixed_kinds_stay_apart():
+    y = np.array([2**53 + 1, 2**53, 0.5], dtype=object)
+    assert sklearn_hrn.to_inlier_labels(y, normal=2**53).tolist() == [-1, 1, -1]
 
 
 def test_the_classifier_refuses_labels_that_are_none_and_keeps_apart_those_that_differ():

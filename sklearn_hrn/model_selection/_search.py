@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._base import VersionedMixin, learning_on_copy
 from .._joint_fit import last_step, take
-from .._labels import judged_labels, normal_rows, refuse_lazy
+from .._labels import as_labels, inlier_mask, judged_labels, normal_rows, refuse_lazy
 from .._sklearn import (
     N_JOBS,
     StrOptions,
@@ -239,6 +239,10 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
         normal = normal_rows(X, y, self)
+        if y is not None and np.asarray(y).dtype == object:  # of which a scorer has no use
+            y = as_labels(y)
+            if needs_labels and normal is not None:
+                inlier_mask(X, y)
         if self.scoring is None:
             needs_labels = normal is not None
             scorers = scorers if needs_labels else shuffled_columns_score
