@@ -86,16 +86,21 @@ PER_ESTIMATOR = (
 )
 
 
-def _check_row_numbers(name, of_each):
-    """Refuse what is neither None nor an array of whole numbers, for each estimator."""
-    for chosen in of_each:
-        if chosen is not None and not (
-            isinstance(chosen, np.ndarray) and chosen.ndim == 1 and chosen.dtype.kind in "iu"
-        ):
-            raise TypeError(
-                f"{name} must hold an array of the numbers of rows for each estimator, or None for "
-                f"all of them, but holds {chosen!r}."
-            )
+def _row_numbers(name, chosen, X):
+    """The numbers of some rows of X, or None for all of them, of one type."""
+    if chosen is None:
+        return None
+    if not (isinstance(chosen, np.ndarray) and chosen.ndim == 1 and chosen.dtype.kind in "iu"):
+        raise TypeError(
+            f"{name} must hold an array of the numbers of rows for each estimator, or None for "
+            f"all of them, but holds {chosen!r}."
+        )
+    if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(X):
+        raise ValueError(
+            f"{name} holds numbers from {chosen.min()} to {chosen.max()}, but the rows of its "
+            f"array have those from 0 to {len(X) - 1}."
+        )
+    return chosen.astype(np.int64, copy=False)
 
 
 def _of_length_at_most_one(X, rows):
@@ -536,7 +541,8 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         arrays : list of array-like of shape (n_samples, n_features)
             What each trains on. One array may stand for several: it is not copied.
         rows : list of (ndarray of int or None)
-            The rows of its array that each trains on; None is all.
+            The rows of its array that each trains on, by number from 0, no mask; None is all. A
+            row that is named twice counts as two.
         anomalies : list of (ndarray of int or None), default=None
             The rows that each keeps below, if its `anomaly_weight` is above 0; None is none.
         quiet : list of bool, default=None
@@ -544,8 +550,10 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
 
         Raises
         ------
+        TypeError
+            If `rows` or `anomalies` hold anything but None and arrays of whole numbers.
         ValueError, TrainingDivergedError
-            As by `fit`.
+            As by `fit`, or if an array has no row of such a number.
 
         Examples
         --------
@@ -708,8 +716,6 @@ def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_ro
                 f"being quiet, but got {len(arrays)}, {len(rows)}, {len(anomalies)} and "
                 f"{len(quiet)}."
             )
-        for name, of_each in (("rows", rows), ("anomalies", anomalies)):
-            _check_row_numbers(name, of_each)
         given = zip(learners, arrays, rows, anomalies, strict=True)
         for learner, X, chosen, labelled in given:
             learner._validate_params()
@@ -717,6 +723,8 @@ def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_ro
             # Equal arrays must stay one array, also where the check has converted them.
             X = checked.setdefault(id(X), learner._validate_rows(X, reset=start is None))
             own, shared = learner._settings()
+            chosen = _row_numbers("rows", chosen, X)
+            labelled = _row_numbers("anomalies", labelled, X)
             labelled = labelled if learner.anomaly_weight > 0 else None
             ask = partial(learner._after_round, after_round, X, chosen) if after_round else None
             tasks.append(Task(own, shared, X, chosen, labelled, start, ask))

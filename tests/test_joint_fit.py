@@ -257,6 +257,25 @@ def test_a_fold_whose_first_step_fails_says_so_and_the_others_are_fitted(X):
     assert "NaN" in str(folds[0].errors[0])
 
 
+@pytest.mark.parametrize("place", ["rows", "anomalies"])
+@pytest.mark.parametrize("numbers", [[0, 10**6], [-1, 0, 1], [2**40, 1], [-(2**40), 1]])
+def test_rows_that_an_array_does_not_have_are_refused_by_name(X, place, numbers):
+    model = HRNOneClassClassifier(max_iter=2, anomaly_weight=1.0)
+    given = {"rows": [None], "anomalies": [None], place: [np.array(numbers)]}
+    with pytest.raises(ValueError, match=rf"{place} holds numbers from .* 0 to {len(X) - 1}\."):
+        HRNOneClassClassifier.fit_together([model], [X], **given)
+    assert not hasattr(model, "coefs_")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint64, ">i4"])
+def test_numbers_of_rows_may_be_of_any_whole_type_and_come_twice(X, kind):
+    models = [HRNOneClassClassifier(max_iter=2, random_state=0) for _ in range(2)]
+    numbers = np.array([0, 0, 1, 1, 2, 40])
+    HRNOneClassClassifier.fit_together(models[:1], [X], [numbers.astype(kind)])
+    models[1].fit(X[numbers])
+    np.testing.assert_array_equal(models[0].score_samples(X), models[1].score_samples(X))
+
+
 @pytest.mark.parametrize("rows", [[[0, 1], [2]], [0.0, 1.0], 3, np.ones((2, 2), int)])
 def test_what_are_no_numbers_of_rows_is_refused_by_name(X, rows):
     model = HRNOneClassClassifier(max_iter=2)
