@@ -110,6 +110,21 @@ class GroupCalibration:
             )
         return discoveries(p_values, fdr, method)
 
+    def refuse_unproven(self, method):
+        """Refuse a procedure whose false-discovery rate is not proven for p-values by weights.
+
+        Raises
+        ------
+        ValueError
+            If calibration rows differ in weight, and the procedure is not "by".
+        """
+        weights = [some for some in self.weights.values() if some is not None]
+        if method != "by" and any(np.ptp(some) > 0 for some in weights):
+            raise ValueError(
+                f"method={method!r} is not proven to keep the rate where calibration rows differ "
+                'in weight: take method="by", or decide by p_values(X) as you see fit.'
+            )
+
     def refuse_verdicts(self):
         """Refuse to learn from rows that were screened, where one threshold is not all there is.
 

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ._base import VersionedMixin, learning_on_copy
 from ._calibration import (
@@ -42,7 +42,7 @@ from ._sklearn import (
 )
 from ._typing import Estimator, Floats, Integers, Rows, Seed
 from ._verdicts import after_feedback, can_learn, first_lessons
-from .exceptions import once_a_kind
+from .exceptions import once_a_kind, warn
 
 __all__ = [
     "ConformalOutlierDetector",
@@ -146,7 +146,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
 
     *False discoveries* of a batch are controlled by "bh", as p-values that share their calibration
     rows depend on each other in a harmless way [2]_; of a stream by "lond" [5]_. Those of weighted
-    rows need not [7]_: then only "by" is proven.
+    rows need not [7]_: only "by", which holds for p-values that depend on each other in any way, is
+    proven for them, and `predict_fdr` takes no other.
 
     *The resolution.* The smallest p-value is 1 / (n + 1). A rate below that flags nothing, and
     warns with :class:`~sklearn_hrn.exceptions.ResolutionWarning`: 0.05 takes 19 calibration rows,
@@ -245,7 +246,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         groups : array-like of shape (n_samples,), default=None
             Which group a row is of, numbers or text: each then has a threshold of its own, and
             every later call takes the groups of its rows. The detector does not get them, unless
-            metadata routing is enabled and it requests them in `fit`.
+            metadata routing is enabled and it requests them in `fit`; it scores rows without them
+            in any case. An HRNGroupedDetector is told of its groups by `group_column`.
         **fit_params : dict
             Passed to `fit` of the detector, cut to its rows where given by row. With metadata
             routing enabled, those that it requests.
@@ -267,11 +269,21 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         -----
         ResolutionWarning
             If there are too few calibration rows for the rate: nothing is then flagged.
+        UserWarning
+            If the `fit` of the detector takes groups, too, and does not get these.
         """
         score_method(self.estimator)
         if _routing_enabled():
             given = {} if groups is None else {"groups": groups}
             fit_params = process_routing(self, "fit", **given, **fit_params).estimator.fit
+        elif groups is not None and has_fit_parameter(last_step(self.estimator), "groups"):
+            warn(
+                f"{type(last_step(self.estimator)).__name__} takes groups in its fit, but does not "
+                "get those that are given here, which thresholds are for: name a group_column of "
+                "an HRNGroupedDetector, or enable metadata routing and call "
+                "set_fit_request(groups=True) of the detector, or of none to keep them from it.",
+                UserWarning,
+            )
         refuse_lazy(X)
         (X,) = indexable(X)
         rows = normal_rows(X, y, self)
@@ -539,7 +551,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             - "bh", "by": of a batch, the procedure of Benjamini and Hochberg, or the more cautious
               one of Benjamini and Yekutieli; see :func:`scipy.stats.false_discovery_control`.
               p-values that share their calibration rows depend on each other in the way under which
-              "bh" is valid: see the references of the class, as for "lond".
+              "bh" is valid: see the references of the class, as for "lond". Calibration rows that
+              differ in weight take "by", as for them no other is proven to keep the rate.
             - "lond": online, row after row in the order of X, and final: row t is flagged if its
               p-value is at most ``fdr * g_t * (1 + number flagged before)``, where ``g_t = 6 / (pi
               t)^2``. Each call begins with t = 1: give all rows of the stream so far, the earlier
@@ -556,7 +569,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         Raises
         ------
         ValueError
-            If `fdr` or `method` is not allowed, or as by `decision_function`.
+            If `fdr` or `method` is not allowed, if `method` is not "by" and calibration rows differ
+            in weight, or as by `decision_function`.
 
         Warns
         -----
@@ -568,6 +582,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             raise ValueError(f"fdr must lie between 0 and 1, got {fdr!r}.")
         if not isinstance(method, str) or method not in ("bh", "by", "lond"):
             raise ValueError(f"method={method!r} is unknown: allowed are 'bh', 'by' and 'lond'.")
+        self._calibration().refuse_unproven(method)
         calibration, scores, parts = self._scored(X, groups)
         p_values = calibration.p_values(scores, parts)
         return np.where(calibration.discoveries(p_values, parts, fdr, method), -1, 1)

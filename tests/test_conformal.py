@@ -786,13 +786,12 @@ def test_a_weighted_calibration_is_honoured_by_all_that_decides(rng):
         np.testing.assert_array_equal(detector.predict(fresh[:, None]) == -1, p_values <= rate)
     batch = np.r_[fresh[:50], np.full(50, -99.0)]
     p_values = conformal_p_values(batch, scores, calibration_weights=ratios)
-    for method in ("bh", "by"):
-        expected = false_discovery_control(p_values, method=method) <= 0.3
-        assert expected[-50:].all() and not expected.all()
-        found = detector.predict_fdr(batch[:, None], fdr=0.3, method=method) == -1
-        np.testing.assert_array_equal(found, expected)
+    expected = false_discovery_control(p_values, method="by") <= 0.3
+    assert expected[-50:].all() and not expected.all()
+    found = detector.predict_fdr(batch[:, None], fdr=0.3, method="by") == -1
+    np.testing.assert_array_equal(found, expected)
     with pytest.warns(ResolutionWarning, match="500 calibration rows the smallest p-value is 0"):
-        detector.predict_fdr(batch[:, None], fdr=0.001)
+        detector.predict_fdr(batch[:, None], fdr=0.001, method="by")
     # rows that are left out take their weights with them
     ratios[y == -1] = 1e6
     detector.calibrate(scores[:, None], y, sample_weight=ratios)
@@ -943,6 +942,22 @@ def test_weights_and_groups_go_together(X, rng):
         detector.calibrate(X, sample_weight=group == 1, groups=group)
 
 
+@pytest.mark.parametrize("groups", [None, np.repeat([1, 2], 200)])
+def test_discoveries_by_weights_are_those_of_the_procedure_that_is_proven_for_them(X, rng, groups):
+    detector, weight = fixed(false_alarm_rate=0.1), rng.exponential(size=400)
+    plain = detector.calibrate(X, groups=groups)
+    expected = plain.predict_fdr(X[:9] - 9, groups=None if groups is None else groups[:9])
+    for equal in (np.ones(400), np.full(400, 7.0)):
+        detector.calibrate(X, sample_weight=equal, groups=groups)
+        found = detector.predict_fdr(X[:9] - 9, groups=None if groups is None else groups[:9])
+        np.testing.assert_array_equal(found, expected)
+    detector.calibrate(X, sample_weight=weight, groups=groups)
+    for method in ("bh", "lond"):
+        with pytest.raises(ValueError, match=f'"?{method}.* is not proven .* take method="by"'):
+            detector.predict_fdr(X, method=method, groups=groups)
+    assert set(detector.predict_fdr(X, method="by", groups=groups)) <= {-1, 1}
+
+
 @pytest.mark.parametrize("size", [0.2, 0.05, 20, 7])
 def test_a_split_sets_aside_the_share_of_each_group(X, size):
     group = np.repeat(["a", "b", "c", "d"], [300, 60, 39, 1])
@@ -1086,8 +1101,14 @@ class Grouped(FirstColumn):
 
 def test_the_detector_gets_groups_where_routing_is_enabled_and_it_requests_them(X):
     group = np.arange(400) % 2
-    plain = ConformalOutlierDetector(Grouped(), random_state=0).fit(X, groups=group)
+    for grouped in (Grouped(), make_pipeline(StandardScaler(), Grouped())):
+        plain = ConformalOutlierDetector(grouped, random_state=0)
+        with pytest.warns(UserWarning, match="Grouped takes groups in its fit, but does not get"):
+            plain.fit(X, groups=group)
+    plain = ConformalOutlierDetector(Grouped(), random_state=0).fit(X)
     assert plain.estimator_.groups_ is None
+    with pytest.warns(UserWarning, match="Grouped takes groups"):
+        plain = plain.fit(X, groups=group)
     with sklearn.config_context(enable_metadata_routing=True):
         asking = Grouped().set_fit_request(groups=True)
         routed = ConformalOutlierDetector(asking, random_state=0).fit(X, groups=group)
