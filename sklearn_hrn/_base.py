@@ -1,6 +1,7 @@
 """What every estimator has in common: how it checks, fits, travels and cuts rows."""
 
 import re
+from collections import Counter
 from contextlib import contextmanager
 from copy import copy
 from functools import cache
@@ -18,7 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._labels import normal_rows, refuse_lazy, refuse_masked
+from ._labels import listed, normal_rows, refuse_lazy, refuse_masked
 from ._sklearn import _fit_context
 from ._typing import Rows
 from .exceptions import VersionMismatchWarning, warn
@@ -45,6 +46,10 @@ ADVICE = {
     "sklearn.impute.SimpleImputer(add_indicator=True)",
     "infinite values (inf)": "leave those rows out, or cut the values off at a finite bound",
 }
+
+
+# What NumPy says of values of which it makes no numbers.
+WRONG_VALUES = "could not convert|float.. argument|array element with a sequence"
 
 
 class VersionedMixin:
@@ -263,6 +268,7 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
     refuse_lazy(X)
     refuse_masked(X)
     refuse_axes(X)
+    refuse_equal_names(X)
     if sparse.issparse(X) and not options.get("accept_sparse"):
         raise TypeError(
             f"X is sparse, but {type(estimator).__name__} takes dense rows only: give X.toarray() "
@@ -284,7 +290,7 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
         kind = TypeError if isinstance(error, TypeError) else ValueError
         if found is None:
             is_told = isinstance(error, TypeError | ValueError)
-            if is_told and not re.search("could not convert|float.. argument", str(error)):
+            if is_told and not re.search(WRONG_VALUES, str(error)):
                 raise
             raise kind(
                 "X must be rows of numbers, (n_samples, n_features), that float64 can hold, but is "
@@ -318,7 +324,12 @@ def _common_type(types):
 
 
 def refuse_axes(X):
-    """Refuse rows of more than one axis, and say how they become rows."""
+    """Refuse rows of more than one axis, or of records, and say how they become rows."""
+    if getattr(getattr(X, "dtype", None), "names", None):
+        raise TypeError(
+            f"X is an array of records, with the fields {listed(X.dtype.names)}: give "
+            "pandas.DataFrame(X), or numpy.lib.recfunctions.structured_to_unstructured(X)."
+        )
     shape = getattr(X, "shape", None)
     if isinstance(X, list | tuple) and len(X) and hasattr(X[0], "__array__"):
         shape = (len(X), *np.shape(X[0]))
@@ -328,6 +339,16 @@ def refuse_axes(X):
             "row each: give np.reshape(X, (len(X), -1)), or, of images, "
             "take make_hrn_pipeline('image'), which has a use for their axes."
         )
+
+
+def refuse_equal_names(X):
+    """Refuse a table two columns of which have one name; the names of the others, or None."""
+    names = getattr(X, "column_names", getattr(X, "columns", None))  # of Arrow, or a frame
+    if names is not None:
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ValueError(f"X has more than one column {twice[0]!r}: rename them.")
+    return names
 
 
 def _first_that_is_no_number(X):

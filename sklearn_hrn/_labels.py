@@ -45,8 +45,13 @@ LAZY = (
 
 
 def refuse_lazy(X):
-    """Refuse collections whose rows lie elsewhere, which an array of them would fetch whole."""
+    """Refuse collections whose rows lie elsewhere, which an array of them would fetch whole.
+
+    Also tensors of which NumPy makes no array, and dicts.
+    """
     refuse_tensor(X)
+    if type(X) is dict:  # sparse rows may be dicts, too
+        raise TypeError("X is a dict, which has no rows: give an array or a data frame.")
     if isinstance(X, np.ndarray | list | tuple):
         return
     for method, kind, remedy in LAZY:

@@ -16,6 +16,7 @@ from ._base import (
     VersionedMixin,
     check_numbers,
     learning_on_copy,
+    refuse_equal_names,
     refuse_scores_of_anomalies,
     rows_of_list,
 )
@@ -283,6 +284,7 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         if not hasattr(X, "columns"):  # what the values must be is for the detectors to say
             options = {"accept_sparse": "csr", "ensure_all_finite": False}
             X = check_numbers(self, X, reset=reset, dtype=None, **options)
+        refuse_equal_names(X)
         validate_data(self, X, skip_check_array=True, reset=reset)
         if not _num_samples(X):
             raise ValueError("X has no rows, where one at least is needed.")

@@ -619,8 +619,7 @@ class OneClassPipeline(_Parameters):
     def _running(self, method, X, y, params, anomalies=None, *, in_company=False):
         """As `_run_on_clone`; what may be trained beside other fits is yielded, to be trained."""
         self._validate_params()
-        if type(X) is dict:  # sparse rows may be dicts, too
-            raise TypeError("X is a dict, which has no rows: give an array or a data frame.")
+        refuse_lazy(X)
         try:
             _, last = self.steps[-1]
         except (TypeError, ValueError, IndexError):

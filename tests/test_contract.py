@@ -392,11 +392,15 @@ BAD_ROWS = {
     "words": "a b c",
     "one number": 1.0,
     "a set": {1.0, 2.0},
+    "a dictionary": {"a": [1.0, 2.0, 3.0]},
+    "records": np.array([tuple(row) for row in X], dtype=[(name, float) for name in "abcdefghi"]),
+    "equal names": pd.DataFrame(X, columns=list("abcdefgha")),
+    "lists": pd.DataFrame({"a": [[1.0, 2.0]] * 40}),
 }
 
 
 # Values that are no numbers; an encoder of tables is there to take them.
-ONLY_NUMBERS = ["dictionaries"]
+ONLY_NUMBERS = ["dictionaries", "lists"]
 NO_NUMBERS = ["NaN", "infinite", "text", "dates", "pandas.NA", "None"]
 
 
@@ -411,6 +415,26 @@ def test_bad_rows_leave_what_was_fitted(name, kind):
             estimator.fit(BAD_ROWS[kind], y)
     assert not is_fitted(fresh)
     np.testing.assert_array_equal(answer(fitted), before)
+
+
+SAID = {
+    "a dictionary": "X is a dict, which has no rows: give",
+    "records": r"X is an array of records, with the fields 'a', .*: give pandas\.DataFrame\(X\)",
+    "equal names": "X has more than one column 'a': rename them",
+    "lists": "X must be rows of numbers|column 'a' .* holds a list",
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
+def test_what_holds_no_rows_of_numbers_is_told_in_words_of_its_own(name, kind):
+    y = labels_for(make(name), X)
+    with pytest.raises((TypeError, ValueError), match=SAID[kind]):
+        make(name).fit(BAD_ROWS[kind], y)
+    fitted = fitted_once(name)
+    ask = getattr(fitted, "score_samples", getattr(fitted, "transform", None))
+    if ask is not None and kind != "equal names":  # of a fit without names
+        with pytest.raises((TypeError, ValueError), match=SAID[kind] + "|features"):
+            ask(BAD_ROWS[kind])
 
 
 IMAGES = {

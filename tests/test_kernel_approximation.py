@@ -160,3 +160,10 @@ def test_a_width_of_scale_follows_the_rows():
 def test_another_width_of_scale_is_refused(rows):
     with pytest.raises(ValueError, match="gamma"):
         LandmarkFeatures(gamma="auto").fit(rows)
+
+
+def test_rows_whose_sums_overflow_are_refused_by_name(rng):
+    X = rng.normal(size=(60, 4))
+    assert np.isfinite(RidgeWhitener().fit_transform(1e300 * X)).all()
+    with pytest.raises(ValueError, match="whose sums float64 cannot hold: rescale X"):
+        RidgeWhitener().fit(5e307 * X)

@@ -325,3 +325,13 @@ def test_columns_of_all_kinds_are_learned_side_by_side_as_alone(n_rows, n_quanti
             np.testing.assert_array_equal(together.quantiles_[j], one.quantiles_[0])
             # Sums of a single group of rows are rounded otherwise.
             np.testing.assert_allclose(together.scores_[j], one.scores_[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-289, 1e-291, 1e-300, 1e-310, 1e-323])
+def test_numbers_too_small_for_a_slope_between_them_have_finite_scores(size):
+    X, other = np.random.default_rng(0).normal(size=(2, 60, 2))
+    fitted = NormalScoreTransformer().fit(np.r_[X * size, X])
+    alone = NormalScoreTransformer().fit(X * size)
+    for rows in (other, other * size, other[:1] * size, other * 1e-300):
+        assert np.isfinite(fitted.transform(rows)).all()
+        assert np.isfinite(alone.transform(rows)).all()

@@ -58,6 +58,9 @@ NOVEL = 1e-5
 # Knots up to which all columns are looked up at once: what that takes beside them is 40 megabytes.
 MAX_KNOTS = 10**6
 
+# Smaller numbers are taken for zero: a slope between two of them would overflow.
+SMALLEST = 1e-290
+
 # Marks at which scores are kept, beside the rows: outside of all, and between them and a glitch.
 MARKS_KEPT = 200
 
@@ -183,6 +186,7 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
         knots = []
         for block in row_blocks(n_columns, X.shape[0]):
             columns = dense(X[:, block]).astype(np.float64)
+            columns[np.abs(columns) < SMALLEST] = 0
             # Ascending, as sorted values are looked up in a third of the time.
             of_columns = np.sort(columns.T, axis=1), *_groups(columns)
             # Marks, about four a row, and scores at them take more room than the columns.

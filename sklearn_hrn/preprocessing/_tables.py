@@ -20,6 +20,7 @@ from .._base import (
     dense,
     plain_numbers,
     refuse_axes,
+    refuse_equal_names,
     rows_of_list,
     validate_as_numpy,
 )
@@ -202,7 +203,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
             plain = plain_numbers(self, X, (np.float64, np.float32))
             if plain is not None:
                 return plain
-        names = getattr(X, "column_names", getattr(X, "columns", None))
+        names = refuse_equal_names(X)
         if names is None:
             X = validate_as_numpy(
                 self,
@@ -222,9 +223,6 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 return X
             columns = _columns(X)
         else:
-            twice = [name for name, count in Counter(names).items() if count > 1]
-            if twice:
-                raise ValueError(f"X has more than one column {twice[0]!r}: rename them.")
             validate_data(self, X, skip_check_array=True, reset=reset)
             if not min(X.shape):
                 raise ValueError(f"X has the shape {X.shape}: give at least a row and a column.")

@@ -220,6 +220,11 @@ def _unit(X, mean):
     else:
         lowest, highest = X.min(axis=0), X.max(axis=0)
     unit = np.maximum(highest - mean, mean - lowest).max()
+    if not np.isfinite(unit):
+        raise ValueError(
+            f"X holds numbers from {lowest.min():.3g} to {highest.max():.3g}, whose sums float64 "
+            "cannot hold: rescale X."
+        )
     # That of a smaller one would overflow when inverted.
     return unit if unit >= np.finfo(np.float64).tiny else 1.0
 
