@@ -2,10 +2,12 @@
 
 import argparse
 import pickle
+import re
 import sys
 from pathlib import Path
 
 from .datasets._local import writing
+from .exceptions import warn
 from .recipes import RECIPES, make_hrn_pipeline
 
 
@@ -42,6 +44,8 @@ def main(arguments=None):
 
 
 def _fit(options):
+    if not 0 < options.rate <= 0.5:
+        raise ValueError(f"--rate must be above 0 and at most 0.5, got {options.rate}.")
     kind = options.output.suffix.lower()
     if kind == ".skops":  # before the work
         _skops()
@@ -121,9 +125,35 @@ def _table(path):
         raise ImportError("Reading a table needs pandas: pip install pandas.") from error
     try:
         is_parquet = path.suffix.lower() == ".parquet"
-        return pd.read_parquet(path) if is_parquet else pd.read_csv(path)
+        table = pd.read_parquet(path) if is_parquet else pd.read_csv(path)
     except ValueError as error:  # of text in another encoding, an empty file, broken lines
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
+    if not is_parquet:
+        _check_header(path, table.columns.tolist())
+    return table
+
+
+def _check_header(path, names):
+    """Refuse a table of other separators; doubt a first line that names no columns."""
+    if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
+        raise ValueError(
+            f"{path} has one column, {names[0]!r}: its cells must be separated by commas, and "
+            "fractions be written with a point."
+        )
+    numbers = [name for name in names if re.fullmatch(r"-?\d*\.\d+(e[+-]?\d+)?", name)]
+    if numbers:
+        warn(
+            f"the first line of {path} is taken for the names of the columns, but holds numbers, "
+            f"such as {numbers[0]}: write a line of names above it.",
+            UserWarning,
+        )
+    if names[0] == "Unnamed: 0":
+        warn(
+            f"the first column of {path} has no name, as the numbers of the rows have where a data "
+            "frame was written with its index, and is learned like all others: write it by "
+            "to_csv(index=False).",
+            UserWarning,
+        )
 
 
 def _skops():

@@ -84,7 +84,7 @@ ARROWS = {
         "preprocessing",
         "recipes",
     },
-    "__main__": {"datasets", "interop", "recipes"},
+    "__main__": {"datasets", "exceptions", "interop", "recipes"},
     "grouped": {"_base", "_joint_fit", "_labels", "_sklearn", "exceptions"},
     "inspection": {
         *("_base", "_calibration", "_reference", "_sklearn", "conformal", "core", "image"),

@@ -102,7 +102,7 @@ def test_what_goes_wrong_is_one_line(wine, capsys, monkeypatch):
     assert "absent.csv" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="1"):
         main(["fit", f"{folder}/normal.csv", "--rate", "7", "-o", f"{folder}/detector"])
-    assert "contamination" in capsys.readouterr().err
+    assert "--rate must be" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(SystemExit, match="1"):
         main(["fit", f"{folder}/normal.csv", "-o", f"{folder}/detector"])
@@ -197,3 +197,33 @@ def test_what_is_written_follows_from_a_name_in_capitals_too(fitted):
     main([*score, "-o", f"{fitted}/scores.Parquet"])
     scores = pd.read_parquet(fitted / "scores.Parquet")
     assert np.array_equal(scores["score"], detector.score_samples(table))
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_table_of_other_separators_is_refused(wine, separator, capsys):
+    folder, _ = wine
+    pd.read_csv(folder / "normal.csv").to_csv(folder / "other.csv", sep=separator, index=False)
+    with pytest.raises(SystemExit) as told:
+        main(["fit", f"{folder}/other.csv", "-o", f"{folder}/detector"])
+    assert told.value.code == 1
+    assert "cells must be separated by commas" in capsys.readouterr().err
+    assert not (folder / "detector").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"header": False}, "taken for the names of the columns"), ({"index": True}, "has no name")],
+)
+def test_a_first_line_or_column_that_is_no_name_is_doubted(wine, options, words):
+    folder, _ = wine
+    table = pd.read_csv(folder / "normal.csv")
+    table.to_csv(folder / "other.csv", **{"index": False, **options})
+    with pytest.warns(UserWarning, match=words):
+        main(["fit", f"{folder}/other.csv", "--kind", "paper", "-o", f"{folder}/detector"])
+
+
+@pytest.mark.parametrize("rate", ["0", "0.6", "nan", "-1", "inf"])
+def test_a_rate_that_is_none_is_refused_before_the_table_is_read(rate, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", f"{tmp_path}/none.csv", f"--rate={rate}", "-o", f"{tmp_path}/detector"])
+    assert "--rate must be above 0 and at most 0.5" in capsys.readouterr().err
