@@ -402,7 +402,10 @@ def _rows_of_labels(X, y):
         )
     y = column_or_1d(as_labels(y), warn=True)
     check_consistent_length(X, y)
-    labels = _sorted_labels(distinct_labels(y))
+    labels = distinct_labels(y)
+    if any(isinstance(label, float) and is_missing(label) for label in labels):
+        raise ValueError("y contains NaN, which is no class: leave those rows out.")
+    labels = _sorted_labels(labels)
     check_classification_targets(y)
     return {label: np.flatnonzero(y == label) for label in labels.tolist()}
 

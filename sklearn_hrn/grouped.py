@@ -1,7 +1,7 @@
 """One detector for each machine, customer or sensor."""
 
 from itertools import chain, pairwise
-from numbers import Integral
+from numbers import Integral, Number
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -216,8 +216,9 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         Raises
         ------
         ValueError
-            If there are rows of unknown groups and ``unknown="error"``, or no `groups` where `fit`
-            has seen several.
+            If there are rows of unknown groups and ``unknown="error"``, if groups are text where
+            those of `fit` are numbers or the like, or if there are no `groups` where `fit` has seen
+            several.
         """
         return self._by_group("score_samples", X, groups)
 
@@ -266,6 +267,14 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         X, groups = self._without_groups(X, groups, reset=False)
         parts = rows_by_group(groups)
         unknown = [name for name in parts if name not in self.detectors_]
+        kinds = sorted({_kind(name) for name in self.detectors_})
+        strange = [name for name in unknown if _kind(name) not in kinds]
+        if strange:
+            raise ValueError(
+                f"groups such as {strange[0]!r} are {_kind(strange[0])}, but those of fit are "
+                f"{' and '.join(kinds)}, such as {next(iter(self.detectors_))!r}, so that no row "
+                "could be of one of them: give groups as in fit."
+            )
         if unknown and self.pooled_ is None:
             raise ValueError(
                 f"{len(unknown)} group(s) were not there in fit, such as {unknown[0]!r}: leave the "
@@ -305,6 +314,13 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
                 )
             groups = np.zeros(_num_samples(X), dtype=int)
         return X, check_groups(groups, X)
+
+
+def _kind(group):
+    """What kind of name a group has; names of two kinds are never equal."""
+    if isinstance(group, Number):
+        return "numbers"
+    return "text" if isinstance(group, str) else f"of type {type(group).__name__}"
 
 
 def _place(column, X):

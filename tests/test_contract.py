@@ -838,6 +838,8 @@ def test_the_classifier_refuses_labels_that_are_none_and_keeps_apart_those_that_
     for kind in ("two columns", "a number", "too few", "None among them", "NaN among them"):
         with pytest.raises(ValueError, match=r"label|y should be|Found|inconsistent|NaN"):
             make("HRNContinualClassifier").fit(X, ODD_LABELS[kind])
+    with pytest.raises(ValueError, match="y contains NaN, which is no class"):
+        make("HRNContinualClassifier").fit(X, np.array([np.nan] + [1] * 39, dtype=object))
     y = np.array([2**53, 2**53 + 1] * 20)
     assert make("HRNContinualClassifier").fit(X, y).classes_.tolist() == [2**53, 2**53 + 1]
 

@@ -146,3 +146,10 @@ def test_without_matplotlib_a_display_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"sklearn-hrn\[plot\]"):
         AttributionDisplay([[1.0, 2.0]]).plot()
+
+
+@pytest.mark.parametrize("p_values", [[0.5, 1.5], [-0.1], [np.inf]])
+def test_numbers_that_are_no_p_values_are_refused(p_values):
+    for given in ({"p_values": p_values}, {"p_values": [0.5], "anomaly_p_values": p_values}):
+        with pytest.raises(ValueError, match="p_values must lie between 0 and 1, but are from"):
+            FalseAlarmDisplay.from_predictions(**given)

@@ -326,3 +326,20 @@ def test_the_column_of_the_groups_is_found_in_rows_of_any_kind(kind, pumps):
     assert list(detector.detectors_) == ["a", "b", "c"]
     scores = expected.score_samples(X, groups=pump)
     assert np.allclose(detector.score_samples(rows), scores, rtol=1e-9)
+
+
+@pytest.mark.parametrize("unknown", ["pooled", "error"])
+@pytest.mark.parametrize("of_fit", [[0, 1], ["0", "1"], [(0,), (1,)]])
+def test_groups_of_another_type_than_in_fit_are_refused_rather_than_unknown(unknown, of_fit):
+    X = np.random.default_rng(0).normal(1, 1, size=(40, 3))
+    groups = np.empty(40, dtype=object)
+    groups[:] = of_fit * 20
+    detector = HRNGroupedDetector(HRNOneClassClassifier(max_iter=1), unknown=unknown)
+    detector.fit(X, groups=groups)
+    for strange in ([0, 1], [b"0", b"1"], ["0", "1"]):
+        if type(strange[0]) is type(of_fit[0]):
+            continue
+        for method in ("score_samples", "decision_function", "predict"):
+            with pytest.raises(ValueError, match=r"but those of fit are .*: give groups as in fit"):
+                getattr(detector, method)(X[:2], groups=strange)
+    assert len(detector.predict(X[:2], groups=groups[:2])) == 2

@@ -214,9 +214,9 @@ class FalseAlarmDisplay:
     figure_: "Figure"
 
     def __init__(self, p_values: ArrayLike, anomaly_p_values: ArrayLike | None = None) -> None:
-        self.p_values = check_scores(p_values, "p_values")
+        self.p_values = _check_p_values(p_values, "p_values")
         if anomaly_p_values is not None:
-            anomaly_p_values = check_scores(anomaly_p_values, "anomaly_p_values")
+            anomaly_p_values = _check_p_values(anomaly_p_values, "anomaly_p_values")
         self.anomaly_p_values = anomaly_p_values
         self.rates_ = np.geomspace(0.005, 0.5, 200)
         self.realised_ = _shares_up_to(self.p_values, self.rates_)
@@ -339,6 +339,16 @@ class FalseAlarmDisplay:
             self.ax_.set(xlim=(0, 0.5), ylim=(0, 1.02))
         self.ax_.legend()
         return self
+
+
+def _check_p_values(p_values, name):
+    p_values = check_scores(p_values, name)
+    if not 0 <= p_values.min() <= p_values.max() <= 1:
+        raise ValueError(
+            f"{name} must lie between 0 and 1, but are from {p_values.min():.3g} to "
+            f"{p_values.max():.3g}: give those of `p_values`, not scores."
+        )
+    return p_values
 
 
 def _shares_up_to(values, limits):
