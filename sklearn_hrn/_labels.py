@@ -121,7 +121,7 @@ def as_labels(values, name="y"):
     except ValueError as error:
         raise ValueError(f"{name} should be a 1d array, one value a row: {error}") from error
     if labels.dtype.kind == "c":
-        raise ValueError(f"{name} holds complex numbers: give real ones, or text.")
+        raise ValueError(f"Complex data not supported: {name} must hold real numbers, or text.")
     if labels.dtype.kind == "T":
         return labels.astype(object)
     if labels.dtype.kind == "O" and all(isinstance(label, Number) for label in labels.flat):
