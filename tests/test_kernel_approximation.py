@@ -22,10 +22,13 @@ def test_whitened_rows_have_the_identity_for_a_covariance(rows):
     assert np.allclose(Z.mean(axis=0), 0, atol=1e-10)
 
 
-@pytest.mark.parametrize("ridge", [0.0, 0.5, 3.0])
-def test_the_matrix_is_the_inverse_root_of_the_covariance_and_the_ridge(rows, ridge):
+@pytest.mark.parametrize(("ridge", "n_rows"), [(0.0, 60), (0.5, 60), (3.0, 60), (0.5, 3), (3.0, 1)])
+def test_the_matrix_is_the_inverse_root_of_the_covariance_and_the_ridge(rows, ridge, n_rows):
+    rows = rows[:n_rows]
     covariance = np.cov(rows, rowvar=False, ddof=0)
-    expected = covariance + ridge * np.trace(covariance) / 4 * np.eye(4)
+    # Of one row the covariance is zero, and nothing is whitened.
+    variance = np.trace(covariance) / 4
+    expected = covariance + (ridge * variance if variance else 1) * np.eye(4)
     W = RidgeWhitener(ridge).fit(rows).whitening_
     assert np.allclose(W, W.T)
     assert np.allclose(np.linalg.inv(W @ W), expected, rtol=1e-8)

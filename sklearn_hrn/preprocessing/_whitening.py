@@ -75,7 +75,8 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     Notes
     -----
-    Of up to 2048 columns `fit` takes a time that grows with their cube.
+    Of up to 2048 columns `fit` takes a time that grows with their cube, or, of fewer rows than
+    columns, with the rows times the square of the columns.
 
     Rows that are all alike have no covariance, and are centred only. Without a ridge, `fit` raises
     a ValueError if the rows do not vary in every direction.
@@ -127,7 +128,9 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         n_rows, n_columns = X.shape
         mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
         unit, is_wide = _unit(X, mean), n_columns > MAX_COLUMNS
-        variances, axes = (_leading_axes if is_wide else _principal_axes)(X, mean, unit)
+        has_few_rows = not is_wide and n_rows < n_columns
+        principal = _axes_of_few_rows if has_few_rows else _principal_axes
+        variances, axes = (_leading_axes if is_wide else principal)(X, mean, unit)
         n_axes = axes.shape[1]
         total = variances[:n_axes].sum() + (n_columns - n_axes) * variances[-1]
         variances = variances + self.ridge * (total / n_columns)
@@ -143,6 +146,9 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
         if is_wide:
             self.whitening_ = axes / (deviations[:-1] * unit)
             self.deviations_ = deviations * unit
+        elif has_few_rows:
+            self.whitening_ = _of_few_rows(axes, deviations) / unit
+            self.deviations_ = None
         else:
             self.whitening_ = (axes / deviations @ axes.T) / unit
             self.deviations_ = None
@@ -237,6 +243,27 @@ def _principal_axes(X, mean, unit):
         scatter += centred.T @ centred
     variances, axes = np.linalg.eigh(scatter / X.shape[0])
     return variances.clip(0), axes
+
+
+def _axes_of_few_rows(X, mean, unit):
+    """Variances of n axes and the 0 of all others (n + 1,), and axes times deviations (d, n).
+
+    With U s^2 U' = Y Y' / n of the centred rows Y (n, d), the axes times s are Y' U / sqrt(n).
+    """
+    centred = (dense(X) - mean) / unit
+    variances, turns = np.linalg.eigh(centred @ centred.T / len(centred))
+    return np.append(variances.clip(0), 0.0), centred.T @ turns / np.sqrt(len(centred))
+
+
+def _of_few_rows(axes, deviations):
+    """(sum_j s_j^2 q_j q_j' + r^2 I)^-1/2 of axes s_j q_j (d, n); deviations sqrt(s_j^2 + r^2), r.
+
+    Along q_j it is less than 1 / r, by s_j^2 / (r d_j (r + d_j)) with the deviation d_j, which
+    divides by no s_j.
+    """
+    along, rest = deviations[:-1], deviations[-1]
+    axes = axes / np.sqrt(along * (rest + along))
+    return (np.eye(len(axes)) - axes @ axes.T) / rest
 
 
 def _leading_axes(X, mean, unit):
