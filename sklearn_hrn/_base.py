@@ -35,6 +35,10 @@ FEW_ROWS = 10
 # Estimator -> fitted attributes, and what `derived` has made of them.
 _DERIVED = WeakKeyDictionary()
 
+# Estimator -> the names that `fit` saw, and the columns of a frame that were found to have them:
+# pandas tells faster that two are the same than what each is called.
+_COLUMNS = WeakKeyDictionary()
+
 # Where a pickle has the version that wrote it.
 VERSION = "_sklearn_hrn_version"
 
@@ -238,17 +242,39 @@ def plain_numbers(estimator, X, dtypes):
     """
     if not hasattr(estimator, "feature_names_in_"):
         return X if is_plain(estimator, X, dtypes) else None
-    if not hasattr(X, "iloc") or X.columns.tolist() != estimator.feature_names_in_.tolist():
+    if not hasattr(X, "iloc") or not _are_names_of_fit(estimator, X.columns):
         return None
-    types = set(X.dtypes) if len(X) else ()
-    if not types or any(dtype.kind not in "biuf" for dtype in types):
+    own = _type_of_numbers(X)
+    if own is None:
         return None
-    own = _common_type(types)
     try:
         rows = np.array(X.to_numpy(own if own in dtypes else dtypes[0]), order="C")
     except (TypeError, ValueError):  # gaps of a type of pandas' own
         return None
     return rows if _is_finite(rows) else None
+
+
+def _are_names_of_fit(estimator, columns):
+    """Whether the columns of a frame have the names that `fit` saw, in their order."""
+    names, (seen, kept) = estimator.feature_names_in_, _COLUMNS.get(estimator, (None, None))
+    if seen is names and columns.equals(kept):
+        return True
+    if columns.tolist() != names.tolist():
+        return False
+    _COLUMNS[estimator] = names, columns
+    return True
+
+
+def _type_of_numbers(X):
+    """The type that holds the columns of a frame, or None where they are not all numbers."""
+    # The types of all columns take longer than their values in a few rows, which are floats where
+    # no column is of another kind; but for a single one, whose categories may be floats.
+    if 0 < len(X) <= FEW_ROWS and X.shape[1] > 1 and (own := X.to_numpy().dtype).kind == "f":
+        return own
+    types = set(X.dtypes) if len(X) else ()
+    if not types or any(dtype.kind not in "biuf" for dtype in types):
+        return None
+    return _common_type(types)
 
 
 def validate_as_numpy(estimator, X, **options):

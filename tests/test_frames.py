@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from sklearn_hrn import ConformalOutlierDetector, HRNSearchCV, InlierKFold, make_hrn_pipeline
+from sklearn_hrn import (
+    ConformalOutlierDetector,
+    HRNSearchCV,
+    InlierKFold,
+    NormalScoreTransformer,
+    TableEncoder,
+    make_hrn_pipeline,
+)
 from sklearn_hrn.recipes import RECIPES
 
 
@@ -93,3 +100,32 @@ def test_scores_do_not_depend_on_who_holds_the_rows(library, kind, wrapper, tmp_
     # Columns that lie apart in memory are summed in another order, and trained on in float32.
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-3)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-3 * np.abs(expected[0]).max())
+
+
+def test_a_row_of_a_frame_is_checked_however_many_came_before():
+    pd = pytest.importorskip("pandas")
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    frame = pd.DataFrame(X, columns=list("abc"))
+    fitted = NormalScoreTransformer().fit(frame)
+    expected = NormalScoreTransformer().fit(X).transform(X[:1])
+    row = frame.iloc[:1]
+    for same in (row, row, pd.DataFrame(row.to_dict("records")), frame.iloc[:1].convert_dtypes()):
+        assert np.array_equal(fitted.transform(same), expected)
+    with pytest.raises(ValueError, match="feature names should match"):
+        fitted.transform(row[["b", "a", "c"]])
+    with pytest.raises(ValueError, match="missing values"):
+        fitted.transform(row.assign(b=np.nan))
+    with pytest.raises(ValueError, match="text in column 'b', for instance 'x'"):
+        fitted.transform(row.assign(b="x"))
+    refitted = fitted.fit(frame.rename(columns={"a": "d"}))
+    with pytest.raises(ValueError, match="feature names should match"):
+        refitted.transform(row)
+
+
+def test_numbers_of_a_category_are_no_numbers_where_numbers_were():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0, 3.0]})
+    fitted = TableEncoder().fit(frame)
+    with pytest.raises(TypeError, match="column 'a' held numbers in fit, but now holds text"):
+        fitted.transform(frame.iloc[:1].astype("category"))
+    assert fitted.transform(frame.iloc[:1]) == [[1.0]]
