@@ -25,7 +25,14 @@ from ._base import scores_anomalies
 from ._labels import refuse_masked
 from ._sklearn import Interval, _num_samples
 from ._typing import Floats
-from .exceptions import ResolutionWarning, warn
+from .exceptions import ResolutionWarning, quietly, warn
+
+# A share of training rows is too large from so many standard errors above the rate on: chance
+# alone makes it once in 30,000 fits.
+N_ERRORS = 4
+# How far below training rows of one score a threshold lies, in units of the largest score: more
+# than rounding moves a score.
+SLACK = 1e-6
 
 
 def conformal_p_values(
@@ -213,6 +220,38 @@ def usual_threshold(scores, rate):
     between = round(rate * (n + 1) - m, 9)  # 0.29 * 100 is a little less than 29
     inside = between > 0 and np.isfinite([low, high]).all()
     return float(low + between * (high - low) if inside else low)
+
+
+def at_most_as_own(scores, own, rate):
+    """Scores of folds, moved down where a threshold among them flags too many training rows.
+
+    A network has learned its training rows, so that no larger share of them than of fresh rows
+    falls below a threshold. Where far more do, the networks of the folds stand above it: of few
+    different rows, such as a table of categories, each has one score a network, and a threshold
+    between two networks flags whole kinds of rows. The threshold among the scores returned lies
+    just below the training rows that the rate leaves unflagged.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_calibration,)
+        Of rows that did not train the networks that scored them.
+    own : ndarray of shape (n_rows,)
+        Of some training rows, by the network that is to decide.
+    rate : float or None
+        As of :func:`usual_threshold`; None for a threshold at the lowest score.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_calibration,)
+    """
+    rate = max(rate or 0.0, 1 / (len(scores) + 1))
+    with quietly():  # what few rows support is told where the threshold is placed
+        threshold = usual_threshold(scores, rate)
+    n = min(len(own), len(scores))
+    if np.mean(own < threshold) <= rate + N_ERRORS * np.sqrt(rate * (1 - rate) / n):
+        return scores
+    lowest = np.sort(own)[int(rate * len(own))]
+    return scores - (threshold - (lowest - SLACK * np.abs(own).max()))
 
 
 def _rows_for(rate):

@@ -21,7 +21,7 @@ from ._base import (
     learning_on_copy,
     row_blocks,
 )
-from ._calibration import usual_threshold
+from ._calibration import at_most_as_own, usual_threshold
 from ._continued import learn_chunk, learn_verdicts
 from ._folds import make_folds
 from ._labels import normal_rows
@@ -739,5 +739,6 @@ def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_ro
                 learner._set_threshold(scores)
                 learner._check_lengths(task.X, task.rows, scores)
             if held_out:
-                scores = [learner._scores_by(*next(trained), [rows]) for _, rows in held_out]
-                learner._set_calibrated(np.concatenate(scores, axis=None))
+                of_folds = [learner._scores_by(*next(trained), [rows]) for _, rows in held_out]
+                of_folds = np.concatenate(of_folds, axis=None)
+                learner._set_calibrated(at_most_as_own(of_folds, scores, learner.contamination))

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import VersionedMixin, learning_on_copy, refuse_scores_of_anomalies
 from ._calibration import (
+    at_most_as_own,
     conformal_p_values,
     decisions,
     score_method,
@@ -63,6 +64,8 @@ __all__ = ["OneClassPipeline"]
 _BLOCKS_IN_WORKING_MEMORY = 16
 # Fewer rows a call than this, and the fixed cost of a call outweighs its work.
 _MIN_BLOCK_ROWS = 256
+# Training rows that a new threshold is tried on.
+N_LOOKED_AT = 200
 
 
 def _pipeline_has(method):
@@ -642,6 +645,7 @@ class OneClassPipeline(_Parameters):
         if self.reference_rows and hasattr(fitted, "score_samples"):
             drawn = drawn_rows(X, self.reference_rows)
         folds = None if self.calibration is None else fitted._calibration_folds(X, rate)
+        looked_at = drawn_rows(X, N_LOOKED_AT) if folds else None
         in_folds = None
         is_joint = (folds or in_company) and not params and anomalies is None
         if is_joint and hasattr(last, "fit_together") and not has_callbacks(fitted):
@@ -674,6 +678,9 @@ class OneClassPipeline(_Parameters):
                     n_scored = ceil(len(left_out) * len(scores) / _num_samples(X))
                     (suspects,) = take(suspects, None, at_most(None, suspects, n_scored))
                     scores = np.r_[scores, learner._of_normal(suspects, scores)]
+                with quietly():
+                    own = scores_of(fitted, looked_at)
+                scores = at_most_as_own(scores, own, rate)
                 learner._place_threshold(np.sort(scores), rate)
             learner._check_far_rows()
         return result
