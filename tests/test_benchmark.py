@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from oracles import network
 from scipy.io import savemat
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
 from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer, make_hrn_pipeline
@@ -129,6 +132,41 @@ def test_two_writers_on_one_file_double_no_run(tmp_path):
     assert record["figures"] == {"value": 2}
 
 
+def test_settings_in_another_order_are_the_same_run(tmp_path):
+    def measure(first, second, data_home):
+        return {"sum": first + second}
+
+    path = tmp_path / "runs.jsonl"
+    records.run(measure, [{"first": 1, "second": 2}], path, verbose=0)
+    (record,) = records.run(None, [{"second": 2, "first": 1}], path, verbose=0)
+    assert record["figures"] == {"sum": 3}
+    assert len(records.load(path)) == 1
+
+
+def test_runs_of_another_table_are_not_done_again_unless_their_recipe_was_another(tmp_path):
+    measure, path = count_runs(tmp_path), tmp_path / "runs.jsonl"
+    borrowed = [
+        a_record({"number": 1}, {"double": -1}),
+        a_record({"number": 2}, {"double": -2}, is_stale=True),
+    ]
+    settings = [{"number": 1}, {"number": 2}]
+    done = records.run(measure, settings, path, borrowed=borrowed, verbose=0)
+    assert [r["figures"]["double"] for r in done] == [-1, 4]
+
+
+def test_an_environment_tells_a_source_that_differs_from_its_commit(monkeypatch):
+    changes = ""
+
+    def git(command, cwd, **options):
+        assert (cwd / "benchmark" / "records.py").is_file()
+        return Bunch(stdout=changes if "status" in command else "0123456789ab\n")
+
+    monkeypatch.setattr(records.subprocess, "run", git)
+    assert records.environment()["commit"] == "0123456789ab"
+    changes = " M records.py\n"
+    assert records.environment()["commit"] == "0123456789ab+"
+
+
 def test_a_run_of_another_recipe_is_marked_and_done_again(tmp_path):
     measure, path = count_runs(tmp_path), tmp_path / "runs.jsonl"
     for recipe in (lambda s: "a", lambda s: "a", lambda s: "b" if s["number"] == 1 else "a"):
@@ -194,6 +232,38 @@ def test_tables_are_aligned_and_an_empty_first_cell_is_kept():
     ]
 
 
+# Data
+
+
+def test_a_set_is_read_by_its_name():
+    for name, read in {**data.IMAGES, **data.TABLES}.items():
+        assert read.__name__ == f"fetch_{name.lower()}"
+
+
+def test_training_and_test_parts_are_told_apart_and_pixels_go_from_0_to_1(monkeypatch):
+    parts = {
+        "X_train": np.array([[0, 51], [102, 255]], dtype=np.uint8),
+        "y_train": np.array([0, 1]),
+        "X_test": np.array([[255, 204]], dtype=np.uint8),
+        "y_test": np.array([1]),
+    }
+    bunch = Bunch(**parts)
+    monkeypatch.setitem(data.IMAGES, "mnist", lambda data_home: bunch)
+    assert [part.tolist() for part in data.images("mnist")] == [p.tolist() for p in parts.values()]
+    X_train, y_train, X_test, y_test = data.pixels("mnist")
+    assert X_train.dtype == X_test.dtype == np.float32
+    assert X_train == pytest.approx(np.array([[0, 0.2], [0.4, 1]]))
+    assert X_test == pytest.approx(np.array([[1, 0.8]]))
+    assert y_train.tolist() == [0, 1] and y_test.tolist() == [1]
+    # Sentences become the number of their letters.
+    monkeypatch.setattr(data, "_embedded", lambda sentences: [len(text) for text in sentences])
+    sentences = {"X_train": ["a", "bb"], "X_test": ["ccc"]}
+    monkeypatch.setattr(
+        data.datasets, "fetch_dbpedia14", lambda data_home: Bunch(**{**parts, **sentences})
+    )
+    assert data.texts() == ([1, 2], parts["y_train"], [3], parts["y_test"])
+
+
 # Protocol
 
 
@@ -208,6 +278,9 @@ def test_half_of_the_normal_rows_train_and_all_anomalies_test():
     assert np.array_equal(capped, train[:3])
     assert np.array_equal(test_of_capped, test)
     assert set(protocol.one_class_split(y, split=0, max_test=4)[1]) < set(test)
+    # Rows to test on are drawn from both classes.
+    drawn = [protocol.one_class_split(y, split, max_test=4)[1] for split in range(30)]
+    assert set(np.concatenate(drawn)) == set(range(15))
 
 
 def test_both_f1_scores_are_those_of_the_threshold_that_flags_as_many_as_there_are(monkeypatch):
@@ -227,10 +300,117 @@ def test_both_f1_scores_are_those_of_the_threshold_that_flags_as_many_as_there_a
     assert figures["normal_f1"] == pytest.approx(100 * 4 / 5, abs=1e-3)
     # Of fifteen pairs, an anomaly lies above a normal row in four.
     assert figures["auc"] == pytest.approx(100 * 11 / 15, abs=1e-3)
+    # From the lowest score on, the first, the third and the sixth row are anomalies.
+    precisions = 1 / 1, 2 / 3, 3 / 6
+    assert figures["average_precision"] == pytest.approx(100 * np.mean(precisions), abs=1e-3)
     assert figures["n_train"] == 4
 
 
+class Listener:
+    """A detector that keeps what it is given, and scores rows by their first column."""
+
+    def fit(self, X):
+        self.learned = X
+        return self
+
+    def score_samples(self, X):
+        return X[:, 0]
+
+
+def test_a_run_hands_its_seed_to_the_method_and_the_rows_that_it_can_bear(monkeypatch):
+    made = []
+
+    def make(seed):
+        made.append((seed, Listener()))
+        return made[-1][1]
+
+    monkeypatch.setattr(protocol, "make_peer", lambda name, seed: make(seed))
+    monkeypatch.setitem(protocol.OURS, "ours", make)
+    monkeypatch.setitem(peers.MOST_ROWS, "OneClassSVM", 6)
+    X, y = np.arange(40.0)[:, None], np.repeat([-1, 1], 20)
+    runs = [(method, seed) for method in ("OneClassSVM", "ours") for seed in (3, 4)]
+    n_train = [protocol.evaluate(*run, X, X, y)["n_train"] for run in runs]
+    assert [seed for seed, _ in made] == [3, 4, 3, 4]
+    assert [len(detector.learned) for _, detector in made] == n_train == [6, 6, 40, 40]
+    assert not np.array_equal(made[0][1].learned, made[1][1].learned)
+
+
+def test_seconds_of_the_fit_end_where_those_of_the_scores_begin(monkeypatch):
+    monkeypatch.setitem(protocol.OURS, "known", lambda seed: Listener())
+    clock = iter([1.0, 3.0, 8.0])
+    monkeypatch.setattr(protocol.time, "perf_counter", lambda: next(clock))
+    X, y = np.arange(4.0)[:, None], np.array([-1, -1, 1, 1])
+    figures = protocol.evaluate("known", 0, X, X, y)
+    assert (figures["fit_seconds"], figures["score_seconds"]) == (2, 5)
+
+
+# What draws no numbers has no seed.
+WITHOUT_CHANCE = (*images.SEEDLESS, "DTE without a network")
+FACTORIES = {
+    **peers.PEERS,
+    **protocol.OURS,
+    **{f"images, {name}": partial(make, device="cpu") for name, make in images.DETECTORS.items()},
+    **{f"table4, {name}": partial(table4.make_detector, name) for name in table4.methods()},
+    **{
+        f"table6, {name}": partial(table6.make_detector, name)
+        for name in (table6.HRN, table6.RECIPE, *table6.PEERS)
+    },
+    **{
+        f"table7, {name}": lambda seed, make=make: make(seed).model
+        for name, make in table7.METHODS.items()
+        if make in (table7.Heads, table7.Gradient)
+    },
+    "table7, lift": lambda seed: table7.FourierLDA(seed).lift,
+}
+
+
+def seeds_of(detector):
+    """By the name of the parameter; None is what another part sets in the fit."""
+    parameters = detector.get_params(deep=True).items()
+    found = {k: v for k, v in parameters if k.rpartition("__")[2] == "random_state"}
+    return {k: v for k, v in found.items() if v is not None}
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_what_is_left_to_chance_is_drawn_by_the_seed_of_the_run(name):
+    first, again, other = (seeds_of(FACTORIES[name](seed)) for seed in (7, 7, 8))
+    assert first == again
+    assert first.keys() == other.keys()
+    assert all(first[k] != other[k] for k in first)
+    assert first or any(peer in name for peer in WITHOUT_CHANCE)
+
+
 # Peers
+
+
+def test_peers_see_z_scores_unless_their_name_says_what_else(rng):
+    scaled = {
+        name
+        for name in peers.PEERS
+        if isinstance(peers.make_peer(name, 0), Pipeline)
+        and isinstance(peers.make_peer(name, 0)[0], StandardScaler)
+    }
+    as_they_are = f"nearest neighbours{peers.UNSCALED}"
+    assert set(peers.PEERS) - scaled == {as_they_are, peers.OUR_FEATURES}
+    X = rng.normal(size=(50, 3)) * [1, 10, 100]
+    assert type(peers.make_peer(as_they_are, 0)) is peers.NearestNeighboursDetector
+    of_ours = peers.make_peer(peers.OUR_FEATURES, 0).fit(X)
+    recipe = make_hrn_pipeline("tabular", random_state=0)
+    lifted = recipe[:-1].fit_transform(X)
+    assert np.allclose(of_ours[:-1].transform(X), lifted)
+
+
+def test_simple_peers_are_what_their_names_say(rng):
+    X, rows = rng.normal(size=(40, 3)), rng.normal(size=(6, 3))
+    distances = np.sort(np.linalg.norm(rows[:, None] - X, axis=2), axis=1)
+    nearest = peers.PEERS["nearest neighbours"](0).fit(X)
+    assert nearest.score_samples(rows) == pytest.approx(-distances[:, :5].mean(axis=1))
+    # Silverman (1986): (4 / (d + 2))^(1 / (d + 4)) n^(-1 / (d + 4)), here with d = 3.
+    width = (4 / (5 * 40)) ** (1 / 7)
+    density = np.exp(-((distances / width) ** 2) / 2).mean(axis=1) / (2 * np.pi * width**2) ** 1.5
+    scores = peers.PEERS["kernel density"](0).fit(X).score_samples(rows)
+    # scikit-learn's are those of the sum of 40 kernels; of both, the rows are in the same order.
+    assert np.ptp(scores - np.log(density)) == pytest.approx(0, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", sorted(set(peers.PEERS) - {*peers.PYOD, *peers.DEEPOD}))
@@ -253,7 +433,11 @@ def test_methods_of_a_missing_package_are_left_out_and_unknown_ones_refused(monk
 def test_large_sets_are_thinned_for_the_methods_that_cannot_bear_them():
     rows = peers.training_rows("OneClassSVM", 50_000, seed=0)
     assert len(rows) == len(set(rows)) == peers.MOST_ROWS["OneClassSVM"]
+    assert not np.array_equal(rows, peers.training_rows("OneClassSVM", 50_000, seed=1))
     assert peers.training_rows("IsolationForest", 50_000, seed=0) == slice(None)
+    # What its columns look like makes a method no faster.
+    as_they_are = peers.training_rows(f"nearest neighbours{peers.UNSCALED}", 50_000, seed=0)
+    assert len(as_they_are) == peers.MOST_ROWS["nearest neighbours"]
 
 
 # Tables
@@ -470,7 +654,51 @@ def test_noise_is_a_share_of_the_training_rows():
     rows = images._training_rows(is_normal, 0.2, seed=0)
     assert (~is_normal[rows]).mean() == 0.2
     assert is_normal[rows].sum() == 400
+    assert len(np.unique(rows)) == 500
+    assert not np.array_equal(rows, images._training_rows(is_normal, 0.2, seed=1))
     assert np.array_equal(images._training_rows(is_normal, 0.0, seed=0), np.arange(400))
+
+
+def test_normalisations_of_images_are_what_their_names_say(rng):
+    X, rows = rng.uniform(size=(9, 6)), rng.uniform(size=(4, 6))
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    constant = np.full((4, 1), np.median(np.linalg.norm(X, axis=1)))
+    appended = np.hstack([rows, constant])
+    expected = {
+        "divide, centre": centred / length,
+        "divide, centre, add 0.006": centred / length + 0.006,
+        "centre, divide": centred / np.linalg.norm(centred, axis=1, keepdims=True),
+        "append a constant, divide": appended / np.linalg.norm(appended, axis=1, keepdims=True),
+        "z-score": centred / rows.std(axis=1, keepdims=True),
+        "none": rows,
+    }
+    for name, make in images.NORMALIZATIONS.items():
+        assert make().fit(X).transform(rows) == pytest.approx(expected.pop(name)), name
+    assert not expected
+
+
+def test_variants_of_images_differ_from_the_method_in_what_their_names_say():
+    method = {"loss": "nll", "regularizer": "h", "norm": "divide, centre", "noise": 0.0}
+    differences = {
+        name: {k: v for k, v in variant.items() if v != method[k]}
+        for variants in images.VARIANTS.values()
+        for name, variant in variants.items()
+    }
+    assert differences == {
+        "HRN": {},
+        "HRN, centre before dividing": {"norm": "centre, divide"},
+        "HRN, append a constant": {"norm": "append a constant, divide"},
+        "HRN-L2": {"regularizer": "l2"},
+        "NLL": {"regularizer": None, "norm": "none"},
+        "NLL + H": {"norm": "none"},
+        "NLL + H + z-score": {"norm": "z-score"},
+        "square": {"loss": "square", "regularizer": None, "norm": "none"},
+        "square + H + 2-norm": {"loss": "square"},
+        "1% of other classes": {"noise": 0.01},
+        "10% of other classes": {"noise": 0.1},
+        "20% of other classes": {"noise": 0.2},
+    }
 
 
 def test_frozen_features_are_compared_by_group(monkeypatch, rng):

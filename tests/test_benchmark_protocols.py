@@ -30,6 +30,7 @@ from sklearn_hrn.benchmark import (
     table7,
 )
 from sklearn_hrn.benchmark.__main__ import load, make_parser
+from sklearn_hrn.exceptions import TrainingDivergedError
 
 # What a row does to a fit, it does to a short one.
 pytestmark = pytest.mark.usefixtures("few_updates", "few_trees")
@@ -233,6 +234,75 @@ def test_noise_is_of_training_images_of_other_classes(sets, monkeypatch):
     labels = classes_of(learned[0], sets)
     assert len(labels) == 25
     assert labels.count(1) == 20
+
+
+@pytest.mark.parametrize("variant", ["10% of other classes", list(images.RECIPES)[1]])
+def test_every_seed_draws_other_noise(variant, sets, monkeypatch):
+    learned = []
+
+    class Learner:
+        def __init__(self, **parameters):
+            pass
+
+        def fit(self, X):
+            learned.append(X)
+            return self
+
+        def score_samples(self, X):
+            return X[:, 0]
+
+    monkeypatch.setattr(images, "HRNOneClassClassifier", Learner)
+    monkeypatch.setitem(images.DETECTORS, variant, lambda *given, **parameters: Learner())
+    if variant not in images.RECIPES:
+        monkeypatch.delitem(images.DETECTORS, variant)
+    arguments = ["table5", "--dataset", "mnist", "--classes", "1", "--seeds", "3", "--epochs", "1"]
+    args = make_parser().parse_args([*arguments, "--variants", variant])
+    for settings in images.settings(args):
+        images.measure(**settings)
+    drawn = [set(map(bytes, X)) for X in learned]
+    assert len(set(map(frozenset, drawn))) == 3
+
+
+@pytest.mark.parametrize("regularizer", ["h", "l2", None])
+@pytest.mark.parametrize("loss", ["nll", "square"])
+def test_a_network_of_images_learns_with_the_loss_and_the_penalty_of_its_variant(
+    loss, regularizer, sets, monkeypatch
+):
+    made = []
+
+    class Learner(HRNOneClassClassifier):
+        def fit(self, X):
+            made.append((self.loss, self.regularizer))
+            return super().fit(X)
+
+    monkeypatch.setattr(images, "HRNOneClassClassifier", Learner)
+    settings = {**IMAGES["table, none"][1], "epochs": 1, "loss": loss, "regularizer": regularizer}
+    images.measure(dataset="mnist", **settings, normal=1, seed=0)
+    assert made == [(loss, regularizer)]
+
+
+def test_a_training_that_diverges_ends_with_the_epochs_before(sets, monkeypatch):
+    class Learner:
+        n_fits = 0
+
+        def __init__(self, **parameters):
+            pass
+
+        def fit(self, X):
+            Learner.n_fits += 1
+            if Learner.n_fits == 2:
+                raise TrainingDivergedError("no step survives")
+            return self
+
+        def score_samples(self, X):
+            return X[:, 0]
+
+    monkeypatch.setattr(images, "HRNOneClassClassifier", Learner)
+    settings = {"dataset": "mnist", **IMAGES["table, none"][1], "normal": 1, "seed": 0}
+    assert images.measure(**settings)["epochs"] == 1
+    Learner.n_fits = 1
+    with pytest.raises(TrainingDivergedError):
+        images.measure(**settings)
 
 
 def classes_of(rows, sets):
