@@ -33,6 +33,7 @@ from sklearn_hrn.benchmark import (
     records,
     reproduced,
     search,
+    table2,
     table4,
     table6,
     table7,
@@ -342,6 +343,38 @@ def test_seconds_of_the_fit_end_where_those_of_the_scores_begin(monkeypatch):
     X, y = np.arange(4.0)[:, None], np.array([-1, -1, 1, 1])
     figures = protocol.evaluate("known", 0, X, X, y)
     assert (figures["fit_seconds"], figures["score_seconds"]) == (2, 5)
+
+
+@pytest.mark.parametrize("module", [table2, adbench, table4])
+def test_a_run_of_a_table_splits_and_learns_by_its_own_seed(module, rng, monkeypatch):
+    X, y = rng.normal(size=(40, 3)), np.repeat([1, -1], [30, 10])
+    for name in ("table", "adbench", "features"):
+        monkeypatch.setattr(data, name, lambda name, data_home=None: (X, y))
+    made = []
+
+    def make(seed, *parameters):
+        made.append((seed, *parameters, Listener()))
+        return made[-1][-1]
+
+    monkeypatch.setitem(protocol.OURS, "HRN tabular", make)
+    more = {"max_train": 9, "max_test": None} if module is adbench else {}
+    if module is table4:
+        more = {"parameters": {"candidate": 1}}
+        monkeypatch.setattr(table4, "make_detector", lambda _, *given: make(*given))
+    for split in (3, 4):
+        module.measure("Thyroid", "HRN tabular", split, **more)
+        train, _ = protocol.one_class_split(y, split, more.get("max_train"))
+        seed, *parameters, detector = made[-1]
+        assert seed == split
+        assert parameters == list(more.values()) * (module is table4)
+        assert np.array_equal(detector.learned, X[train])
+
+
+def test_a_candidate_of_the_embedding_recipe_is_the_recipe_with_its_parameters():
+    recipe = table4.make_detector(table4.EMBEDDING, 0)
+    candidate = table4.make_detector(table4.EMBEDDING, 0, {"hrn__max_updates": 7})
+    assert recipe.calibration is candidate.calibration is None
+    assert candidate["hrn"].max_updates == 7 != recipe["hrn"].max_updates
 
 
 # What draws no numbers has no seed.
@@ -783,6 +816,72 @@ def test_an_attacked_image_is_not_compared_with_its_original():
     assert table6.paired_auc(normal, np.array([4.0, 3.0]), np.array([0, 1])) == 1.5 / 4
 
 
+def test_attacked_signs_are_measured_from_their_own_originals_by_a_detector_of_the_seed(
+    rng, monkeypatch
+):
+    test, originals = rng.uniform(size=(4, 3072)).astype(np.float32), np.array([3, 1, 0])
+    attacked = test[originals].copy()
+    attacked[:, 0] += [1, 2, 9]
+    parts = rng.uniform(size=(5, 3072)), test, originals, attacked, 0.9
+    monkeypatch.setattr(table6, "attacked_stop_signs", lambda *arguments: parts)
+    asked = []
+    monkeypatch.setattr(
+        table6,
+        "make_detector",
+        lambda *given: asked.append(given) or peers.PEERS["kernel density"](0),
+    )
+    figures = table6.measure("any", "centre, divide", 5, seed=3, n_attacked=3)
+    assert figures["median_distance"] == pytest.approx(2, rel=1e-5)
+    assert asked == [("any", 3)]
+
+
+def test_signs_that_the_classifier_gets_right_are_attacked_anew_for_other_settings(
+    rng, monkeypatch, tmp_path
+):
+    y = np.repeat([table6.STOP, 3], 6)
+    X = rng.uniform(size=(12, 3)).astype(np.float32)
+    X[[1, 4, 9], 0] = 2  # which the classifier gets wrong
+    asked = []
+
+    def predict(classifier, images):
+        return np.where(
+            images[:, 0] == 2, 7, np.where((images[:, None] == X[:6]).all(2).any(1), 14, 3)
+        )
+
+    def attack(classifier, images, budget):
+        asked.append(budget)
+        return images + 1
+
+    monkeypatch.setattr(table6, "predict", predict)
+    monkeypatch.setattr(table6, "attack", attack)
+    monkeypatch.setattr(table6, "_classifier", lambda data_home: None)
+    monkeypatch.setattr(data, "pixels", lambda name, data_home: (X, y, X, y))
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+
+    def signs(budget, n_attacked):
+        table6.attacked_stop_signs.cache_clear()
+        return table6.attacked_stop_signs(budget, n_attacked)
+
+    _, test, originals, attacked, accuracy = signs(5, 6)
+    assert sorted(originals) == [0, 2, 3, 5]
+    assert np.array_equal(attacked, test[originals] + 1)
+    assert accuracy == 0.75
+    assert np.array_equal(signs(5, 6)[3], attacked) and asked == [5]
+    assert signs(6, 6)[2].shape == (4,) and asked == [5, 6]
+    assert signs(5, 2)[2].shape == (2,) and asked == [5, 6, 5]
+    X[0, 1] = 3  # other images
+    signs(5, 6)
+    assert asked == [5, 6, 5, 5]
+    table6.attacked_stop_signs.cache_clear()
+
+
+def test_the_published_method_is_not_asked_of_spectra():
+    args = command.make_parser().parse_args(["table6", "--seeds", "1", "--budgets", "5"])
+    found = {(s["method"], s["input"]) for s in table6.settings(args)}
+    assert (table6.HRN, "spectrum") not in found
+    assert {(table6.HRN, "whitened"), (table6.RECIPE, "spectrum")} <= found
+
+
 def test_a_band_holds_what_an_image_has_of_its_frequencies(rng):
     flat = np.exp(table6.band_energies(np.full((1, 3072), 0.5))).reshape(table6.N_BANDS, 3)
     # One colour alone is in the lowest band, in which there are others, and in no other.
@@ -941,6 +1040,11 @@ def test_streaming_lda_is_lda(rng):
     reference = LinearDiscriminantAnalysis(solver="lsqr").fit(X, y)
     # They differ by the shrinkage of 1e-4, and in the divisor of the covariance.
     assert (learner.predict(X) == reference.predict(X)).mean() > 0.98
+    means = np.array([X[y == label].mean(axis=0) for label in (2, 0, 1)])
+    centred = np.concatenate([X[y == label] - X[y == label].mean(axis=0) for label in range(3)])
+    precision = np.linalg.inv(centred.T @ centred / 90 + 1e-4 * np.eye(4))
+    expected = X @ precision @ means.T - np.diag(means @ precision @ means.T) / 2
+    assert learner.scores(X) == pytest.approx(expected)
 
 
 def test_a_folder_without_files_and_a_missing_result_are_told(tmp_path, monkeypatch):

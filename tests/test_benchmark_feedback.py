@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from sklearn_hrn import HRNOneClassClassifier, OneClassPipeline
 from sklearn_hrn.benchmark import feedback
@@ -77,3 +78,59 @@ def test_labels_of_tested_rows_change_no_threshold_and_no_score(folder, monkeypa
     for method in feedback.METHODS:
         feedback.measure("1_toy", True, method, 1, data_home=folder)
     assert measured == first and all(seen)
+
+
+class Known:
+    """Flags rows whose first column is below a threshold, and keeps the verdicts."""
+
+    def __init__(self, seed):
+        self.seed, self.parameters, self.verdicts = seed, {}, []
+
+    def set_params(self, **parameters):
+        self.parameters |= parameters
+        return self
+
+    def fit(self, X):
+        self.learned = X
+        return self
+
+    def score_samples(self, X):
+        return X[:, 0]
+
+    def predict(self, X):
+        return np.where(X[:, 0] < 0, -1, 1)
+
+    def feedback(self, X, y, *, n_screened):
+        self.verdicts.append((X, y, n_screened))
+
+
+@pytest.mark.parametrize("method", feedback.METHODS)
+def test_what_is_flagged_of_306_rows_gets_its_true_label_and_rates_are_of_other_rows(
+    method, rng, monkeypatch
+):
+    y = np.repeat([1, -1], [900, 60])
+    X = np.column_stack([rng.normal(size=960) + 0.5 * y, np.arange(960)])
+    made = []
+    monkeypatch.setattr(feedback.data, "adbench", lambda name, data_home: (X, y))
+    monkeypatch.setattr(feedback, "_detector", lambda seed: made.append(Known(seed)) or made[-1])
+    figures = feedback.measure("any", True, method, 3)
+    (detector,) = made
+    train, screened, (normal, anomalous) = feedback.parts(y, 3)
+    assert detector.seed == 3
+    assert detector.parameters == {"reference_rows": {"threshold": 0, "trained": 500}[method]}
+    assert np.array_equal(detector.learned, X[train])
+    assert len(detector.verdicts) == 10
+    for rows, labels, n_screened in detector.verdicts:
+        assert (rows[:, 0] < 0).all() and n_screened == 306
+        places = rows[:, 1].astype(int)
+        assert set(places) <= set(np.concatenate(screened))
+        assert np.array_equal(labels, y[places])
+        assert (labels == -1).sum() <= 6 < (labels == 1).sum()
+    tested = np.r_[normal, anomalous]
+    expected = {
+        "auc": 100 * roc_auc_score(y[tested], X[tested, 0]),
+        "false_alarms": 100 * (X[normal, 0] < 0).mean(),
+        "found": 100 * (X[anomalous, 0] < 0).mean(),
+    }
+    # Before the first round and after each.
+    assert figures == {name: pytest.approx([value] * 11) for name, value in expected.items()}

@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer
 from sklearn_hrn.benchmark import (
@@ -619,7 +620,7 @@ class Memory:
     """A learner that keeps what it is given and answers with the first class."""
 
     def __init__(self, seed):
-        self.learned, self.asked = [], []
+        self.seed, self.learned, self.asked = seed, [], []
         Memory.last = self
 
     def learn(self, X, label):
@@ -655,6 +656,30 @@ def test_classes_come_one_by_one_and_the_map_knows_the_first_alone(sets, monkeyp
     table7.measure(**settings, tasks=2)
     assert [label for label, _ in Memory.last.learned] == order[:2]
     assert len(Memory.last.asked[-1]) == np.isin(sets[3], order[:2]).sum()
+
+
+def test_a_curve_counts_the_classes_known_by_then_and_the_accuracy_is_its_end(monkeypatch):
+    n_rows = [4, 5, 6, 7, 8, 9]
+    y = np.repeat(range(6), n_rows)
+    X = np.zeros((len(y), 3), dtype=np.uint8)
+    monkeypatch.setattr(data, "images", lambda name, data_home: (X, y, X, y))
+    monkeypatch.setitem(table7.METHODS, "memory", Memory)
+    monkeypatch.setitem(table7.INPUTS, "as it is", FunctionTransformer)
+    for seed in (3, 4):
+        # The k-th class takes k seconds.
+        clock = iter([0, 1, 10, 12, 20, 23, 30, 34, 40, 45, 50, 56])
+        monkeypatch.setattr(table7.time, "perf_counter", lambda clock=clock: next(clock))
+        figures = table7.measure("mnist", "as it is", "memory", seed, None)
+        order = np.random.default_rng(seed).permutation(6)
+        assert Memory.last.seed == seed
+        assert [label for label, _ in Memory.last.learned] == order.tolist()
+        first, last = n_rows[order[0]], n_rows[order[-1]]
+        shares = [100 * first / (39 - last), 100 * first / 39]
+        assert figures["curve"] == [[5, pytest.approx(shares[0])], [6, pytest.approx(shares[1])]]
+        assert figures["accuracy"] == pytest.approx(shares[1])
+        assert figures["first_seconds_a_row"] == pytest.approx(1 / first)
+        assert figures["last_seconds_a_row"] == pytest.approx(6 / last)
+        assert figures["learn_seconds"] == 21
 
 
 def test_letters_are_asked_of_heads_that_learned_digits_alone(sets, monkeypatch):

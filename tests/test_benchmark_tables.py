@@ -222,3 +222,85 @@ def test_the_method_with_the_largest_areas_has_rank_one():
     lines = tables.render(runs).splitlines()
     (ranks,) = (line.split() for line in lines if line.startswith("mean rank"))
     assert ranks[2:] == ["2.00", "1.00"]
+
+
+@pytest.mark.parametrize("method", ["HRN tabular", "OneClassSVM"])
+def test_words_and_medians_of_mixed_tables_are_learned_from_training_rows(
+    folder, monkeypatch, method
+):
+    seen = []
+    monkeypatch.setattr(tables.protocol, "evaluate", lambda *given: seen.append(given) or {})
+    tables.measure("mixed", method, 0, folder, dataset="1_toy")
+    X, y = tables.data.adbench("1_toy", folder)
+    _, test = tables.protocol.one_class_split(y, 0)
+    X = X.copy()
+    X[test[1:]] += 100  # of which edges or medians would know
+    monkeypatch.setattr(tables.data, "adbench", lambda *arguments: (X, y))
+    tables.measure("mixed", method, 0, folder, dataset="1_toy")
+    (_, _, train, tested, _), (_, _, train_after, tested_after, _) = seen
+    np.testing.assert_array_equal(train, train_after)
+    np.testing.assert_array_equal(tested[0], tested_after[0])
+    assert (tested[1:] != tested_after[1:]).any(axis=1).mean() > 0.9  # but for rows of gaps
+
+
+class Recorder:
+    """Keeps what it is given, and scores rows by their first column."""
+
+    offset_ = 0.0
+
+    def __init__(self):
+        self.parameters = {}
+
+    def set_params(self, **parameters):
+        self.parameters |= parameters
+        return self
+
+    def fit(self, X):
+        self.learned = X
+        return self
+
+    def score_samples(self, X):
+        return X[:, 0]
+
+
+@pytest.mark.parametrize(("share", "width"), tables.GROUPS)
+def test_a_group_of_its_width_lies_six_deviations_off_and_ours_is_told_its_share(
+    share, width, monkeypatch
+):
+    ours, seen = Recorder(), []
+    monkeypatch.setitem(tables.protocol.OURS, "HRN tabular", lambda seed: ours)
+    monkeypatch.setattr(tables.protocol, "evaluate", lambda *given: seen.append(given) or {})
+    for method in ("HRN tabular", "OneClassSVM"):
+        tables.measure("group", method, 3, share=share, width=width)
+    ((_, seed, X_train, X_test, y_test),) = seen
+    np.testing.assert_array_equal(ours.learned, X_train)
+    assert seed == 3
+    assert ours.parameters == {"outlier_share": share}
+    assert X_train.shape == X_test.shape == (1000, 5)
+    group = X_test[y_test == -1]
+    assert len(group) == 500
+    assert np.linalg.norm(group.mean(axis=0)) == pytest.approx(6, abs=0.3)
+    np.testing.assert_allclose(group.std(axis=0), width, rtol=0.15)
+    np.testing.assert_allclose(X_test[y_test == 1].mean(axis=0), 0, atol=0.2)
+    along = X_train @ group.mean(axis=0) / 6
+    assert (along > 3).mean() == pytest.approx(share, abs=0.003)
+
+
+def test_the_recipe_flags_unlabelled_anomalies_by_its_own_threshold(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(1, 1, size=(80, 2)), rng.normal(-1, 1, size=(20, 2))]
+    np.savez(tmp_path / "1_toy.npz", X=X, y=np.repeat([0, 1], [80, 20]))
+    ours, asked = Recorder(), []
+    monkeypatch.setattr(
+        tables, "make_hrn_pipeline", lambda *given, **seed: asked.append((given, seed)) or ours
+    )
+    figures = tables.measure("unlabelled", "HRN tabular", 3, tmp_path, dataset="1_toy", share=0.05)
+    assert asked == [(("tabular",), {"random_state": 3})]
+    assert ours.parameters == {"outlier_share": "auto", "hrn__contamination": 0.01}
+    known = set(map(bytes, np.float32(ours.learned)))
+    fresh = [x for x in np.float32(X) if bytes(x) not in known]
+    normal = [x[0] for x in fresh if bytes(x) in set(map(bytes, np.float32(X[:80])))]
+    assert figures["false_alarms"] == pytest.approx(100 * np.mean(np.array(normal) < 0), abs=1e-3)
+    assert len(normal) == 40
+    # Half of the anomalies are tested, and each found one is ten per cent.
+    assert figures["found"] % 10 == 0 and figures["found"] > figures["false_alarms"] + 20
