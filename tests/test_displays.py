@@ -44,6 +44,16 @@ def test_scores_are_drawn_with_the_threshold_and_the_share_below_it(ax, rng):
     assert ax.lines[0].get_xdata()[0] == detector.offset_
 
 
+def test_a_histogram_has_area_one_and_what_lies_below_stands_in_its_first_bar(ax):
+    scores = np.r_[np.full(4, -1e6), np.linspace(0, 1, 996)]
+    AnomalyScoreDisplay.from_predictions({"a": scores, "b": scores[-100:]}, ax=ax)
+    for drawn, values in zip(ax.containers, (scores, scores[-100:]), strict=True):
+        shares = [bar.get_height() * bar.get_width() for bar in drawn]
+        assert_allclose(sum(shares), 1)
+        end = drawn[0].get_x() + drawn[0].get_width()
+        assert_allclose(shares[0], (values < end).mean())
+
+
 def test_scores_without_a_threshold_flag_nothing(ax):
     display = AnomalyScoreDisplay.from_predictions({"a": [1.0, 2.0]}, ax=ax)
     assert display.flagged_ == {} and not ax.lines
@@ -62,6 +72,7 @@ def test_a_training_curve_has_a_point_an_epoch(ax, rng):
     TrainingCurveDisplay.from_estimator(pipeline, ax=ax)
     (mean,) = (line for line in ax.lines if line.get_label() == "loss")
     assert_allclose(mean.get_ydata(), pipeline[-1].history_["loss"].mean(axis=1))
+    assert mean.get_xdata().tolist() == [1, 2, 3, 4]
 
 
 def test_a_detector_without_a_history_is_named(rng):
@@ -83,8 +94,22 @@ def test_false_alarms_are_drawn_from_a_calibrated_detector(kind, ax, rng):
     X = rng.normal(size=(200, 2))
     detector = ConformalOutlierDetector(forest(X), random_state=0).fit(X)
     display = FalseAlarmDisplay.from_estimator(detector, X, anomalies=X + 5, kind=kind, ax=ax)
-    y = display.realised_ if kind == "rates" else display.detected_
-    assert_allclose(ax.lines[-1].get_ydata(), y)
+    assert_allclose(display.p_values, detector.p_values(X))
+    assert_allclose(display.anomaly_p_values, detector.p_values(X + 5))
+    x, y = display.rates_, display.realised_
+    if kind == "detections":
+        x, y = display.realised_, display.detected_
+    assert_allclose(ax.lines[-1].get_xydata(), np.column_stack([x, y]))
+    (edge,) = ax.collections[0].get_paths()
+    for limit in display.band_:
+        points = np.column_stack([x, limit] if kind == "rates" else [limit, y])
+        assert np.isclose(points[:, None], edge.vertices).all(axis=2).any(axis=1).all()
+
+
+def test_a_p_value_at_the_rate_is_flagged():
+    rates = FalseAlarmDisplay([0.5]).rates_
+    realised = FalseAlarmDisplay([rates[50]]).realised_
+    assert realised.tolist() == [0.0] * 50 + [1.0] * 150
 
 
 def test_false_alarms_ask_for_what_they_lack(rng):
@@ -117,6 +142,17 @@ def test_bars_name_columns_with_their_values(ax):
     assert labels == ["age = 31", "town = Ulm"]
 
 
+def test_bars_of_a_row_have_its_values_and_are_red_where_it_is_strange(ax):
+    X = pd.DataFrame({"age": [31.0, 64.0], "size": [1.0, 2.0]})
+    display = AttributionDisplay([[-0.5, 0.1], [0.3, -0.9]], X=X).plot(ax, kind="bars", row=1)
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == ["size = 2", "age = 64"]
+    assert [bar.get_width() for bar in ax.patches] == [-0.9, 0.3]
+    reds, _, blues, _ = np.transpose([bar.get_facecolor() for bar in ax.patches])
+    assert (reds > blues).tolist() == [True, False]
+    assert ax.yaxis_inverted()  # the largest is on top
+
+
 def test_many_rows_become_a_swarm_that_hides_no_row(ax, rng):
     X = pd.DataFrame({"age": rng.normal(size=30), "town": ["Ulm", "Bonn"] * 15})
     numbers = np.c_[np.zeros(30), rng.normal(size=30)]
@@ -127,12 +163,29 @@ def test_many_rows_become_a_swarm_that_hides_no_row(ax, rng):
     assert np.abs(places[:, 1] - 1).max() <= 0.4 * 30 / 2 / 15 + 1e-9
 
 
+def test_a_swarm_is_in_order_of_mean_size_and_has_the_colours_of_the_values(ax):
+    X = pd.DataFrame({"age": [1.0, 5.0, 9.0], "town": ["Ulm", "Bonn", "Kiel"]})
+    numbers = np.array([[1.0, 3.0], [1.0, -3.0], [1.0, 0.0]])
+    AttributionDisplay.from_predictions(numbers, X=X, ax=ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["town", "age"]
+    town, age = ax.collections[:2]
+    assert age.get_array().tolist() == [0, 0.5, 1]
+    assert town.get_array().tolist() == [1, 0, 0.5]
+    assert town.get_offsets()[:, 0].tolist() == [3, -3, 0]
+    assert age.get_clim() == (0, 1)
+
+
 def test_images_become_heat_maps(ax, rng):
-    numbers = rng.normal(size=(2, 4, 4, 3))
-    display = AttributionDisplay.from_predictions(numbers, X=rng.uniform(size=(2, 48)), ax=ax)
+    numbers, X = rng.normal(size=(2, 4, 4, 3)), rng.uniform(size=(2, 48))
+    display = AttributionDisplay.from_predictions(numbers, X=X, ax=ax)
     assert_allclose(ax.images[-1].get_array(), numbers[0].sum(axis=2))
     display.plot(ax, row=1)
     assert_allclose(ax.images[-1].get_array(), numbers[1].sum(axis=2))
+    assert_allclose(ax.images[-2].get_array(), X[1].reshape(4, 4, 3).mean(axis=2))
+    limit = np.abs(numbers[1].sum(axis=2)).max()
+    assert_allclose(ax.images[-1].get_clim(), [-limit, limit])
+    red, _, blue, _ = ax.images[-1].to_rgba(-limit)
+    assert red > blue  # what lowers the score
 
 
 def test_rows_that_are_no_images_have_no_heat_map():
