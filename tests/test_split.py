@@ -172,6 +172,15 @@ def test_random_splits_have_the_sizes_asked_for(labelled, params, sizes):
     assert not np.array_equal(np.sort(splits[0][1]), np.sort(splits[1][1]))
 
 
+def test_a_training_part_has_the_share_of_anomalies_of_all_rows_where_it_has_any(labelled):
+    X, y = labelled
+    sizes = {"train_size": 40, "test_size": 20, "train_anomalies": True}
+    for train, test in InlierShuffleSplit(4, random_state=0, **sizes).split(X, y):
+        # of 103 normal rows and 13 anomalies, rounded up
+        assert (np.sum(y[train] == 1), np.sum(y[train] == -1)) == (40, 6)
+        assert len(np.intersect1d(train, test)) == 0
+
+
 def test_a_random_split_tests_on_an_anomaly_where_there_is_one(rng):
     y = np.repeat([1, -1], [1000, 1])
     for train, test in InlierShuffleSplit(3, test_size=0.01).split(np.zeros((1001, 1)), y):
