@@ -19,11 +19,13 @@ from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer, make_hrn_pi
 from sklearn_hrn.benchmark import __main__ as command
 from sklearn_hrn.benchmark import (
     adbench,
+    attribution,
     choice,
     claims,
     classes,
     comparison,
     data,
+    decisions,
     figures,
     image_choice,
     images,
@@ -394,6 +396,15 @@ FACTORIES = {
         if make in (table7.Heads, table7.Gradient)
     },
     "table7, lift": lambda seed: table7.FourierLDA(seed).lift,
+    "attribution": partial(attribution._detector, "tabular"),
+    "choice": partial(choice.make_candidate, width=1.0, updates=1),
+    "classes": classes.make_classifier,
+    "decisions": partial(decisions.make_detector, "tables"),
+    "decisions, cross": partial(
+        decisions.make_detector, "tables", method=min(decisions.STRATEGIES)
+    ),
+    "image_choice": lambda seed: image_choice.make_candidate({}, seed, "cpu"),
+    "letters": partial(letters.make_classifier, parameters={}),
 }
 
 

@@ -191,6 +191,83 @@ def test_what_the_paper_announces_learns_training_rows_alone(name, sets, monkeyp
     assert is_the_same == ([True, True] if name == "open world" else [True, False, False])
 
 
+@pytest.mark.parametrize("name", announced.EXPERIMENTS)
+def test_what_the_paper_announces_has_the_accuracy_of_known_digits_and_other_seeds(
+    name, sets, monkeypatch
+):
+    monkeypatch.setattr(announced, "N_KNOWN", 2)
+    spies, made = [], {"MLPClassifier": [], "HRNContinualClassifier": []}
+
+    def keeping(kind):
+        make = getattr(announced, kind)
+        return lambda *given, **parameters: (
+            made[kind].append(make(*given, **parameters)) or made[kind][-1]
+        )
+
+    for kind in made:
+        monkeypatch.setattr(announced, kind, keeping(kind))
+    learned, fit = [], HRNOneClassClassifier.fit
+    monkeypatch.setattr(
+        HRNOneClassClassifier, "fit", lambda self, X, *y: learned.append(X) or fit(self, X, *y)
+    )
+    for seed in (3, 4):
+        spies.append(Spy())
+        monkeypatch.setattr(announced, "roc_auc_score", spies[-1])
+        figures = announced.EXPERIMENTS[name](1, seed, 2)
+    for (_, first), (_, second) in zip(spies[0].calls, spies[1].calls, strict=True):
+        assert not np.array_equal(first, second)
+    assert all([model.random_state for model in models] in ([3, 4], []) for models in made.values())
+    if name == "positive-unlabelled":
+        assert not np.array_equal(learned[0], learned[2])  # one of each seed
+    else:
+        known = sets[3] != 0
+        X, y = np.float32(sets[2][known]) / 255, sets[3][known]
+        X = InstanceL2Normalizer().fit_transform(X)
+        classifier, heads = (models[-1] for models in made.values())
+        right = heads.classes_[heads.score_heads(X).argmax(axis=1)] == y
+        assert figures["accuracy"] == pytest.approx(100 * right.mean())
+        assert figures["accuracy_classifier"] == pytest.approx(100 * classifier.score(X, y))
+
+
+CLAIMED = {
+    "H": ("h", 0.1, None),
+    "L2, lambda = 0.1": ("l2", 0.1, None),
+    "L2, lambda = 0.001": ("l2", 0.001, None),
+    "NLL alone": (None, 0.1, None),
+    "H, leaky ReLU": ("h", 0.1, None),
+    "H, tanh": ("h", 0.1, claims._tanh),
+    "H, sigmoid": ("h", 0.1, claims._sigmoid),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_a_claim_is_read_off_the_network_of_its_name(name, sets, monkeypatch):
+    made = []
+
+    class Learner(HRNOneClassClassifier):
+        def fit(self, X):
+            made.append((self, X))
+            return super().fit(X)
+
+        def score_samples(self, X):
+            return 30 * X[:, 0]
+
+    monkeypatch.setattr(claims, "HRNOneClassClassifier", Learner)
+    assert {*CLAIMED, *announced.EXPERIMENTS} == set(claims.EXPERIMENTS)
+    figures = claims.measure(name, 1, 3, **{**claims.EXPERIMENTS[name], "epochs": 2})
+    ((model, X),) = made
+    assert (model.regularizer, model.reg_lambda, model.module) == CLAIMED[name]
+    assert (model.max_iter, model.random_state) == (2, 3)
+    assert len(X) == 20
+    norms = model.history_["gradient_norm"]
+    assert norms.shape == (2, 1) and figures["gradient_norm"] == norms[-1, 0]
+    assert figures["median_f"] == pytest.approx(np.median(30 * X[:, 0]))
+    others = InstanceL2Normalizer().fit_transform(np.float32(sets[2][sets[3] != 1]) / 255)
+    # sigma(f) exceeds 0.999 where f exceeds log 999.
+    saturated = 100 * (30 * others[:, 0] > np.log(999)).mean()
+    assert figures["saturated"] == pytest.approx(saturated) and 0 < saturated < 100
+
+
 def test_the_best_epoch_is_the_best_and_the_last_one_is_the_last(sets, monkeypatch):
     aucs = iter([0.6, 0.9, 0.7])
     monkeypatch.setattr(images, "roc_auc_score", lambda labels, scores: next(aucs))
@@ -525,11 +602,14 @@ def test_rules_of_choice_see_training_rows_alone(table, monkeypatch):
 
 
 def test_settings_of_the_image_recipe_are_scored_on_rows_that_do_not_train(sets, monkeypatch):
+    seeds = set()
+
     def candidate(parameters, seed, device):
+        seeds.add(seed)
         return HRNOneClassClassifier(max_iter=2, random_state=seed)
 
     monkeypatch.setattr(image_choice, "make_candidate", candidate)
-    settings = {"dataset": "mnist", "parameters": {}, "normal": 1, "seed": 0, "device": "cpu"}
+    settings = {"dataset": "mnist", "parameters": {}, "normal": 1, "seed": 3, "device": "cpu"}
     before, _ = scores_of(image_choice, monkeypatch, settings)
     n_held_out, original = int(before.calls[-1][0].sum()), sets[0]
     assert n_held_out == 2
@@ -545,6 +625,7 @@ def test_settings_of_the_image_recipe_are_scored_on_rows_that_do_not_train(sets,
     sets[0], sets[2] = original, altered(sets[2], 0)
     after, _ = scores_of(image_choice, monkeypatch, settings)
     assert np.array_equal(before.scores, after.scores)
+    assert seeds == {3}
 
 
 def test_the_search_holds_a_tenth_of_all_rows_out_and_leaves_the_test_part_alone(sets, monkeypatch):
@@ -694,9 +775,14 @@ def test_letters_are_asked_of_heads_that_learned_digits_alone(sets, monkeypatch)
             given.setdefault("asked", []).append(X)
             return np.where(np.arange(len(X)) < 9, -1, 1)
 
-    monkeypatch.setattr(letters, "make_classifier", lambda seed, parameters: Classifier())
+    def make(seed, parameters):
+        given["seed"] = seed
+        return Classifier()
+
+    monkeypatch.setattr(letters, "make_classifier", make)
     monkeypatch.setattr(letters, "CHARACTERS", "012")
-    figures = letters.measure("paper", 0, None, {})
+    figures = letters.measure("paper", 3, None, {})
+    assert given["seed"] == 3
     norm = InstanceL2Normalizer()
     rows = np.argsort(sets[1], kind="stable")
     assert np.array_equal(given["fit"][0], norm.fit_transform(sets[0][rows].astype(np.float32)))
