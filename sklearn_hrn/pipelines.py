@@ -229,7 +229,9 @@ class OneClassPipeline(_Parameters):
         the last step, or that of the calibration.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Scores of training rows, each by steps fitted without it, ascending: of all rows, or of
-        those that the folds hold out. Only with `calibration`.
+        those that the folds hold out; all of them lower by a constant where their threshold would
+        flag far more training rows than the rate, as where few rows differ. Only with
+        `calibration`.
     left_out_ : ndarray of int
         Rows of X that `outlier_share` has left out, ascending. Only with `outlier_share`.
     reference_rows_ : {array, data frame} of shape (n_rows, n_features)

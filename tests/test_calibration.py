@@ -20,12 +20,18 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from sklearn.utils.validation import _num_samples
 
-from sklearn_hrn import conformal_p_values, false_alarm_threshold, make_hrn_pipeline
-from sklearn_hrn._calibration import usual_threshold
+from sklearn_hrn import (
+    HRNOneClassClassifier,
+    conformal_p_values,
+    false_alarm_threshold,
+    make_hrn_pipeline,
+)
+from sklearn_hrn._calibration import at_most_as_own, usual_threshold
 from sklearn_hrn._folds import make_folds, out_of_fold_scores
 from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from sklearn_hrn.exceptions import (
     CalibrationError,
+    ConstantScoresWarning,
     LabelConventionWarning,
     ResolutionWarning,
     warn,
@@ -365,6 +371,64 @@ def test_the_usual_threshold_lies_between_two_scores_where_the_rate_does():
     assert usual_threshold([3.0, 1.0], 0.9) == 3.0  # there is no higher score
     assert usual_threshold([-np.inf, *range(139)], 0.01) == -np.inf
     assert usual_threshold([*range(139), np.inf], 0.99) == 138.0
+
+
+def test_scores_of_folds_move_below_training_rows_of_which_they_would_flag_too_many():
+    own = np.repeat([2.0, 5.0, 9.0], [8, 92, 100])
+    above = np.linspace(6, 12, 200)
+    moved = at_most_as_own(above, own, 0.1)
+    threshold = usual_threshold(moved, 0.1)
+    assert 4.9 < threshold < 5
+    np.testing.assert_allclose(np.diff(moved), np.diff(above))
+    # None asks for as few alarms as the rows support, here one in 201.
+    assert usual_threshold(at_most_as_own(above, own, None), 1 / 201) < 2
+
+
+def test_scores_of_folds_stay_where_chance_explains_what_they_flag():
+    # 0.1 and four standard errors of 200 rows are 0.185: 37 rows.
+    own = np.arange(200.0)
+    for n_flagged, moves in ((37, True), (36, False)):
+        scores = np.linspace(n_flagged, 300, 200)
+        scores -= usual_threshold(scores, 0.1) - n_flagged + 0.5
+        assert (np.sum(own < usual_threshold(scores, 0.1))) == n_flagged
+        assert (at_most_as_own(scores, own, 0.1) is not scores) == moves
+
+
+def categories(n_rows, rng):
+    return np.eye(4)[rng.choice(4, n_rows, p=[0.5, 0.3, 0.15, 0.05])]
+
+
+DETECTORS_OF_CATEGORIES = {
+    "tabular": make_hrn_pipeline("tabular"),
+    "embedding": make_hrn_pipeline("embedding"),
+    "classifier": OneClassPipeline([("hrn", HRNOneClassClassifier(calibration="cross"))]),
+}
+
+
+@pytest.mark.parametrize("name", DETECTORS_OF_CATEGORIES)
+def test_no_kind_of_rows_is_flagged_whole_that_is_more_frequent_than_the_rate(name):
+    # Seeds for which the networks of the folds stand above that of all rows, on one machine.
+    for seed in {"tabular": (0, 1), "embedding": (6,), "classifier": (7,)}[name]:
+        rng = np.random.default_rng(seed)
+        X, fresh = categories(200, rng), categories(300, rng)
+        detector = clone(DETECTORS_OF_CATEGORIES[name])
+        detector.set_params(
+            hrn__contamination=0.1, hrn__max_updates=50, hrn__random_state=seed
+        ).fit(X)
+        flagged = detector.predict(fresh) == -1
+        assert flagged.mean() < 0.1, "more than the rarest kind"
+        if name != "classifier":
+            assert np.array_equal(flagged, detector.p_values(fresh) <= 0.1)
+
+
+def test_rows_that_are_all_alike_are_normal():
+    X = np.ones((200, 3))
+    for seed in (2, 5):
+        detector = make_hrn_pipeline("embedding", random_state=seed)
+        detector.set_params(hrn__contamination=0.1, hrn__max_updates=50)
+        with pytest.warns(ConstantScoresWarning):
+            detector.fit(X)
+        assert (detector.predict(X[:1]) == 1).all() and (detector.predict(X) == 1).all()
 
 
 def test_on_average_the_usual_threshold_flags_what_was_asked_for(rng):
