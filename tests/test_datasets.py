@@ -66,6 +66,17 @@ def test_images_of_a_local_copy_are_flat_with_channels_last(tmp_path, name, fetc
     assert data.y_train.dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((3, 32, 32), "uint8"), ((3072,), "uint8"), ((32, 32, 3), "float32")]
+)
+def test_images_that_users_pack_in_another_way_are_refused_with_the_way(tmp_path, shape, kind):
+    arrays = save_images(tmp_path / "cifar100.npz", *shape)
+    arrays = {k: v.astype(kind) if k[0] == "X" else v for k, v in arrays.items()}
+    np.savez(tmp_path / "cifar100.npz", **arrays)
+    with pytest.raises(ValueError, match=rf"cifar100\.npz .* type {kind}: pack .*transpose"):
+        datasets.fetch_cifar100(data_home=tmp_path)
+
+
 def test_jpeg_images_are_decoded(tmp_path):
     image = pytest.importorskip("PIL.Image", reason="Pillow is the extra [images]")
     grey = [np.full((32, 32, 3), value, dtype=np.uint8) for value in (0, 128, 255)]
@@ -224,8 +235,21 @@ def test_adbench_needs_a_folder_with_files_before_the_first_set_is_asked_for(tmp
         ({"y": [-1, 1, 1]}, r"labels like \[-1 +1\]"),
         ({"y": [0, 1]}, "2 labels"),
         ({"X": np.zeros(3)}, r"shape \(3,\)"),
+        ({"X": np.zeros((3, 0))}, r"shape \(3, 0\)"),
+        ({"X": np.array([["a"]] * 3)}, "type <U1"),
+        ({"X": np.full((3, 2), 1j)}, "type complex128"),
+        ({"X": np.zeros((3, 2), "M8[D]")}, "type datetime64"),
     ],
-    ids=["three labels", "labels of 1 and -1", "too few labels", "one dimension"],
+    ids=[
+        "three labels",
+        "labels of 1 and -1",
+        "too few labels",
+        "one dimension",
+        "no columns",
+        "text",
+        "complex numbers",
+        "dates",
+    ],
 )
 def test_an_adbench_file_of_another_layout_is_named(tmp_path, arrays, message):
     save_labelled(tmp_path / "odd.npz", **arrays)

@@ -99,7 +99,15 @@ def fetch_cifar100(*, data_home: Folder | None = None) -> Bunch:
         `X_train` (50000, 3072), `X_test` (10000, 3072) and the rest as of :func:`fetch_mnist`.
     """
     reason = "Pack the arrays of the official archive, its channels last, into it."
-    return _from_npz(local_copy("cifar100.npz", data_home, required_because=reason))
+    path = local_copy("cifar100.npz", data_home, required_because=reason)
+    data = _from_npz(path)
+    if data.image_shape != (32, 32, 3) or data.X_train.dtype != np.uint8:
+        raise ValueError(
+            f"{path} has images of shape {data.image_shape} and type {data.X_train.dtype}: pack "
+            "them as uint8 of shape (n, 32, 32, 3). The official archive has the three colour "
+            "planes one after the other: X.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)."
+        )
+    return data
 
 
 def fetch_emnist47(*, data_home: Folder | None = None) -> Bunch:

@@ -202,7 +202,9 @@ def labelled(path):
             f"{path} holds {list(arrays)}: X (rows) and y (1 for anomalies) are needed."
         )
     X, y = arrays["X"], arrays["y"].ravel()
-    if X.ndim != 2 or len(X) != len(y) or not np.isin(y, (0, 1)).all():
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"{path} has X of type {X.dtype}: real numbers are needed.")
+    if X.ndim != 2 or not X.size or len(X) != len(y) or not np.isin(y, (0, 1)).all():
         raise ValueError(
             f"{path} has X of shape {X.shape} and {len(y)} labels like {np.unique(y)[:5]}: "
             "X (n, d) and n labels of 0 (normal) or 1 (anomaly) are needed."
