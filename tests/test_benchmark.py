@@ -117,8 +117,8 @@ def test_a_line_that_is_no_record_stops_nothing(tmp_path):
     measure, path = count_runs(tmp_path), tmp_path / "runs.jsonl"
     records.run(measure, [{"number": 1}], path, verbose=0)
     others = ["[1, 2]", '"text"', "17", "null", '{"settings": 3}', '{"figures": {}}', "{tor"]
-    other = "\n".join(others) + "\n"
-    path.write_text(other + path.read_text() + other)
+    other = "\n".join(others).encode() + b"\n\xff\x00no text\n"
+    path.write_bytes(other + path.read_bytes() + other)
     found = records.run(measure, [{"number": 1}, {"number": 2}], path, verbose=0)
     assert [r["figures"]["double"] for r in found] == [2, 4]
     assert len(records.load(path)) == 2
@@ -960,6 +960,16 @@ def test_embeddings_are_computed_once_and_others_for_other_texts(tmp_path, monke
     assert data._embedded(np.array(["four", "three"])).tolist() == [[4], [5]]
     assert asked == [["one", "three"], ["four", "three"]]
 
+    def save_half(file, array):
+        real_save(file, array)
+        raise KeyboardInterrupt
+
+    real_save = np.save
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(np, "save", save_half)
+        data._embedded(np.array(["five"]))
+    assert len(list(tmp_path.iterdir())) == 2  # the two whole ones
+
 
 def test_heads_and_covariance_add_the_scores_of_the_same_classes(rng):
     X = rng.normal(size=(60, 4)).astype(np.float32) + np.repeat(3 * np.eye(4)[:3], 20, axis=0)
@@ -1060,12 +1070,22 @@ def test_streaming_lda_is_lda(rng):
 
 def test_a_folder_without_files_and_a_missing_result_are_told(tmp_path, monkeypatch):
     monkeypatch.delenv("SKLEARN_HRN_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"holds no \.npz files"):
+    with pytest.raises(SystemExit, match=r"holds no \.npz files"):
         run_command("adbench", "--data-home", tmp_path)
-    with pytest.raises(FileNotFoundError, match="SKLEARN_HRN_DATA"):
+    with pytest.raises(SystemExit, match="SKLEARN_HRN_DATA"):
         run_command("adbench")
     with pytest.raises(SystemExit, match="holds no runs"):
         run_command("adbench", "--render", "--output", tmp_path / "none.jsonl")
+    with pytest.raises(SystemExit, match=r"holds no \w+\.jsonl"):
+        command.main(["docs", "--folder", str(tmp_path)])
+
+
+def test_records_that_cannot_be_kept_are_refused_before_the_work(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.symlink_to(tmp_path / "nowhere" / "runs.jsonl")  # what not even an administrator can write
+    with pytest.raises(OSError, match=r"runs\.jsonl"):
+        records.run(count_runs(tmp_path), [{"number": 1}], path, verbose=0)
+    assert not list(tmp_path.glob("run-*"))
 
 
 def test_the_command_lists_its_tables(capsys):

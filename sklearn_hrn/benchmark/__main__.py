@@ -99,8 +99,16 @@ def make_parser():
 
 def main(arguments=None):
     args = make_parser().parse_args(arguments)
-    if args.table == DOCS:
-        return figures.write(args.folder, rendered, load)
+    try:
+        if args.table == DOCS:
+            figures.write(args.folder, rendered, load)
+        else:
+            _run(args)
+    except (ImportError, OSError) as error:  # a package, data or a place that is not there
+        sys.exit(str(error))
+
+
+def _run(args):
     table = module_of(args.table)
     path = args.output or f"results/{args.table}.jsonl"
     if args.render:

@@ -8,6 +8,7 @@ from joblib import hash as digest
 from sklearn.datasets import get_data_home
 
 from .. import datasets
+from ..datasets._local import writing
 from ..datasets._tables import adbench_paths, labelled
 
 IMAGES = {
@@ -60,7 +61,8 @@ def _embedded(sentences):
         ) from error
     # The model and its weights come with the package.
     found = load_model(device="cpu").encode(list(sentences), show_progress_bar=False)
-    np.save(path, found)
+    with writing(path) as file:
+        np.save(file, found)
     return found
 
 

@@ -261,5 +261,14 @@ def write(folder, rendered, load):
     paths = {path.stem: path for path in sorted(Path(folder).glob("*.jsonl"))}
     for name, path in paths.items():
         path.with_suffix(".rst").write_text(rendered(name, load(name, path)), encoding="utf-8")
-    text = render(lambda table: load(table, paths[table]))
+
+    def of_table(table):
+        if table not in paths:
+            raise FileNotFoundError(
+                f"{folder} holds no {table}.jsonl, which figures of the documentation rest on: "
+                "give the folder of all records."
+            )
+        return load(table, paths[table])
+
+    text = render(of_table)
     (Path(folder) / "figures.rst").write_text(text, encoding="utf-8")

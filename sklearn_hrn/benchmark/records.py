@@ -77,8 +77,9 @@ def load(path, recipe=None):
     """
     recipe = recipe or (lambda settings: None)
     environments, found = {}, []
-    lines = Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else ()
-    for line in lines:
+    # Bytes that are no text are of no record.
+    text = Path(path).read_text(encoding="utf-8", errors="replace") if Path(path).exists() else ""
+    for line in text.splitlines():
         try:
             item = json.loads(line)
         except json.JSONDecodeError:
@@ -133,6 +134,8 @@ def run(measure, settings, path, *, recipe=None, borrowed=(), data_home=None, n_
     pending = [s for s in settings if key(s) not in done]
     recipe = recipe or (lambda settings: None)
     here = environment()
+    if pending:
+        _append(path)  # what cannot be written is told before the work
     progress = Progress(len(pending), verbose, unit="run")
     jobs = (delayed(_timed)(measure, s, recipe(s), data_home) for s in pending)
     try:
@@ -155,8 +158,8 @@ def _timed(measure, settings, recipe, data_home):
 
 
 def _append(path, *items):
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    is_torn = bool(text) and not text.endswith("\n")
+    kept = path.read_bytes() if path.exists() else b""
+    is_torn = bool(kept) and not kept.endswith(b"\n")
     lines = "\n" * is_torn + "".join(json.dumps(item) + "\n" for item in items)
     try:
         with path.open("a", encoding="utf-8") as file:
