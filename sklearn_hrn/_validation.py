@@ -126,6 +126,8 @@ def without_axes(X):
     shape = tuple(getattr(X, "shape", ()))
     if not 3 <= len(shape) <= 4:
         return X, None
+    if 0 in shape:
+        raise ValueError(f"X has the shape {shape}: give at least one image, with pixels.")
     return np.reshape(np.asarray(X), (len(X), -1)), (*shape[1:], 1)[:3]
 
 

@@ -31,6 +31,7 @@ from sklearn_hrn import (
     ConformalOutlierDetector,
     FourierFeatures,
     HRNContinualClassifier,
+    HRNGroupedDetector,
     HRNOneClassClassifier,
     InstanceL2Normalizer,
     InstanceStandardizer,
@@ -544,6 +545,14 @@ def test_rows_without_columns_are_refused():
     assert feature_attribution(pipeline[1:], vectors, reference=vectors[0]).shape == vectors.shape
 
 
+@pytest.mark.parametrize("explain", [feature_attribution, nearest_normal])
+def test_a_row_without_its_second_axis_is_told_how_it_gets_it(explain, rng):
+    X = rng.normal(size=(50, 3))
+    detector = IsolationForest(n_estimators=10, random_state=0).fit(X)
+    with pytest.raises(TypeError, match=r"X is one row, of shape \(3,\): give X\[None\]"):
+        explain(detector, X[0], reference=X)
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 @pytest.mark.parametrize("way", ["slopes", "orders"])
 def test_a_frame_of_any_library_is_explained_by_its_names_without_a_warning(library, way, rng):
@@ -577,3 +586,15 @@ def test_a_classifier_has_no_score_to_explain_but_its_heads_have(rng):
     with pytest.raises(TypeError, match=r"heads_\[label\]"):
         feature_attribution(classifier, X[:2], reference=X)
     assert feature_attribution(classifier.heads_[1], X[:2], reference=X).shape == (2, 4)
+
+
+def test_the_detector_of_one_group_is_explained_where_rows_do_not_name_theirs(rng):
+    X, group = rng.normal(size=(60, 4)), np.arange(60) % 2
+    forest = IsolationForest(n_estimators=5, random_state=0)
+    detector = HRNGroupedDetector(forest).fit(X, groups=group)
+    with pytest.raises(TypeError, match=r"explain that of one, such as detectors_\[group\]"):
+        feature_attribution(detector, X[:2], reference=X)
+    assert feature_attribution(detector.detectors_[1], X[:2], reference=X).shape == (2, 4)
+    X[:, 3] = group
+    detector = HRNGroupedDetector(forest, group_column=3).fit(X)
+    assert feature_attribution(detector, X[:2], reference=X).shape == (2, 4)

@@ -298,6 +298,8 @@ def test_images_of_another_shape_are_refused_where_rows_are_as_long(kind, rng):
         clone(step).set_params(image_shape=(9, 6, 3)).fit(images)
     with pytest.raises(ValueError, match="of 2 shapes"):
         step.transform([images[0], images[1][:5]])
+    with pytest.raises(ValueError, match=r"\(0, 6, 9, 3\): give at least one image"):
+        step.transform(images[:0])
 
 
 def test_the_recipe_takes_and_explains_images_with_axes(rng):

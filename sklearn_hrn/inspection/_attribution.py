@@ -317,6 +317,8 @@ def _table(X, name):
         raise ValueError(f"{name} must have rows of one length: {error}") from error
     if X.ndim == 1 and name == "reference":
         X = X[None]
+    if X.ndim == 1 and X.dtype.kind in "biuf":
+        raise TypeError(f"{name} is one row, of shape {X.shape}: give {name}[None], or [{name}].")
     if X.ndim != 2:
         raise TypeError(
             f"{name} has shape {X.shape}, but rows with columns are needed, (n_samples, "
@@ -371,6 +373,11 @@ def scores_of(detector, X):
         raise TypeError(
             f"{type(detector).__name__} has a score for each class: explain the detector of one, "
             "such as heads_[label] of HRNContinualClassifier."
+        )
+    if len(getattr(detector, "detectors_", ())) > 1 and detector.group_column is None:
+        raise TypeError(
+            f"{type(detector).__name__} has a detector for each group, and does not see here which "
+            "group a row is of: explain that of one, such as detectors_[group]."
         )
     if hasattr(detector, "score_samples"):
         return detector.score_samples(X)
