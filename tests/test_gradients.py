@@ -171,3 +171,18 @@ def test_a_vanishing_gradient_gives_no_nan_below_an_exponent_of_two(n):
         )
         assert norm.max() < 1e-12
         assert all(d.isfinite().all() for d in dW)
+
+
+def test_a_gradient_that_cancels_is_no_nan():
+    # The gradient is the difference of two weights that are nearly equal: what `GramForm` takes
+    # the root of is the rounding of float32, and as often as not below zero.
+    generator, sizes, n_models = torch.Generator().manual_seed(0), (5, 2, 1), 50
+    W = torch.randn((n_models, 1, 5), generator=generator)
+    W = W + 1e-6 * torch.randn((n_models, 2, 5), generator=generator)
+    w = torch.tensor([1.0, -1.0]).expand(n_models, 1, 2).contiguous()
+    lam = torch.ones(n_models, 1)
+    x = torch.randn((1, BATCH_SIZE, 5), generator=generator)
+    form = GramForm(sizes, (1, n_models, BATCH_SIZE), 0.01, "nll")
+    _, norm, dW = evaluate(form, [W, w], x, lam, 2 * lam)
+    assert norm.max() < 0.01
+    assert norm.isfinite().all() and all(d.isfinite().all() for d in dW)

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import IsolationForest
@@ -343,3 +344,18 @@ def test_groups_of_another_type_than_in_fit_are_refused_rather_than_unknown(unkn
             with pytest.raises(ValueError, match=r"but those of fit are .*: give groups as in fit"):
                 getattr(detector, method)(X[:2], groups=strange)
     assert len(detector.predict(X[:2], groups=groups[:2])) == 2
+
+
+def test_a_row_on_the_threshold_is_normal(pumps):
+    X, pump = pumps
+    labels = HRNGroupedDetector(Kept(), random_state=0).fit(X, groups=pump).predict(X, pump)
+    assert (labels == 1).all()
+
+
+def test_a_group_that_cannot_be_fitted_is_named_by_whichever_worker_has_it(pumps):
+    X, pump = pumps
+    alone = np.where(np.arange(len(pump)) == 0, "d", pump)
+    detector = HRNGroupedDetector(pipeline(), n_jobs=2, random_state=0)
+    with parallel_config("threading"), pytest.raises(ValueError, match=r"row|sample") as error:
+        detector.fit(X, groups=alone)
+    assert "group 'd'" in "".join(error.value.__notes__)

@@ -135,6 +135,17 @@ def test_the_error_of_one_does_not_keep_the_others(X):
     assert hasattr(models[0], "coefs_") and hasattr(models[2], "coefs_")
 
 
+def test_those_beside_one_that_fails_are_fitted_on_their_own_rows(X):
+    models = [hrn(), hrn(reg_exponent=0), hrn(), hrn(), hrn()]
+    arrays, rows = [X, X, 2 * X, X, 3 * X], [FOLDS[0], None, FOLDS[1], FOLDS[2], None]
+    errors = fit_each(models, arrays, rows)
+    assert [error is None for error in errors] == [True, False, True, True, True]
+    for k in (0, 2, 3, 4):
+        alone = clone(models[k]).fit(arrays[k] if rows[k] is None else arrays[k][rows[k]])
+        np.testing.assert_allclose(models[k].score_samples(X), alone.score_samples(X), rtol=1e-4)
+        assert models[k].offset_ == pytest.approx(alone.offset_, rel=1e-4)
+
+
 def test_every_fold_fits_all_steps_anew(X, loops):
     candidates = [make_pipeline(StandardScaler(), hrn(reg_lambda=lam)) for lam in (0.1, 0.9)]
     folds = list(fit_folds(candidates, X, None, FOLDS))

@@ -593,6 +593,20 @@ def test_calibration_leaves_anomalies_out_and_nothing_behind(rng):
     assert not hasattr(fitted, "calibration_scores_")
 
 
+def test_the_networks_of_the_folds_keep_the_labelled_anomalies_below_too(rng):
+    X = rng.normal(0.5, 1, size=(60, 5))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    settings = {"anomaly_weight": 1.0, "contamination": 0.1, "max_updates": 40, "batch_size": 10}
+    fitted = hrn(calibration=2, **settings).fit(X, np.repeat([-1, 1], [10, 50]))
+    expected = []
+    for train, held_out in make_folds(2, 50):
+        rows = np.r_[X[:10], X[10:][train]]
+        alone = hrn(**settings).fit(rows, np.repeat([-1, 1], [10, 25]))
+        expected.append(alone.score_samples(X[10:][held_out]))
+    expected = np.sort(np.concatenate(expected))
+    np.testing.assert_allclose(fitted.calibration_scores_, expected, rtol=1e-3, atol=1e-5)
+
+
 def test_a_fit_that_continues_cannot_be_calibrated(rng):
     fitted = hrn(calibration=2, contamination=0.1, max_updates=20, warm_start=True)
     fitted.fit(rng.normal(size=(60, 5)))

@@ -231,8 +231,10 @@ def test_every_epoch_takes_every_row_once_in_an_order_of_its_own(X):
     np.testing.assert_array_equal(sampler._order(7, 0, 4, 9, 50), order[4:9])
 
 
+@pytest.mark.parametrize("block", [batches.BLOCK_BYTES, 1], ids="block={}".format)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_batches_hold_the_rows_of_each_stream_in_their_order(X, dtype):
+def test_batches_hold_the_rows_of_each_stream_in_their_order(X, dtype, block, monkeypatch):
+    monkeypatch.setattr(batches, "BLOCK_BYTES", block)
     first, second = X.astype(dtype), (X + 1).astype(dtype)
     chosen = np.arange(30, 200)
     rows = Rows.of_models([(first, None), (second, chosen), (first, None)])
@@ -328,3 +330,61 @@ def test_only_the_epochs_that_updates_touch_are_shuffled(X, monkeypatch):
 def test_each_model_has_its_own_anomalies_or_is_told_that_some_are_missing(X):
     with pytest.raises(ValueError, match="shorter"):
         Rows.of_models([(X, None)] * 2, [None])
+
+
+def test_models_of_the_same_rows_and_seed_train_on_their_own_anomalies(X):
+    normal = np.arange(60, 230)
+    anomalies = [np.arange(30), np.arange(30, 60), np.arange(25), np.arange(24)]
+    rows = Rows.of_models([(X, normal)] * 4, anomalies)
+    plan = make_plan(X[normal], 4, seed=0, anomaly_weight=1.0)
+    together = run(rows, plan)
+    for m in range(4):
+        assert_same(together, m, alone(rows, plan, m))
+        assert (together.weights[0][m] != together.weights[0][m - 1]).any()
+
+
+def test_a_batch_holds_as_many_anomalies_as_normal_rows_at_most(X):
+    anomalies = [np.arange(50), np.arange(3), None]
+    rows = Rows.of_models([(X, np.arange(100, 200))] * 3, anomalies)
+    trainer = Trainer(rows, make_plan(X, 3, batch_size=8)[0])
+    np.testing.assert_array_equal(trainer.n_anomalies, [8, 3, 0])
+
+
+def test_the_record_has_the_weighted_loss_of_anomalies_and_the_penalty_of_normal_rows_alone(X):
+    X[200:] *= -1
+    rows = Rows.of_models([(X, np.arange(200))], [np.arange(200, 230)])
+    settings = {"reg_lambda": 0.5, "reg_exponent": 3.0, "anomaly_weight": 0.3, "init": 0.5}
+    plan = make_plan(X[:200], n_updates=1, batch_size=200, **settings)
+    weights = training.initial_weights(plan[0].layer_sizes, [0], 0.5)
+    f, G = network([w[0].double().numpy() for w in weights], X.astype(float), 0.01)
+    lengths = np.linalg.norm(G, axis=1)
+    ((recorded,), (penalty,), (norm,), _) = run(rows, plan).history[:, 0]
+    data = np.logaddexp(0, -f[:200]).mean() + 0.3 * np.logaddexp(0, f[200:]).mean()
+    # The record is made of float32 outputs.
+    assert norm == pytest.approx(lengths[:200].mean(), rel=1e-5)
+    assert norm != pytest.approx(lengths.mean(), rel=1e-3)
+    assert penalty == pytest.approx(0.5 * (lengths[:200] ** 3).mean(), rel=1e-4)
+    assert recorded == pytest.approx(data + penalty, rel=1e-5)
+
+
+def test_a_run_continues_with_the_step_that_it_had(X):
+    first = run(all_rows(X), make_plan(X, n_epochs=1))
+    quartered = dataclasses.replace(first, step_scale=np.array([0.25]))
+    continued = run(all_rows(X), make_plan(X, n_epochs=2), start=quartered)
+    slower = run(all_rows(X), make_plan(X, n_epochs=2, learning_rate=0.025), start=first)
+    assert_same(continued, 0, slower)
+    np.testing.assert_array_equal(continued.history[3, :, 0], [0.1, 0.025])
+
+
+def test_a_loss_that_begins_high_has_not_exploded(X):
+    settings = {"loss": "square", "regularizer": None, "batch_size": len(X)}
+    plan = make_plan(X, init=30.0, learning_rate=1e-9, **settings)
+    state = run(all_rows(X), plan)
+    assert state.history[0, 0, 0] > state.history[0, -1, 0] > training.EXPLOSION
+    assert state.step_scale == 1
+
+
+def test_a_power_that_is_switched_off_overflows_nothing(X):
+    state = run(all_rows(X), make_plan(X, reg_lambda=0.0, reg_exponent=1e4, init=3.0))
+    assert (state.history[2] > 1).all()
+    assert (state.history[1] == 0).all() and state.step_scale == 1
