@@ -8,8 +8,14 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 
-from sklearn_hrn import ConformalOutlierDetector, HRNOneClassClassifier, InstanceL2Normalizer
+from sklearn_hrn import (
+    ConformalOutlierDetector,
+    HRNOneClassClassifier,
+    InstanceL2Normalizer,
+    _training,
+)
 from sklearn_hrn._folds import make_folds
+from sklearn_hrn._verdicts import _after_verdicts, _moved
 from sklearn_hrn.kernel_approximation import LandmarkFeatures
 from sklearn_hrn.pipelines import OneClassPipeline
 
@@ -297,3 +303,73 @@ def test_a_round_without_alarms_keeps_what_a_network_has_learned(started, make):
     detector.feedback([], [], n_screened=20)
     assert_array_equal(detector.score_samples(X), scores)
     assert len(detector.calibration_scores_) == n_before + 30
+
+
+def test_rows_that_passed_are_spread_as_the_calibration_rows_above_the_threshold():
+    scores, verdicts = np.array([-3.0, 1.5, 3.0, 8.0]), np.array([1, -1, 1, -1])
+    flagged = np.array([True, True, True, False])
+    found = _after_verdicts(np.arange(10.0), 4.0, scores, verdicts, 7, flagged)
+    # Of seven rows three passed unseen: sixths of the six scores from 4 to 9.
+    passed = 4 + 5 * np.array([1, 3, 5]) / 6
+    np.testing.assert_allclose(found, np.sort([*range(10), -3.0, 3.0, *passed]))
+
+
+def test_calibration_scores_move_as_the_quantiles_of_normal_rows_do():
+    before = np.linspace(-2, 2, 401)
+    after = np.where(before < 0, 3 * before, before)
+    scores = np.quantile(before, (np.arange(20) + 0.5) / 20)
+    expected = np.where(scores < 0, 3 * scores, scores)
+    np.testing.assert_allclose(_moved(scores, before, after), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("given", "weight"), [(0.0, 0.1), (0.7, 0.7)])
+def test_verdicts_are_trained_for_forty_updates_at_the_weight_of_the_fit_if_it_had_one(
+    started, monkeypatch, given, weight
+):
+    pipeline, X, normal, anomalies = started
+    pipeline = clone(pipeline).set_params(hrn__anomaly_weight=given, hrn__tol=0.5).fit(X)
+    asked, train = [], _training.train
+
+    def spy(tasks):
+        names = ("max_updates", "tol", "anomaly_weight")
+        asked.extend(tuple(task.parameters[name] for name in names) for task in tasks)
+        return train(tasks)
+
+    monkeypatch.setattr(_training, "train", spy)
+    pipeline.feedback(np.r_[normal[:3], anomalies[:3]], [1] * 3 + [-1] * 3)
+    assert asked == [(40, 0.0, weight)] * 3
+
+
+@pytest.mark.parametrize("make", [as_it_is, guarded])
+def test_a_feedback_that_fails_has_counted_nothing(started, make, monkeypatch):
+    pipeline, X, normal, anomalies = started
+    detector, other = (make(pipeline, X).feedback(normal[:9], [1] * 9) for _ in "12")
+
+    def fails(*_):
+        raise RuntimeError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HRNOneClassClassifier, "_learn_verdicts", fails)
+        with pytest.raises(RuntimeError, match="no memory"):
+            detector.feedback(anomalies[:9], [-1] * 9, n_screened=30)
+    for each in (detector, other):
+        each.feedback(anomalies[9:18], [-1] * 9, n_screened=20)
+    assert_array_equal(detector.calibration_scores_, other.calibration_scores_)
+    assert_array_equal(detector.score_samples(X), other.score_samples(X))
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.4])
+def test_rows_that_passed_lie_above_the_threshold_of_the_rate_that_was_asked_for(X, rate):
+    detector = ConformalOutlierDetector(NearestRow(), false_alarm_rate=rate, random_state=0).fit(X)
+    offset, before = detector.offset_, detector.calibration_scores_
+    detector.feedback([], [], n_screened=50)
+    assert (detector.calibration_scores_ < offset).sum() == (before < offset).sum()
+
+
+def test_a_row_on_the_threshold_was_not_flagged(X):
+    detector = ConformalOutlierDetector(NearestRow(), random_state=0).fit(X)
+    scores = detector.score_samples(X)
+    (on_threshold,) = X[scores == detector.offset_]
+    assert detector.predict([on_threshold]) == 1
+    with pytest.raises(ValueError, match="1 of the normal rows were not flagged"):
+        detector.feedback([on_threshold], [1], n_screened=9)

@@ -17,6 +17,7 @@ from sklearn_hrn import (
     LandmarkFeatures,
     OneClassPipeline,
     TableEncoder,
+    _training,
 )
 from sklearn_hrn._calibration import usual_threshold
 from sklearn_hrn._drift import (
@@ -237,6 +238,57 @@ def test_a_calibrated_pipeline_goes_on_from_its_scores(chunks):
     assert len(detector.calibration_scores_) == known + 300
     assert detector.offset_ == detector["hrn"].offset_
     assert np.array_equal(detector.predict(chunks[2]) == -1, detector.p_values(chunks[2]) <= 0.05)
+
+
+def test_a_chunk_is_one_epoch_for_the_network_and_for_the_networks_of_its_halves(
+    chunks, monkeypatch
+):
+    asked, train = [], _training.train
+
+    def spy(tasks):
+        asked.append([task.parameters["max_updates"] for task in tasks])
+        return train(tasks)
+
+    monkeypatch.setattr(_training, "train", spy)
+    stream = classifier()
+    for chunk in chunks[:2]:
+        stream.partial_fit(chunk[:230])
+    # 230 rows are five batches of fifty, 115 are three. Those that place the first threshold train
+    # as long as the network that they stand for.
+    assert asked == [[5] * 6, [5, 3, 3]]
+
+
+def test_the_threshold_follows_scores_from_before_a_chunk_and_what_its_halves_gain(
+    chunks, monkeypatch
+):
+    stream = classifier(max_iter=3).fit(chunks[0])
+    before, halves, followed = stream.score_samples(chunks[1]), [], []
+    monkeypatch.setattr("sklearn_hrn._continued.training_gain", lambda some: halves.append(some))
+    monkeypatch.setattr("sklearn_hrn._continued._follow", lambda *given: followed.append(given))
+    stream.partial_fit(chunks[1])
+    ((_, scores, after, gain),) = followed
+    assert np.array_equal(scores, before) and gain is None  # as the spy returns
+    assert np.array_equal(after, stream.score_samples(chunks[1]))
+    assert [[len(part) for part in half] for half in halves[0]] == [[150, 150]] * 2
+
+
+@pytest.mark.parametrize(("statistics", "is_told"), [((1900, 50), False), ((2100, 50), True)])
+def test_drift_is_told_by_the_mean_of_both_statistics_which_then_begin_anew(
+    statistics, is_told, rng, monkeypatch
+):
+    stream = HRNOneClassClassifier(8, batch_size=20, random_state=0, contamination=0.05)
+    stream.fit(rng.normal(1, 1, size=(60, 5)))
+    monkeypatch.setattr("sklearn_hrn._drift.RESERVOIR_SIZE", 100)
+    monkeypatch.setattr("sklearn_hrn._continued.RESERVOIR_SIZE", 100)
+    found = np.array(statistics, dtype=float)
+    monkeypatch.setattr("sklearn_hrn._continued.drift_evidence", lambda *_: found)
+    for chunk in rng.normal(1, 1, size=(2, 50, 5)):  # until then there are few to compare with
+        assert np.array_equal(stream.partial_fit(chunk).drift_evidence_, [0, 0])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", DriftWarning)
+        stream.partial_fit(rng.normal(1, 1, size=(50, 5)))
+    assert [w.category for w in said] == [DriftWarning] * is_told
+    assert np.array_equal(stream.drift_evidence_, [0, 0] if is_told else found)
 
 
 def test_what_needs_all_rows_is_refused(chunks):
