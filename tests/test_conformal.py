@@ -27,6 +27,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklearn_hrn import HRNOneClassClassifier, TableEncoder, to_inlier_labels
+from sklearn_hrn._group_calibration import discoveries
 from sklearn_hrn.conformal import (
     ConformalOutlierDetector,
     conformal_p_values,
@@ -1162,3 +1163,77 @@ HIDDEN = np.ma.masked_array([1.0, 1.0, -1.0, 1.0], mask=[0, 1, 0, 0])
 def test_values_that_a_mask_hides_are_not_taken_for_scores_weights_labels_or_groups(call, rng):
     with pytest.raises(ValueError, match="masked array that hides 1 values"):
         call(rng.normal(size=(4, 2)))
+
+
+class Learning(FirstColumn):
+    """Could learn from verdicts."""
+
+    _learn_verdicts = None
+
+
+@pytest.mark.parametrize("strategy", ["split", "cross"])
+def test_rows_that_are_kept_for_feedback_are_normal_and_have_trained(X, strategy):
+    y = np.where(np.arange(400) < 200, -1, 1)
+    conformal = ConformalOutlierDetector(
+        Learning(), strategy=strategy, reference_rows=100, random_state=0
+    ).fit(X, y)
+    kept = conformal._reference
+    assert len(kept) == 100 and np.isin(kept[:, 0], X[200:, 0]).all()
+    if strategy == "split":
+        assert not np.isin(kept[:, 0], conformal.calibration_scores_).any()
+
+
+def test_a_frozen_detector_does_not_learn_from_rows_of_an_earlier_fit(X):
+    conformal = ConformalOutlierDetector(Learning(), random_state=0).fit(X)
+    conformal.set_params(estimator=FrozenEstimator(Learning().fit(X))).fit(X)
+    with pytest.raises(ValueError, match="nothing can be learned"):
+        conformal.feedback(np.full((1, 3), -9.0), [-1])
+
+
+def test_groups_and_weights_of_normal_rows_are_those_that_count(X):
+    group, weight = np.arange(400) % 2, np.linspace(1, 2, 400)
+    y = np.where(np.arange(400) % 5 == 0, -1, 1)
+    normal = y == 1
+    for of_fit in (True, False):
+        conformal = ConformalOutlierDetector(forest(), false_alarm_rate=0.1, random_state=0)
+        all_rows, alone = clone(conformal), clone(conformal)
+        all_rows.fit(X, y, groups=group)
+        alone.fit(X[normal], groups=group[normal])
+        if not of_fit:
+            all_rows.calibrate(X, y, sample_weight=weight, groups=group)
+            alone.calibrate(X[normal], sample_weight=weight[normal], groups=group[normal])
+        assert all_rows.offset_ == alone.offset_
+
+
+def test_a_stream_of_p_values_is_decided_by_the_levels_of_lond():
+    # Of a rate of 0.1 they are 0.0608, 0.0152, 0.00675 and 0.0038, times one and the number found.
+    found = discoveries([0.05, 0.03, 0.0203, 0.0113], 0.1, "lond")
+    assert found.tolist() == [True, True, False, True]
+    assert not discoveries([0.0609, 0.0153, 0.0068, 0.0039], 0.1, "lond").any()
+
+
+def test_without_a_number_of_models_a_bootstrap_draws_twenty(X):
+    conformal = ConformalOutlierDetector(FirstColumn(), strategy="bootstrap", random_state=0)
+    assert len(conformal.fit(X).estimators_) == 20
+    # Of three rows some draws leave none out: they score none, and train no model.
+    with pytest.warns(ResolutionWarning):
+        n_models = len(conformal.fit(X[:3]).estimators_)
+    assert 0 < n_models < 20
+
+
+def test_a_parameter_of_another_library_is_not_taken_for_a_calibration_of_ours(X):
+    class Own(FirstColumn):
+        def __init__(self, calibration="isotonic", decimals=None):
+            super().__init__(decimals)
+            self.calibration = calibration
+
+    assert ConformalOutlierDetector(Own()).fit(X).estimator_.calibration == "isotonic"
+
+
+def test_the_scores_of_a_detector_are_its_score_samples_where_it_has_them(X):
+    class Both(FirstColumn):
+        def decision_function(self, X):
+            return -self.score_samples(X)
+
+    conformal = ConformalOutlierDetector(Both(), random_state=0).fit(X)
+    np.testing.assert_array_equal(conformal.score_samples(X), X[:, 0])
