@@ -366,6 +366,11 @@ def test_the_usual_threshold_is_that_of_the_rate_where_the_rows_allow_it():
         assert usual_threshold(range(99), 0.001) == 0.0
 
 
+def test_a_rate_that_rounding_lifts_above_a_score_does_not_flag_it():
+    assert 0.07 * 100 > 7
+    assert usual_threshold(np.arange(99.0) - 6, 0.07) == 0.0
+
+
 def test_the_usual_threshold_lies_between_two_scores_where_the_rate_does():
     assert usual_threshold(range(139, -1, -1), 0.01) == pytest.approx(0.41)
     assert usual_threshold([3.0, 1.0], 0.9) == 3.0  # there is no higher score

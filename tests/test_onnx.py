@@ -285,6 +285,27 @@ def test_what_cannot_be_converted_is_refused_by_name(detector, message, wine):
         to_onnx(detector.fit(wine / 1000))
 
 
+@pytest.mark.parametrize(
+    "imputer",
+    [
+        SimpleImputer(missing_values=0.0),
+        SimpleImputer(add_indicator=True),
+        SimpleImputer(),
+    ],
+    ids=["another value", "an indicator", "an empty column"],
+)
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
+def test_an_imputer_that_does_more_than_fill_gaps_is_refused_by_name(imputer, wine):
+    X = np.where(np.arange(wine.size).reshape(wine.shape) % 11, wine, np.nan)
+    if imputer.missing_values == 0.0:
+        X = np.nan_to_num(X)
+    elif not imputer.add_indicator:
+        X[:, 3] = np.nan
+    detector = make_pipeline(imputer, InstanceL2Normalizer(), quick()).fit(X)
+    with pytest.raises(TypeError, match="converted to ONNX: SimpleImputer of"):
+        to_onnx(detector)
+
+
 def test_a_frozen_network_in_the_pipeline_is_refused_by_name(wine):
     import torch
 

@@ -122,9 +122,9 @@ def test_anomalies_teach_no_category(frame):
 
 
 def test_only_the_most_frequent_categories_have_a_column_of_their_own():
-    values = [[f"c{i:02}"] for i in range(30) for _ in range(31 - i)]
+    values = [[f"c{i:02}"] for i in range(30) for _ in range(i + 2)]  # the last in the alphabet
     names = TableEncoder().fit(values).get_feature_names_out()
-    assert list(names) == [f"x0_c{i:02}" for i in range(10)] + ["x0_surprise"]
+    assert list(names) == [f"x0_c{i:02}" for i in range(29, 19, -1)] + ["x0_surprise"]
 
 
 def test_names_differ_whatever_the_categories_are_called():
