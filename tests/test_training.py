@@ -388,3 +388,11 @@ def test_a_power_that_is_switched_off_overflows_nothing(X):
     state = run(all_rows(X), make_plan(X, reg_lambda=0.0, reg_exponent=1e4, init=3.0))
     assert (state.history[2] > 1).all()
     assert (state.history[1] == 0).all() and state.step_scale == 1
+
+
+def test_what_the_last_step_of_a_run_does_is_seen_and_a_hundredfold_loss_is_a_failure(X):
+    plan = make_plan(X, n_updates=1, learning_rate=1e4, loss="square", regularizer=None)
+    state = run(all_rows(X), plan)
+    assert state.step_scale < 1 and state.n_updates == 1
+    f, _ = network([W[0].astype(float) for W in state.weights], X.astype(float), 0.01)
+    assert ((1 - f) ** 2).mean() < 2 * training.EXPLOSION  # of all rows, not the batch looked at
