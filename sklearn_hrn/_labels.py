@@ -90,6 +90,12 @@ def refuse_tensor(values, name="X"):
         ) from None
 
 
+def _are_numbers(labels):
+    """Whether all are numbers, or all are booleans: a mixture means something else by each."""
+    are_flags = {isinstance(label, bool | np.bool_) for label in labels}
+    return len(are_flags) < 2 and all(isinstance(label, Number | np.bool_) for label in labels)
+
+
 def as_labels(values, name="y"):
     """Labels or groups as an array, of which no digit is lost.
 
@@ -124,7 +130,7 @@ def as_labels(values, name="y"):
         raise ValueError(f"Complex data not supported: {name} must hold real numbers, or text.")
     if labels.dtype.kind == "T":
         return labels.astype(object)
-    if labels.dtype.kind == "O" and all(isinstance(label, Number) for label in labels.flat):
+    if labels.dtype.kind == "O" and _are_numbers(labels.ravel()):
         for dtype in (None, float):
             with suppress(TypeError, ValueError, OverflowError):
                 plain = np.asarray(labels.tolist(), dtype)
