@@ -367,9 +367,14 @@ def refuse_axes(X):
         )
 
 
+def column_names(X):
+    """The names of the columns of a data frame or an Arrow table; None of all else."""
+    return getattr(X, "column_names", getattr(X, "columns", None))
+
+
 def refuse_equal_names(X):
     """Refuse a table two columns of which have one name; the names of the others, or None."""
-    names = getattr(X, "column_names", getattr(X, "columns", None))  # of Arrow, or a frame
+    names = column_names(X)
     if names is not None:
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:

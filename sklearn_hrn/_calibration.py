@@ -229,7 +229,7 @@ def at_most_as_own(scores, own, rate):
     falls below a threshold. Where far more do, the networks of the folds stand above it: of few
     different rows, such as a table of categories, each has one score a network, and a threshold
     between two networks flags whole kinds of rows. The threshold among the scores returned lies
-    just below the training rows that the rate leaves unflagged.
+    just below that of the training scores.
 
     Parameters
     ----------
@@ -246,12 +246,11 @@ def at_most_as_own(scores, own, rate):
     """
     rate = max(rate or 0.0, 1 / (len(scores) + 1))
     with quietly():  # what few rows support is told where the threshold is placed
-        threshold = usual_threshold(scores, rate)
+        threshold, of_own = usual_threshold(scores, rate), usual_threshold(own, rate)
     n = min(len(own), len(scores))
     if np.mean(own < threshold) <= rate + N_ERRORS * np.sqrt(rate * (1 - rate) / n):
         return scores
-    lowest = np.sort(own)[int(rate * len(own))]
-    return scores - (threshold - (lowest - SLACK * np.abs(own).max()))
+    return scores - (threshold - of_own + SLACK * np.abs(own).max())
 
 
 def _rows_for(rate):

@@ -9,6 +9,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ._base import refuse_equal_names
 from ._labels import judged_labels, listed, refuse_lazy
 from ._sklearn import HasMethods, Interval, validate_params
 from ._typing import Estimator, Floats, Rows, Splitter
@@ -114,16 +115,17 @@ def _stacked(X_calibration, X_new):
     both = [X_calibration, X_new]
     for X in both:
         refuse_lazy(X)
-    names = [list(getattr(X, "column_names", getattr(X, "columns", ()))) for X in both]
-    if all(names) and names[0] != names[1]:
-        unknown = [name for name in names[1] if name not in names[0]]
-        if unknown or len(names[0]) != len(names[1]):
+    names = [refuse_equal_names(X) for X in both]
+    if all(own is not None for own in names):
+        expected, given = map(list, names)
+        if set(expected) != set(given):
             raise ValueError(
                 "X_calibration and X_new must be rows of the same columns, but have the columns "
-                f"{listed(names[0])} and {listed(names[1])}."
+                f"{listed(expected)} and {listed(given)}."
             )
-        new = X_new.select(names[0]) if hasattr(X_new, "select") else X_new[names[0]]
-        both = [X_calibration, new]
+        if expected != given:
+            new = X_new.select(expected) if hasattr(X_new, "select") else X_new[expected]
+            both = [X_calibration, new]
     if not all(hasattr(X, "iloc") for X in both):
         try:
             both = [X if sparse.issparse(X) else np.asarray(X) for X in both]

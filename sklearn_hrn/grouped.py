@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._base import (
     VersionedMixin,
     check_numbers,
+    column_names,
     learning_on_copy,
     refuse_equal_names,
     refuse_scores_of_anomalies,
@@ -328,8 +329,8 @@ def _place(column, X):
     if isinstance(column, Integral):
         places = [int(column)] if -X.shape[1] <= column < X.shape[1] else []
     else:
-        names = getattr(X, "column_names", getattr(X, "columns", ()))  # of Arrow, or a frame
-        places = [j for j, name in enumerate(names) if name == column]
+        names = column_names(X)
+        places = [j for j, name in enumerate(() if names is None else names) if name == column]
     if len(places) != 1:
         raise ValueError(
             f"group_column={column!r} names {len(places)} columns of X: give the position of one, "

@@ -209,8 +209,10 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
     offset_ : float
         ``decision_function = score_samples - offset_``.
     calibration_scores_ : ndarray of shape (n_calibration,)
-        Scores of training rows by networks that were not trained on them, ascending. Only with
-        `calibration`, or after `partial_fit`: then of the last 2000 rows, old ones being rarer.
+        Scores of training rows by networks that were not trained on them, ascending; all of them
+        lower by a constant where their threshold would flag far more training rows than the rate,
+        as where few rows differ. Only with `calibration`, or after `partial_fit`: then of the last
+        2000 rows, old ones being rarer.
     drift_evidence_ : ndarray of shape (2,)
         How much speaks against a stream whose scores stay: of rows below the threshold, and of rows
         below the median (Shiryaev-Roberts statistics, one step a chunk). `DriftWarning` comes when

@@ -32,7 +32,7 @@ ARROWS = {
     "_base": {"_labels", "_sklearn", "exceptions"},
     "_training": {"_progress", "_validation", "core", "exceptions"},
     "_group_calibration": {"_calibration", "_labels", "exceptions"},
-    "_likelihood_ratios": {"_labels", "_sklearn"},
+    "_likelihood_ratios": {"_base", "_labels", "_sklearn"},
     "_joint_fit": {"_calibration", "_sklearn", "core", "exceptions"},
     "preprocessing": {"_base", "_labels", "_sklearn", "exceptions"},
     "kernel_approximation": {"_base", "_sklearn"},
@@ -87,8 +87,8 @@ ARROWS = {
     "__main__": {"datasets", "exceptions", "interop", "recipes"},
     "grouped": {"_base", "_joint_fit", "_labels", "_sklearn", "exceptions"},
     "inspection": {
-        *("_base", "_calibration", "_reference", "_sklearn", "conformal", "core", "image"),
-        *("_validation", "kernel_approximation", "networks"),
+        *("_base", "_calibration", "_reference", "_sklearn", "conformal", "core", "grouped"),
+        *("_validation", "image", "kernel_approximation", "networks"),
         *("one_class", "preprocessing"),
     },
     "recipes": {

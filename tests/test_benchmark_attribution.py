@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from recorders import Recorder
 
 from sklearn_hrn.benchmark import attribution, data
 
@@ -68,6 +69,27 @@ def test_fresh_normal_rows_are_explained_and_only_others_are_learned(monkeypatch
     assert seen["rows"].max() < 50, "an anomaly is among the rows that are explained"
     assert not np.isin(seen["rows"], seen["train"]).any()
     assert figures["found"]["chance"] == pytest.approx(100 * 2 / 6)
+
+
+def test_patches_of_a_split_are_of_its_own_images_and_all_are_explained_by_both(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.random((400, 784)), np.repeat([2, 3], 200)
+    monkeypatch.setattr(data, "pixels", lambda name, data_home: (X, y, X, y))
+    monkeypatch.setattr(attribution, "_detector", lambda kind, split: Recorder(split))
+    monkeypatch.setattr(attribution, "nearest_normal", lambda detector, rows: rows + 1)
+    seen = {"ours": [], "occlusion": []}
+
+    def keeps(name):
+        return lambda detector, rows: seen[name].append(rows) or np.ones(rows.shape)
+
+    monkeypatch.setattr(attribution, "feature_attribution", keeps("ours"))
+    monkeypatch.setattr(attribution, "_occlusion", keeps("occlusion"))
+    for split in (0, 1):
+        attribution.measure("patch", "2", split)
+    for ours, occlusion in zip(*seen.values(), strict=True):
+        assert len(ours) == attribution.N_IMAGES
+        np.testing.assert_array_equal(ours, occlusion)
+    assert not np.array_equal(*seen["ours"])
 
 
 def _record(what, name, split, figures):

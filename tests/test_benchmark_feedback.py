@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from recorders import Recorder
 from sklearn.metrics import roc_auc_score
 
 from sklearn_hrn import HRNOneClassClassifier, OneClassPipeline
@@ -80,22 +81,12 @@ def test_labels_of_tested_rows_change_no_threshold_and_no_score(folder, monkeypa
     assert measured == first and all(seen)
 
 
-class Known:
-    """Flags rows whose first column is below a threshold, and keeps the verdicts."""
+class Known(Recorder):
+    """Flags rows whose first column is negative, and keeps the verdicts."""
 
     def __init__(self, seed):
-        self.seed, self.parameters, self.verdicts = seed, {}, []
-
-    def set_params(self, **parameters):
-        self.parameters |= parameters
-        return self
-
-    def fit(self, X):
-        self.learned = X
-        return self
-
-    def score_samples(self, X):
-        return X[:, 0]
+        super().__init__(seed)
+        self.verdicts = []
 
     def predict(self, X):
         return np.where(X[:, 0] < 0, -1, 1)

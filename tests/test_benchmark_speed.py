@@ -121,6 +121,10 @@ def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
     assert speed.RENDERED[part][0] in text
 
 
+def test_what_takes_a_gpu_or_data_without_a_public_source_is_not_measured_unless_named():
+    assert set(speed.PARTS) - set(speed.DEFAULT_PARTS) == {"many", "sets"}
+
+
 def test_scaling_is_drawn(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is the extra [plot]")
     setting = {"part": "scaling", "axis": "rows", "size": 1000}

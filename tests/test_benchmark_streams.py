@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from recorders import Recorder
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import Bunch
 
@@ -57,25 +58,18 @@ def test_both_halves_of_a_set_count_for_its_size(quick, tmp_path):
     assert {s["name"] for s in streams.settings(args)} == {"1_of_200", ""}
 
 
-class Recorder:
-    """Keeps what it learns, and scores rows by their first column; after one fit by minus that."""
+class Streamed(Recorder):
+    """Keeps its chunks, too; after one fit it scores rows by minus their first column."""
 
     def __init__(self, seed):
-        self.seed, self.parameters, self.chunks = seed, {}, []
-
-    def set_params(self, **parameters):
-        self.parameters |= parameters
-        return self
+        super().__init__(seed)
+        self.chunks = []
 
     def __getitem__(self, step):
         return Bunch(n_updates_=54)
 
     def partial_fit(self, X):
         self.chunks.append(X)
-        return self
-
-    def fit(self, X):
-        self.learned = X
         return self
 
     def score_samples(self, X):
@@ -86,7 +80,7 @@ def test_a_stream_and_one_fit_see_the_same_rows_of_a_split_as_often(rng, monkeyp
     X, y = rng.normal(size=(100, 2)), np.repeat([1, -1], [80, 20])
     monkeypatch.setattr(streams.data, "adbench", lambda name, data_home: (X, y))
     made = []
-    monkeypatch.setattr(streams, "_detector", lambda seed: made.append(Recorder(seed)) or made[-1])
+    monkeypatch.setattr(streams, "_detector", lambda seed: made.append(Streamed(seed)) or made[-1])
     figures = streams.measure("equal", "any", 3)
     stream, whole = made
     train, test = protocol.one_class_split(y, 3)
@@ -104,7 +98,7 @@ def test_a_stream_and_one_fit_see_the_same_rows_of_a_split_as_often(rng, monkeyp
     }
 
 
-class Subspace(Recorder):
+class Subspace(Streamed):
     """Flags what lies off the four directions of the normal rows, and tells of drift once."""
 
     def fit(self, X):

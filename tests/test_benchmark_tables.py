@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from recorders import Recorder
 from sklearn.metrics import roc_auc_score
 
 from sklearn_hrn.benchmark import peers, tables
@@ -243,31 +244,17 @@ def test_words_and_medians_of_mixed_tables_are_learned_from_training_rows(
     assert (tested[1:] != tested_after[1:]).any(axis=1).mean() > 0.9  # but for rows of gaps
 
 
-class Recorder:
-    """Keeps what it is given, and scores rows by their first column."""
+class Thresholded(Recorder):
+    """Its threshold is zero."""
 
     offset_ = 0.0
-
-    def __init__(self):
-        self.parameters = {}
-
-    def set_params(self, **parameters):
-        self.parameters |= parameters
-        return self
-
-    def fit(self, X):
-        self.learned = X
-        return self
-
-    def score_samples(self, X):
-        return X[:, 0]
 
 
 @pytest.mark.parametrize(("share", "width"), tables.GROUPS)
 def test_a_group_of_its_width_lies_six_deviations_off_and_ours_is_told_its_share(
     share, width, monkeypatch
 ):
-    ours, seen = Recorder(), []
+    ours, seen = Thresholded(), []
     monkeypatch.setitem(tables.protocol.OURS, "HRN tabular", lambda seed: ours)
     monkeypatch.setattr(tables.protocol, "evaluate", lambda *given: seen.append(given) or {})
     for method in ("HRN tabular", "OneClassSVM"):
@@ -290,7 +277,7 @@ def test_the_recipe_flags_unlabelled_anomalies_by_its_own_threshold(tmp_path, mo
     rng = np.random.default_rng(0)
     X = np.r_[rng.normal(1, 1, size=(80, 2)), rng.normal(-1, 1, size=(20, 2))]
     np.savez(tmp_path / "1_toy.npz", X=X, y=np.repeat([0, 1], [80, 20]))
-    ours, asked = Recorder(), []
+    ours, asked = Thresholded(), []
     monkeypatch.setattr(
         tables, "make_hrn_pipeline", lambda *given, **seed: asked.append((given, seed)) or ours
     )

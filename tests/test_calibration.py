@@ -426,6 +426,18 @@ def test_no_kind_of_rows_is_flagged_whole_that_is_more_frequent_than_the_rate(na
             assert np.array_equal(flagged, detector.p_values(fresh) <= 0.1)
 
 
+def test_a_threshold_is_tried_on_rows_as_they_were_before_a_step_that_works_in_place(rng):
+    X = rng.normal(100, 1, size=(200, 3))
+    forest = IsolationForest(n_estimators=10, contamination=0.1, random_state=0)
+    offsets = [
+        OneClassPipeline([("scale", StandardScaler(copy=copy)), ("forest", forest)], calibration=3)
+        .fit(X.copy())
+        .offset_
+        for copy in (True, False)
+    ]
+    assert offsets[0] == pytest.approx(offsets[1])
+
+
 def test_rows_that_are_all_alike_are_normal():
     X = np.ones((200, 3))
     for seed in (2, 5):

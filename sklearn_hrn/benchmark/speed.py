@@ -383,7 +383,7 @@ def render(records):
     texts = []
     for part, (title, header, row) in RENDERED.items():
         own = [r for r in records if r["settings"]["part"] == part]
-        rows = _medians(own) if part == "sets" else [row(r) for r in own]
+        rows = _medians(own) if row is _medians else [row(r) for r in own]
         if rows:
             texts.append(f"{title}\n\n{rst_table(header, rows)}\n")
     return "\n".join(texts)
@@ -514,7 +514,7 @@ RENDERED = {
     "sets": (
         "The same of the tabular recipe on the training rows of ADBench, medians over the sets",
         ["sets", "number", "seconds"],
-        None,
+        _medians,
     ),
     "row": (
         "Milliseconds of `predict` of one row: the median, and the 99th of a hundred",

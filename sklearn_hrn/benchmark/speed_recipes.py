@@ -174,7 +174,6 @@ def _fit_peer(method, digit, data_home):
         detector = make_hrn_pipeline("paper", random_state=0)
     else:
         detector = make_peer(method, 0, scaled=False)
-    del X
     before = peak_megabytes()
     start = time.perf_counter()
     detector.fit(X_train)

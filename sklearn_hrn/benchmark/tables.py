@@ -325,9 +325,9 @@ def _table(task, records, name):
         ranks = rankdata(-means, axis=1).mean(axis=0)
         rows += [["mean rank", *(f"{rank:.2f}" for rank in ranks)]] * (name == "auc")
     runs = [[r for r in records if r["settings"]["method"] == m] for m in methods]
-    what = ["dataset", "seed"] if task in ("glitch", "labels") else ["seed"]
-    for name in what:
-        rows.append([f"{name}s", *(len({r["settings"][name] for r in own}) for own in runs)])
+    counted = ["dataset", "seed"] if task in ("glitch", "labels") else ["seed"]
+    for what in counted:
+        rows.append([f"{what}s", *(len({r["settings"][what] for r in own}) for own in runs)])
     return rst_table([task, *map(with_marks, methods, runs)], rows)
 
 

@@ -16,6 +16,7 @@ from .._sklearn import _safe_indexing
 from .._typing import Estimator, Floats, Rows
 from .._validation import check_axes, without_axes
 from ..conformal import ConformalOutlierDetector
+from ..grouped import HRNGroupedDetector
 from ._columns import fitted_steps, sources, transformed
 from ._slopes import NoSlopeError, pull_back
 
@@ -374,7 +375,8 @@ def scores_of(detector, X):
             f"{type(detector).__name__} has a score for each class: explain the detector of one, "
             "such as heads_[label] of HRNContinualClassifier."
         )
-    if len(getattr(detector, "detectors_", ())) > 1 and detector.group_column is None:
+    by_group = isinstance(detector, HRNGroupedDetector) and detector.group_column is None
+    if by_group and len(detector.detectors_) > 1:
         raise TypeError(
             f"{type(detector).__name__} has a detector for each group, and does not see here which "
             "group a row is of: explain that of one, such as detectors_[group]."

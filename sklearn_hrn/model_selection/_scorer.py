@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
-from .._base import dense
+from .._base import column_names, dense
 from .._labels import normal_rows
 from .._sklearn import HasMethods, _num_samples, _safe_indexing, validate_params
 from .._typing import Estimator, Rows
@@ -66,7 +66,7 @@ def _shuffled_columns(X, rng):
     """X with every column permuted by itself; a data frame stays one, of its library."""
     order = np.broadcast_to(np.arange(_num_samples(X))[:, None], X.shape)
     order = rng.permuted(order, axis=0)
-    names = getattr(X, "column_names", getattr(X, "columns", None))
+    names = column_names(X)
     if names is None:
         return np.take_along_axis(dense(X), order, axis=0)
     columns = {name: _taken(X[name], order[:, j]) for j, name in enumerate(names)}
