@@ -1,7 +1,6 @@
 """What every estimator has in common: how it checks, fits, travels and cuts rows."""
 
 import re
-from collections import Counter
 from contextlib import contextmanager
 from copy import copy
 from functools import cache
@@ -16,10 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._labels import listed, normal_rows, refuse_lazy, refuse_masked
+from ._labels import normal_rows
+from ._refusals import (
+    ADVICE,
+    first_that_is_no_number,
+    refuse_axes,
+    refuse_equal_names,
+    refuse_lazy,
+    refuse_masked,
+)
 from ._sklearn import _fit_context
 from ._typing import Rows
 from .exceptions import VersionMismatchWarning, warn
@@ -41,16 +47,6 @@ _COLUMNS = WeakKeyDictionary()
 
 # Where a pickle has the version that wrote it.
 VERSION = "_sklearn_hrn_version"
-
-# What to do about values that are no finite numbers.
-ADVICE = {
-    "text": "encode such columns first, for instance with sklearn.preprocessing.OneHotEncoder",
-    "dates": "make numbers of them first, such as days since the first one",
-    "missing values (NaN)": "leave those rows out, or fill the gaps first, for instance with "
-    "sklearn.impute.SimpleImputer(add_indicator=True)",
-    "infinite values (inf)": "leave those rows out, or cut the values off at a finite bound",
-}
-
 
 # What NumPy says of values of which it makes no numbers.
 WRONG_VALUES = "could not convert|float.. argument|array element with a sequence"
@@ -312,7 +308,7 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
             X.sum_duplicates()
         return X
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        found = _first_that_is_no_number(X)
+        found = first_that_is_no_number(X)
         kind = TypeError if isinstance(error, TypeError) else ValueError
         if found is None:
             is_told = isinstance(error, TypeError | ValueError)
@@ -347,101 +343,3 @@ def rows_of_list(X):
 def _common_type(types):
     """The type that holds the numbers of columns of a data frame."""
     return np.result_type(*(getattr(t, "numpy_dtype", t) for t in types))
-
-
-def refuse_axes(X):
-    """Refuse rows of more than one axis, or of records, and say how they become rows."""
-    if getattr(getattr(X, "dtype", None), "names", None):
-        raise TypeError(
-            f"X is an array of records, with the fields {listed(X.dtype.names)}: give "
-            "pandas.DataFrame(X), or numpy.lib.recfunctions.structured_to_unstructured(X)."
-        )
-    shape = getattr(X, "shape", None)
-    if isinstance(X, list | tuple) and len(X) and hasattr(X[0], "__array__"):
-        shape = (len(X), *np.shape(X[0]))
-    if shape is not None and len(shape) > 2:
-        raise ValueError(
-            f"X has the shape {tuple(shape)}, with dim {len(shape)} where dim <= 2 is needed, one "
-            "row each: give np.reshape(X, (len(X), -1)), or, of images, "
-            "take make_hrn_pipeline('image'), which has a use for their axes."
-        )
-
-
-def column_names(X):
-    """The names of the columns of a data frame or an Arrow table; None of all else."""
-    return getattr(X, "column_names", getattr(X, "columns", None))
-
-
-def refuse_equal_names(X):
-    """Refuse a table two columns of which have one name; the names of the others, or None."""
-    names = column_names(X)
-    if names is not None:
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise ValueError(f"X has more than one column {twice[0]!r}: rename them.")
-    return names
-
-
-def _first_that_is_no_number(X):
-    """(what, in which column, value) of the first value of X that is no finite number, or None."""
-    if sparse.issparse(X):
-        columns = [("", X.tocoo().data)]
-    elif hasattr(X, "columns") and hasattr(X, "shape"):
-        series = (X.iloc[:, j] if hasattr(X, "iloc") else X[:, j] for j in range(X.shape[1]))
-        columns = [(f" in column {c.name!r}", np.asarray(c)) for c in series]
-    else:
-        try:
-            X = np.asarray(X)
-        except (ValueError, RuntimeError):  # ragged rows, tensors with a gradient
-            return None
-        columns = [(f" in column {j}", c) for j, c in enumerate(X.T)] if X.ndim == 2 else []
-    for column, values in columns:
-        if values.dtype.kind == "f":
-            values = values[~np.isfinite(values)][:1]
-        elif values.dtype.kind in "biu":
-            continue
-        for value in values.tolist() if values.dtype.kind in "fO" else list(values[:1]):
-            what = _what_it_is(value)
-            if what is not None:
-                return what, column, value
-    return None
-
-
-def _what_it_is(value):
-    """A key of `ADVICE`, or None for a number."""
-    if hasattr(value, "isoformat") or isinstance(value, np.datetime64 | np.timedelta64):
-        return "dates" if value == value else "missing values (NaN)"
-    if value is None or type(value).__name__ == "NAType":
-        return "missing values (NaN)"
-    if isinstance(value, float) and not np.isfinite(value):
-        return "infinite values (inf)" if value == value else "missing values (NaN)"
-    if isinstance(value, str | bytes):
-        try:
-            return None if np.isfinite(float(value)) else "missing values (NaN)"
-        except ValueError:
-            return "text"
-    return None
-
-
-def refuse_scores_of_anomalies(detector, place):
-    """Refuse a detector of PyOD in a place where nothing turns its scores round."""
-    if scores_anomalies(detector):
-        name = type(detector).__name__
-        raise TypeError(
-            f"{name} is, or ends in, a detector of PyOD, which scores anomalies higher where "
-            "scikit-learn scores them lower: give sklearn_hrn.interop.PyODDetector(...) of the "
-            f"detector {place}, such as PyODDetector({name}()), which turns it round."
-        )
-
-
-def scores_anomalies(detector):
-    """Whether a detector gives anomalies the higher scores: those of PyOD do, wherever they end."""
-    while True:
-        kinds = {kind.__module__.partition(".")[0] for kind in type(detector).__mro__}
-        if "pyod" in kinds or type(detector).__module__.startswith(__package__ + "."):
-            return "pyod" in kinds
-        is_pipeline = isinstance(detector, Pipeline)
-        inner = detector.steps[-1][1] if is_pipeline else getattr(detector, "estimator", None)
-        if inner is None:
-            return False
-        detector = inner

@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import column_or_1d
 
-from ._base import scores_anomalies
-from ._labels import refuse_masked
+from ._refusals import refuse_masked, scores_anomalies
 from ._sklearn import Interval, _num_samples
 from ._typing import Floats
 from .exceptions import ResolutionWarning, quietly, warn

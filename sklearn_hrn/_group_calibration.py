@@ -11,7 +11,8 @@ from ._calibration import (
     group_thresholds,
     weight_below,
 )
-from ._labels import check_groups, listed, rows_by_group
+from ._labels import check_groups, rows_by_group
+from ._refusals import listed
 from .exceptions import ResolutionWarning, warn
 
 

@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, is_outlier_detector
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
+from ._refusals import listed, refuse_lazy, refuse_masked, refuse_tensor
 from ._sklearn import _num_samples
 from ._typing import Integers
 from .exceptions import LabelConventionWarning, warn
@@ -33,61 +34,6 @@ def judged_labels():
         yield
     finally:
         _LABELS_ARE_JUDGED.reset(token)
-
-
-# Collections that hold no rows yet: how they are told, whose they are, what brings the rows.
-LAZY = (
-    ("__dask_graph__", "Dask", "X.compute()"),
-    ("toPandas", "Spark", "X.toPandas()"),
-    ("iter_batches", "Ray Data", "X.to_pandas()"),
-    ("collect", "polars", "X.collect()"),
-)
-
-
-def refuse_lazy(X):
-    """Refuse collections whose rows lie elsewhere, which an array of them would fetch whole.
-
-    Also tensors of which NumPy makes no array, and dicts.
-    """
-    refuse_tensor(X)
-    if type(X) is dict:  # sparse rows may be dicts, too
-        raise TypeError("X is a dict, which has no rows: give an array or a data frame.")
-    if isinstance(X, np.ndarray | list | tuple):
-        return
-    for method, kind, remedy in LAZY:
-        # A frame of pandas looks for what it does not have among its columns, too.
-        if hasattr(type(X), method) and hasattr(X, method):
-            raise TypeError(
-                f"X is a lazy collection of {kind}, {type(X).__name__}, all rows of which would be "
-                f"fetched into memory: give {remedy} if they fit there; else score block by block "
-                "(map_blocks, map_batches, pandas_udf: see the page on scaling out) and learn by "
-                "partial_fit."
-            )
-
-
-def refuse_masked(values, name="X"):
-    """Refuse a masked array that hides values: as an array it would show them."""
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        remedy = ", or give X.filled(numpy.nan) to a step that takes gaps" if name == "X" else ""
-        raise ValueError(
-            f"{name} is a masked array that hides {np.ma.count_masked(values)} values: leave those "
-            f"rows out{remedy}."
-        )
-
-
-def refuse_tensor(values, name="X"):
-    """Refuse a tensor of torch, or a list of such, of which NumPy makes no array."""
-    first = values[0] if isinstance(values, list | tuple) and len(values) else values
-    if not (hasattr(type(first), "detach") and hasattr(type(first), "numpy")):
-        return
-    try:
-        first.numpy()
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(
-            f"{name} is a tensor, or holds such, of which NumPy makes no array ({error}): give "
-            f"{name}.detach().cpu(), and of that .float() where its numbers have half precision or "
-            "less, and .to_dense() where it is sparse."
-        ) from None
 
 
 def _are_numbers(labels):
@@ -365,11 +311,6 @@ def is_plus_or_minus_one(label):
 def is_missing(label):
     # `pandas.NA` has no truth value; it is known by name so that pandas need not be there.
     return label is None or type(label).__name__ in ("NAType", "NaTType") or label != label
-
-
-def listed(labels, at_most=6):
-    shown = ", ".join(repr(label) for label in labels[:at_most])
-    return shown + (f", ... ({len(labels)} different labels)" if len(labels) > at_most else "")
 
 
 def check_groups(groups, X):

@@ -9,8 +9,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ._base import refuse_equal_names
-from ._labels import judged_labels, listed, refuse_lazy
+from ._labels import judged_labels
+from ._refusals import listed, refuse_equal_names, refuse_lazy
 from ._sklearn import HasMethods, Interval, validate_params
 from ._typing import Estimator, Floats, Rows, Splitter
 

@@ -28,9 +28,10 @@ from ._calibration import (
 from ._folds import draw_folds
 from ._group_calibration import GroupCalibration, rate_of_each
 from ._joint_fit import fitted_by_folds, last_step, transformed, with_last_step
-from ._labels import check_groups, normal_rows, refuse_lazy, rows_by_group
+from ._labels import check_groups, normal_rows, rows_by_group
 from ._likelihood_ratios import likelihood_ratios
 from ._reference import as_columns, as_frame, drawn_rows
+from ._refusals import refuse_lazy
 from ._sklearn import (
     HasMethods,
     Interval,

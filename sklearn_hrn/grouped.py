@@ -12,17 +12,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._base import (
-    VersionedMixin,
-    check_numbers,
-    column_names,
-    learning_on_copy,
-    refuse_equal_names,
-    refuse_scores_of_anomalies,
-    rows_of_list,
-)
+from ._base import VersionedMixin, check_numbers, learning_on_copy, rows_of_list
 from ._joint_fit import fit_side_by_side
-from ._labels import check_groups, normal_rows, refuse_lazy, rows_by_group
+from ._labels import check_groups, normal_rows, rows_by_group
+from ._refusals import column_names, refuse_equal_names, refuse_lazy, refuse_scores_of_anomalies
 from ._sklearn import (
     N_JOBS,
     HasMethods,

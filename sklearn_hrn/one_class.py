@@ -13,14 +13,7 @@ from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.extmath import row_norms
 
-from ._base import (
-    FEW_ROWS,
-    VersionedMixin,
-    check_fitted,
-    derived,
-    learning_on_copy,
-    row_blocks,
-)
+from ._base import FEW_ROWS, VersionedMixin, check_fitted, derived, learning_on_copy, row_blocks
 from ._calibration import at_most_as_own, usual_threshold
 from ._continued import learn_chunk, learn_verdicts
 from ._folds import make_folds

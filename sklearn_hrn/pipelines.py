@@ -5,19 +5,18 @@ from copy import deepcopy
 from functools import partial
 from itertools import chain
 from math import ceil, prod
-from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from numbers import Real
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse, vstack
-from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import gen_even_slices, get_tags, indexable
+from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import VersionedMixin, learning_on_copy, refuse_scores_of_anomalies
+from ._base import learning_on_copy
 from ._calibration import (
     at_most_as_own,
     conformal_p_values,
@@ -37,33 +36,27 @@ from ._joint_fit import (
     n_at_once,
     prepare_folds,
     take,
-    transformed,
     with_last_step,
 )
-from ._labels import judged_labels, normal_rows, refuse_lazy
+from ._labels import judged_labels, normal_rows
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from ._reference import as_columns, as_frame, drawn_rows
+from ._refusals import refuse_lazy, refuse_scores_of_anomalies
 from ._sklearn import (
-    HasMethods,
-    Interval,
-    StrOptions,
     _check_method_params,
     _num_samples,
     _safe_indexing,
     available_if,
     has_callbacks,
 )
+from ._steps import StepsAsGiven
 from ._streams import OF_CALIBRATION, learn_from_stream
-from ._typing import Cache, Calibration, Floats, Integers, Rows
+from ._typing import Floats, Integers, Rows
 from ._verdicts import after_feedback, can_learn, first_lessons
 from .exceptions import FarRowsPassWarning, quietly, warn
 
 __all__ = ["OneClassPipeline"]
 
-# Steps hold several arrays of a block at once: what comes in, what goes out, what is in between.
-_BLOCKS_IN_WORKING_MEMORY = 16
-# Fewer rows a call than this, and the fixed cost of a call outweighs its work.
-_MIN_BLOCK_ROWS = 256
 # Training rows that a new threshold is tried on.
 N_LOOKED_AT = 200
 
@@ -124,42 +117,7 @@ def _out_of_fold_scores(X, folds, in_folds, each):
         return out_of_fold_scores(folds, in_folds, score, each)
 
 
-class _Parameters(VersionedMixin, Pipeline):
-    """The parameters of a `OneClassPipeline` and nothing fitted."""
-
-    _parameter_constraints: ClassVar[dict] = {
-        **Pipeline._parameter_constraints,
-        "calibration": [
-            StrOptions({"cross"}),
-            Interval(Integral, 2, None, closed="left"),
-            HasMethods(["split", "get_n_splits"]),
-            None,
-        ],
-        "outlier_share": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
-        "reference_rows": [Interval(Integral, 0, None, closed="left")],
-        "subsample": [Interval(Integral, 2, None, closed="left"), None],
-    }
-
-    def __init__(
-        self,
-        steps: list[tuple[str, Any]],
-        *,
-        calibration: Calibration = None,
-        outlier_share: float | Literal["auto"] = 0.0,
-        reference_rows: int = 500,
-        subsample: int | None = None,
-        transform_input: list[str] | None = None,
-        memory: str | Cache | None = None,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
-        self.calibration = calibration
-        self.outlier_share = outlier_share
-        self.reference_rows = reference_rows
-        self.subsample = subsample
-
-
-class OneClassPipeline(_Parameters):
+class OneClassPipeline(StepsAsGiven):
     """A pipeline whose steps are fitted on normal rows only.
 
     `fit`, `fit_predict` and `fit_transform` leave out the rows with ``y == -1`` *before the first
@@ -324,7 +282,6 @@ class OneClassPipeline(_Parameters):
     True
     """
 
-    steps_: list[tuple[str, Any]]
     calibration_scores_: Floats
     left_out_: Integers
     _reference: Any
@@ -625,16 +582,7 @@ class OneClassPipeline(_Parameters):
         """As `_run_on_clone`; what may be trained beside other fits is yielded, to be trained."""
         self._validate_params()
         refuse_lazy(X)
-        try:
-            _, last = self.steps[-1]
-        except (TypeError, ValueError, IndexError):
-            raise ValueError(
-                f"steps={self.steps!r} is not allowed: give a list of (name, estimator) tuples, "
-                "at least one."
-            ) from None
-        refuse_scores_of_anomalies(last, "as the last step")
-        fitted, before = clone(self), dict(self.steps)
-        fitted.steps = [(name, _continued(step, before[name])) for name, step in fitted.steps]
+        fitted = self._to_be_fitted()
         rate = None if self.calibration is None else fitted._rate()
         left_out = None
         if self.outlier_share:
@@ -650,7 +598,7 @@ class OneClassPipeline(_Parameters):
         looked_at = drawn_rows(X, N_LOOKED_AT) if folds else None
         in_folds = None
         is_joint = (folds or in_company) and not params and anomalies is None
-        if is_joint and hasattr(last, "fit_together") and not has_callbacks(fitted):
+        if is_joint and hasattr(fitted.steps[-1][1], "fit_together") and not has_callbacks(fitted):
             anew, rows = fitted._for_scores(), [train for train, _ in folds or ()]
             rest = prepare_folds([anew], *indexable(X, y), rows, whole_first=True)
             waiting = next(rest)
@@ -676,16 +624,28 @@ class OneClassPipeline(_Parameters):
                 each = partial(each_at_once, n_threads=n_at_once(fitted, X))
                 scores = _out_of_fold_scores(X, folds, in_folds, each)
                 if left_out is not None and len(left_out):
-                    # As large a share of them as has a score of those kept.
-                    n_scored = ceil(len(left_out) * len(scores) / _num_samples(X))
-                    (suspects,) = take(suspects, None, at_most(None, suspects, n_scored))
-                    scores = np.r_[scores, learner._of_normal(suspects, scores)]
+                    share = len(scores) / _num_samples(X)
+                    scores = np.r_[scores, learner._of_normal(suspects, scores, share)]
                 with quietly():
                     own = scores_of(fitted, looked_at)
                 scores = at_most_as_own(scores, own, rate)
                 learner._place_threshold(np.sort(scores), rate)
             learner._check_far_rows()
         return result
+
+    def _to_be_fitted(self):
+        """A clone, of which steps with a warm start go on from the fit before."""
+        try:
+            _, last = self.steps[-1]
+        except (TypeError, ValueError, IndexError):
+            raise ValueError(
+                f"steps={self.steps!r} is not allowed: give a list of (name, estimator) tuples, "
+                "at least one."
+            ) from None
+        refuse_scores_of_anomalies(last, "as the last step")
+        fitted, before = clone(self), dict(self.steps)
+        fitted.steps = [(name, _continued(step, before[name])) for name, step in fitted.steps]
+        return fitted
 
     def _place_threshold(self, scores, rate):
         self.calibration_scores_, self._offset = scores, _threshold(scores, rate)
@@ -716,8 +676,13 @@ class OneClassPipeline(_Parameters):
             kept = concentrated_rows(front.transform(X), share)
         return kept, np.setdiff1d(every, kept)
 
-    def _of_normal(self, suspects, scores):
-        """Scores of those rows left out that are taken to be normal."""
+    def _of_normal(self, suspects, scores, share):
+        """Scores of those rows left out that are taken to be normal.
+
+        Of all rows left out as large a share is scored as of the rows kept.
+        """
+        n_scored = ceil(_num_samples(suspects) * share)
+        (suspects,) = take(suspects, None, at_most(None, suspects, n_scored))
         of_suspects = scores_of(self, suspects)
         return of_suspects[of_suspects >= end_of_normal_rows(scores, of_suspects)]
 
@@ -798,99 +763,6 @@ class OneClassPipeline(_Parameters):
         """What is calibrated: the scores of the last step, or else its decision function."""
         return self._by_block(score_method(self.steps[-1][1]), X)
 
-    def _by_block(self, method, X):
-        """Concatenate what a method of the last step returns for even blocks of the rows of X."""
-        refuse_lazy(X)
-        if "steps_" not in vars(self):  # the check asks every step for its tags
-            check_is_fitted(self)
-
-        def of_block(rows):
-            return getattr(self.steps[-1][1], method)(self._transformed(rows))
-
-        # Of a frame, its shape says it in no time.
-        shape = getattr(X, "shape", ())
-        n_rows = shape[0] if len(shape) == 2 else _num_samples(X)
-        if n_rows <= _MIN_BLOCK_ROWS or (n_blocks := ceil(n_rows / self._block_rows(X))) <= 1:
-            return of_block(X)
-        (X,) = indexable(X)
-        blocks = gen_even_slices(n_rows, n_blocks)
-        return np.concatenate([of_block(_safe_indexing(X, block)) for block in blocks])
-
-    def _transformed(self, X):
-        """Rows as the last step sees them."""
-        return transformed(self, X)
-
-    def _block_rows(self, X):
-        widths = [getattr(step, "n_features_in_", 1) for _, step in self.steps]
-        row_bytes = 8 * max(prod(getattr(X, "shape", ())[1:]), *widths)
-        block_bytes = get_config()["working_memory"] * 2**20 / _BLOCKS_IN_WORKING_MEMORY
-        return max(int(block_bytes / max(row_bytes, 1)), _MIN_BLOCK_ROWS)
-
-    # The steps as given are a parameter and stay in the instance's dictionary under their name; a
-    # property of that name puts the fitted ones in front of them for all that `Pipeline` does.
-
-    @property
-    def steps(self) -> list[tuple[str, Any]]:
-        """The steps: fitted once `fit` was called, as given until then."""
-        return vars(self).get("steps_", vars(self).get("steps"))
-
-    @steps.setter
-    def steps(self, steps: list[tuple[str, Any]]) -> None:
-        vars(self)["steps"] = steps
-
-    def _params_as_given(self):
-        return {name: vars(self)[name] for name in self._get_param_names()}
-
-    def _as_given(self):
-        return _Parameters(**self._params_as_given())
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters of the pipeline and of its steps as given, not as fitted.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Include the parameters of the steps.
-
-        Returns
-        -------
-        params : dict
-        """
-        return self._as_given().get_params(deep)
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters of the pipeline and of its steps, for the next fit.
-
-        Parameters
-        ----------
-        **params : dict
-            Names as in `get_params`.
-
-        Returns
-        -------
-        self : object
-        """
-        for name, value in self._as_given().set_params(**params).get_params(deep=False).items():
-            setattr(self, name, value)
-        return self
-
-    def set_output(
-        self, *, transform: Literal["default", "pandas", "polars"] | None = None
-    ) -> Self:
-        """Set the container that `transform` returns, now and after later fits.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-            As in :class:`~sklearn.pipeline.Pipeline`.
-
-        Returns
-        -------
-        self : object
-        """
-        self._as_given().set_output(transform=transform)
-        return super().set_output(transform=transform)
-
     @property
     def reference_rows_(self) -> Any:
         """Training rows, of the kind that was given."""
@@ -900,13 +772,3 @@ class OneClassPipeline(_Parameters):
     def offset_(self) -> float:
         """Threshold of the calibration, or else of the last step."""
         return vars(self)["_offset"] if "_offset" in vars(self) else self.steps[-1][1].offset_
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        with suppress(ValueError, AttributeError, TypeError):  # malformed steps are for fit to name
-            steps = [step for _, step in self.steps if step not in (None, "passthrough")]
-            tags.input_tags.allow_nan = all(get_tags(step).input_tags.allow_nan for step in steps)
-            dense = [getattr(step, "_makes_dense", False) for step in steps]
-            see_sparse = steps[: dense.index(True) + 1] if any(dense) else steps
-            tags.input_tags.sparse = all(get_tags(step).input_tags.sparse for step in see_sparse)
-        return tags

@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
-from .._base import column_names, dense
+from .._base import dense
 from .._labels import normal_rows
+from .._refusals import column_names
 from .._sklearn import HasMethods, _num_samples, _safe_indexing, validate_params
 from .._typing import Estimator, Rows
 

@@ -19,7 +19,8 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._base import VersionedMixin, learning_on_copy
 from .._joint_fit import last_step, take
-from .._labels import as_labels, inlier_mask, judged_labels, normal_rows, refuse_lazy
+from .._labels import as_labels, inlier_mask, judged_labels, normal_rows
+from .._refusals import refuse_lazy
 from .._sklearn import (
     N_JOBS,
     StrOptions,

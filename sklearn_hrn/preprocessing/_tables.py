@@ -19,12 +19,11 @@ from .._base import (
     check_fitted,
     dense,
     plain_numbers,
-    refuse_axes,
-    refuse_equal_names,
     rows_of_list,
     validate_as_numpy,
 )
-from .._labels import is_missing, refuse_lazy, refuse_masked
+from .._labels import is_missing
+from .._refusals import refuse_axes, refuse_equal_names, refuse_lazy, refuse_masked
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
 from ..exceptions import NumbersAsTextWarning, warn
