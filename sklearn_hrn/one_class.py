@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils.extmath import row_norms
 
-from ._base import FEW_ROWS, VersionedMixin, check_fitted, derived, learning_on_copy, row_blocks
+from ._base import FEW_ROWS, VersionedMixin, check_fitted, derived, learning_on_copy
 from ._calibration import at_most_as_own, usual_threshold
 from ._continued import learn_chunk, learn_verdicts
 from ._folds import make_folds
 from ._labels import normal_rows
+from ._lengths import doubt_lengths
 from ._sklearn import (
     CallbackSupportMixin,
     HasMethods,
@@ -31,9 +30,7 @@ from ._typing import Calibration, Floats, Integers, Rows, Seed
 from ._validation import LARGEST, check_rows
 from .core.scoring import SLOPES, score_rows
 from .exceptions import (
-    CentredRowsWarning,
     ConstantScoresWarning,
-    RowLengthWarning,
     quietly,
     warn,
 )
@@ -42,22 +39,6 @@ if TYPE_CHECKING:
     import torch
 
 N_TRAIN_QUANTILES = 1001
-
-# Rows looked at for their length. Their score is said to be their length if the two have more than
-# this rank correlation, where the length that a twentieth exceeds is this many times the one that a
-# twentieth falls below. Tables behind a scaler of columns, or nothing, have ratios of 1.2 to 75 and
-# correlations of 0.68 to 1.0; Fashion-MNIST behind `InstanceL2Normalizer` 1.5 and 0.8 at most,
-# MNIST and features of networks ratios below 1.1.
-LENGTH_ROWS = 1000
-LENGTH_CORRELATIONS = ((1.8, 0.65), (1.15, 0.85))
-
-# Rows whose directions have a mean shorter than this lie around zero on all sides. Columns that
-# were centred leave 0.1 and less; CIFAR-10 behind `InstanceL2Normalizer` has 0.2 and more, MNIST,
-# Fashion-MNIST and features of networks half and more.
-LEAST_MEAN_DIRECTION = 0.15
-
-# How far from one the length of a row at a landmark may be.
-ROUNDING_OF_LENGTHS = 1e-3
 
 # Parameters in which estimators that train together may differ. All others shape the networks or
 # the loop: a parameter that is not named here has to be equal.
@@ -94,15 +75,6 @@ def _row_numbers(name, chosen, X):
             f"array have those from 0 to {len(X) - 1}."
         )
     return chosen.astype(np.int64, copy=False)
-
-
-def _of_length_at_most_one(X, rows):
-    """Whether rows are features of a kernel, whose length says how near they are to known rows."""
-    longest = max(
-        row_norms(X[block] if rows is None else X[rows[block]]).max()
-        for block in row_blocks(len(X) if rows is None else len(rows), X.shape[1])
-    )
-    return abs(longest - 1) < ROUNDING_OF_LENGTHS
 
 
 def _converted(dtype, *coefs):
@@ -624,43 +596,6 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         else:
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
 
-    def _check_lengths(self, X, rows, scores):
-        """Warn where training rows score by their length, or lie on all sides of zero."""
-        chosen = np.arange(0, len(scores), -(-len(scores) // LENGTH_ROWS))
-        some = np.asarray(X[chosen if rows is None else rows[chosen]], np.float64)
-        lengths = row_norms(some)
-        if self.module is not None or not np.ptp(scores[chosen]):
-            return
-        short, long = np.quantile(lengths, [0.05, 0.95])
-        suspected = [least for ratio, least in LENGTH_CORRELATIONS if long > ratio * short]
-        if suspected:
-            correlation = np.corrcoef(rankdata(lengths), rankdata(scores[chosen]))[0, 1]
-            if correlation > min(suspected) and not _of_length_at_most_one(X, rows):
-                warn(
-                    f"the training rows differ in length (most from {short:.3g} to {long:.3g}) and "
-                    f"their scores follow it (rank correlation {correlation:.2f}): "
-                    "f(c x) = c f(x), so that long rows, anomalies among them, score as normal. "
-                    'Take make_hrn_pipeline("tabular") for a table, and put an '
-                    "InstanceL2Normalizer in front for rows of many like features; a scaler of "
-                    "columns is not enough.",
-                    RowLengthWarning,
-                )
-                return
-        # Features of a kernel may be orthogonal, row by row; they are then as many as the rows.
-        if X.shape[1] >= len(scores):
-            return
-        directions = some / np.maximum(lengths, np.finfo(float).tiny)[:, None]
-        mean = np.linalg.norm(directions.mean(axis=0))
-        if mean < LEAST_MEAN_DIRECTION:
-            warn(
-                "the training rows lie around zero in all directions (their directions have a mean "
-                f"of length {mean:.2f}), as behind a StandardScaler or PCA: f(c x) = c f(x), so "
-                "that direction and length of a row are all that counts, and tell little here. "
-                'Take make_hrn_pipeline("tabular") for a table; rows of many like features want an '
-                "InstanceL2Normalizer, and no scaler of columns before it.",
-                CentredRowsWarning,
-            )
-
     def _folds(self, rows):
         """The rows that train and the rows that are scored, by fold of the calibration."""
         if self.calibration is None:
@@ -732,7 +667,8 @@ def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_ro
             scores = learner._score(task.X, task.rows)
             with quietly() if is_quiet else nullcontext():
                 learner._set_threshold(scores)
-                learner._check_lengths(task.X, task.rows, scores)
+                if learner.module is None:
+                    doubt_lengths(task.X, task.rows, scores)
             if held_out:
                 of_folds = [learner._scores_by(*next(trained), [rows]) for _, rows in held_out]
                 of_folds = np.concatenate(of_folds, axis=None)

@@ -41,6 +41,7 @@ TESTS = {
     "_drift": ["test_streams.py"],
     "_outlier_share": ["test_calibration.py"],
     "_joint_fit": ["test_joint_fit.py", "test_search.py"],
+    "_lengths": ["test_one_class.py"],
     "_labels": ["test_contract.py"],
     "_training": ["test_one_class.py", "test_joint_fit.py"],
     "_refusals": ["test_contract.py", "test_tables.py"],

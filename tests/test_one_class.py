@@ -3,6 +3,7 @@
 import pickle
 import tracemalloc
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from sklearn_hrn import (
     LandmarkFeatures,
 )
 from sklearn_hrn._folds import make_folds
+from sklearn_hrn._lengths import doubt_lengths
 from sklearn_hrn.exceptions import (
     CentredRowsWarning,
     ConstantScoresWarning,
@@ -683,10 +685,10 @@ def along_one_direction(rng, ratio, correlation, n_rows=400):
     return lengths[:, None] * [0.6, 0.8, 0.0], scores
 
 
-def told_of_rows(X, scores, rows=None, **parameters):
+def told_of_rows(X, scores, rows=None):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        HRNOneClassClassifier(**parameters)._check_lengths(X, rows, scores)
+        doubt_lengths(X, rows, scores)
     return [w.category for w in said]
 
 
@@ -705,8 +707,6 @@ def test_lengths_and_scores_that_go_together_are_told_of_from_a_ratio_and_a_corr
     # Of some rows of an array only these count, and of sorted ones not the first alone.
     others = np.r_[np.full((400, 3), 1.0), X]
     assert told_of_rows(others, scores, np.arange(400, 800)) == [RowLengthWarning] * is_told
-    # The length of a row says nothing of the scores of a module.
-    assert told_of_rows(X, scores, module=torch.nn.Flatten) == []
     many, scores = along_one_direction(rng, ratio, correlation, 4000)
     assert told_of_rows(many, scores) == [RowLengthWarning] * is_told
 
@@ -726,4 +726,21 @@ def test_rows_are_on_all_sides_of_zero_where_their_directions_have_a_short_mean(
     signs = np.where(np.arange(1000) % 20 < 10 * (1 + mean), 1.0, -1.0)
     X, scores = signs[:, None] * [1.0, 0.0], np.arange(1000.0)
     assert told_of_rows(X, scores) == [CentredRowsWarning] * is_told
-    assert told_of_rows(np.eye(50), np.arange(50.0)) == []  # as many columns as rows
+
+
+@pytest.mark.parametrize(("n_rows", "is_told"), [(40, False), (41, True)])
+def test_as_many_rows_as_lie_on_one_side_by_chance_are_not_told_so(n_rows, is_told):
+    X, scores = np.resize(np.r_[np.eye(20), -np.eye(20)], (n_rows, 20)), np.arange(n_rows)
+    assert told_of_rows(X, scores) == [CentredRowsWarning] * is_told
+    others = np.r_[np.ones((100, 20)), X]  # which have no say
+    rows = np.arange(100, 100 + n_rows)
+    assert told_of_rows(others, scores, rows) == [CentredRowsWarning] * is_told
+
+
+def test_of_a_module_it_is_not_known_what_the_length_of_a_row_does(rng):
+    X = rng.normal(size=(60, 3)) * np.geomspace(1, 9, 60)[:, None]
+    for module, is_told in ((None, True), (partial(torch.nn.Linear, out_features=1), False)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            HRNOneClassClassifier(module=module, max_iter=2, random_state=0).fit(X)
+        assert bool(said) == is_told
