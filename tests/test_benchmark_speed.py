@@ -6,7 +6,7 @@ from timeit import timeit
 import numpy as np
 import pytest
 
-from sklearn_hrn.benchmark import data, peers, speed, speed_recipes, timing
+from sklearn_hrn.benchmark import data, peers, speed, speed_core, speed_recipes, timing
 
 
 def record(settings, figures):
@@ -84,14 +84,14 @@ def test_times_are_medians_of_rounds_after_one_that_does_not_count(monkeypatch):
     ],
 )
 def test_every_part_of_the_speed_table_is_rendered(part, monkeypatch):
-    monkeypatch.setattr(speed, "ROWS", 300)
-    monkeypatch.setattr(speed, "SHORT_UPDATES", 20)
+    monkeypatch.setattr(speed_core, "ROWS", 300)
+    monkeypatch.setattr(speed_core, "SHORT_UPDATES", 20)
     monkeypatch.setattr(peers, "find_spec", lambda name: None)  # PyOD's networks take seconds
 
     def once(functions, repeats):
         return {name: timeit(function, number=1) for name, function in functions.items()}
 
-    for module in (speed, speed_recipes):
+    for module in (speed_core, speed_recipes):
         monkeypatch.setattr(module, "in_turns", once)
     setting = {
         "epoch": {"hidden": 10, "repeats": 1},
