@@ -2,13 +2,10 @@
 
 import time
 from contextlib import nullcontext
-from contextvars import copy_context
 from copy import copy
 from dataclasses import dataclass, field
-from math import prod
 
 import numpy as np
-from sklearn import config_context, get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -18,12 +15,10 @@ from ._sklearn import (
     _num_samples,
     _safe_indexing,
     has_callbacks,
-    one_thread,
 )
+from ._steps import last_step
+from ._threads import each_at_once, few_threads, n_at_once
 from .exceptions import quietly
-
-# Values of the rows from which on earlier steps of several folds are fitted at a time.
-LARGE = 10**6
 
 # Bytes of transformed rows that folds may hold while they wait to be trained together.
 WAITING_BYTES = 2**28
@@ -84,29 +79,6 @@ class _Remembered:
         if X is not self.asked:
             self.asked, self.answer = X, self.transform(X)
         return self.answer
-
-
-def last_step(estimator):
-    """The last step of a pipeline; any other estimator as it is."""
-    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-
-
-def with_last_step(estimator, last):
-    """A fitted estimator with another last step; one that is no pipeline is its own."""
-    if not isinstance(estimator, Pipeline):
-        return last
-    found, steps = copy(estimator), [*estimator.steps[:-1], (estimator.steps[-1][0], last)]
-    # Where a pipeline tells the steps it has fitted from those that it was given.
-    setattr(found, "steps_" if "steps_" in vars(found) else "steps", steps)
-    return found
-
-
-def transformed(estimator, X):
-    """Rows as the last step of a fitted pipeline sees them; those of any other estimator as is."""
-    for _, step in estimator.steps[:-1] if isinstance(estimator, Pipeline) else ():
-        if step not in (None, "passthrough"):
-            X = step.transform(X)
-    return X
 
 
 def take(X, y, rows):
@@ -291,27 +263,6 @@ def _fitting(estimator, X):
     return fold.fitted([estimator])[0]
 
 
-def n_at_once(candidate, X):
-    """How many folds may fit, or transform, their earlier steps at a time.
-
-    More than one where this is much work beside the calls of Python, and the steps are known to be
-    fitted alone: of this package or scikit-learn, with no functions of the user among them.
-    """
-    if not (isinstance(candidate, Pipeline) and hasattr(last_step(candidate), "fit_together")):
-        return 1
-    if _is_small(X) or candidate.memory is not None:
-        return 1
-    parts = candidate.get_params().values()
-    if any(callable(part) or not _is_known(part) for part in parts):
-        return 1
-    first = candidate.steps[0][1]
-    if hasattr(first, "get_params") and not first.get_params().get("copy", True):
-        return 1  # it would write to rows that others read
-    from .core.threads import n_threads
-
-    return n_threads()
-
-
 def fitted_by_folds(detector, X, folds, fit_params):
     """A detector fitted on the rows of each fold, with parameters of its fit if there are any."""
     if fit_params:
@@ -327,41 +278,6 @@ def fitted_by_folds(detector, X, folds, fit_params):
             raise fold.errors[0]
         models.extend(fold.fitted([detector]))
     return models
-
-
-def _is_small(X):
-    return prod(getattr(X, "shape", (0,))) < LARGE
-
-
-def few_threads(X):
-    """Within it, products of NumPy take one thread where the rows are small.
-
-    They gain nothing by more there, and threads of theirs go on spinning for a tenth of a second,
-    on cores that train by then.
-    """
-    return one_thread("blas") if _is_small(X) else nullcontext()
-
-
-def _is_known(part):
-    is_estimator = hasattr(part, "get_params")
-    return not is_estimator or type(part).__module__.startswith(("sklearn.", "sklearn_hrn."))
-
-
-def each_at_once(function, items, n_threads):
-    """What a function returns for items of one size, by several threads of one thread each."""
-    if n_threads == 1:
-        return map(function, items)
-    from .core.threads import side_by_side
-
-    items = list(items)
-    contexts, config = [copy_context() for _ in items], get_config()
-
-    def call(_thread, place):
-        with one_thread(), config_context(**config):
-            return contexts[place].run(function, items[place])
-
-    with one_thread():
-        return side_by_side(call, list(range(len(items))), n_threads, size=lambda _: 1)
 
 
 def _fit_fronts(candidate, X, y, folds, fit_params, n_threads):

@@ -1,6 +1,7 @@
-"""Pipelines that keep the steps as given beside the fitted ones, and score in blocks of rows."""
+"""Steps of pipelines: the last one, those as given and as fitted, and scores in blocks of rows."""
 
 from contextlib import suppress
+from copy import copy
 from math import ceil, prod
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -12,7 +13,6 @@ from sklearn.utils import gen_even_slices, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import VersionedMixin
-from ._joint_fit import transformed
 from ._refusals import refuse_lazy
 from ._sklearn import HasMethods, Interval, StrOptions, _num_samples, _safe_indexing
 from ._typing import Cache, Calibration
@@ -21,6 +21,29 @@ from ._typing import Cache, Calibration
 _BLOCKS_IN_WORKING_MEMORY = 16
 # Fewer rows a call than this, and the fixed cost of a call outweighs its work.
 _MIN_BLOCK_ROWS = 256
+
+
+def last_step(estimator):
+    """The last step of a pipeline; any other estimator as it is."""
+    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+
+
+def with_last_step(estimator, last):
+    """A fitted estimator with another last step; one that is no pipeline is its own."""
+    if not isinstance(estimator, Pipeline):
+        return last
+    found, steps = copy(estimator), [*estimator.steps[:-1], (estimator.steps[-1][0], last)]
+    # Where a pipeline tells the steps it has fitted from those that it was given.
+    setattr(found, "steps_" if "steps_" in vars(found) else "steps", steps)
+    return found
+
+
+def transformed(estimator, X):
+    """Rows as the last step of a fitted pipeline sees them; those of any other estimator as is."""
+    for _, step in estimator.steps[:-1] if isinstance(estimator, Pipeline) else ():
+        if step not in (None, "passthrough"):
+            X = step.transform(X)
+    return X
 
 
 class _Parameters(VersionedMixin, Pipeline):

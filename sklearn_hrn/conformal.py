@@ -27,7 +27,7 @@ from ._calibration import (
 )
 from ._folds import draw_folds
 from ._group_calibration import GroupCalibration, rate_of_each
-from ._joint_fit import fitted_by_folds, last_step, transformed, with_last_step
+from ._joint_fit import fitted_by_folds
 from ._labels import check_groups, normal_rows, rows_by_group
 from ._likelihood_ratios import likelihood_ratios
 from ._reference import as_columns, as_frame, drawn_rows
@@ -41,6 +41,7 @@ from ._sklearn import (
     _routing_enabled,
     _safe_indexing,
 )
+from ._steps import last_step, transformed, with_last_step
 from ._typing import Estimator, Floats, Integers, Rows, Seed
 from ._verdicts import after_feedback, can_learn, first_lessons
 from .exceptions import once_a_kind, warn

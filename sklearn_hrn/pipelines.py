@@ -27,17 +27,7 @@ from ._calibration import (
     usual_threshold,
 )
 from ._folds import make_folds, out_of_fold_scores
-from ._joint_fit import (
-    at_most,
-    each_at_once,
-    few_threads,
-    finished,
-    fit_last,
-    n_at_once,
-    prepare_folds,
-    take,
-    with_last_step,
-)
+from ._joint_fit import at_most, finished, fit_last, prepare_folds, take
 from ._labels import judged_labels, normal_rows
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from ._reference import as_columns, as_frame, drawn_rows
@@ -49,8 +39,9 @@ from ._sklearn import (
     available_if,
     has_callbacks,
 )
-from ._steps import StepsAsGiven
+from ._steps import StepsAsGiven, with_last_step
 from ._streams import OF_CALIBRATION, learn_from_stream
+from ._threads import each_at_once, few_threads, n_at_once
 from ._typing import Floats, Integers, Rows
 from ._verdicts import after_feedback, can_learn, first_lessons
 from .exceptions import FarRowsPassWarning, quietly, warn

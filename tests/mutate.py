@@ -45,6 +45,7 @@ TESTS = {
     "_labels": ["test_contract.py"],
     "_training": ["test_one_class.py", "test_joint_fit.py"],
     "_refusals": ["test_contract.py", "test_tables.py"],
+    "_threads": ["test_joint_fit.py"],
     "_steps": ["test_pipelines.py", "test_contract.py"],
     "_reference": ["test_streams.py", "test_inspection.py"],
     "_validation": ["test_visual_words.py", "test_one_class.py"],

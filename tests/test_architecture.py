@@ -35,7 +35,7 @@ ARROWS = {
     "_training": {"_progress", "_validation", "core", "exceptions"},
     "_group_calibration": {"_calibration", "_labels", "_refusals", "exceptions"},
     "_likelihood_ratios": {"_labels", "_refusals", "_sklearn"},
-    "_joint_fit": {"_calibration", "_sklearn", "core", "exceptions"},
+    "_joint_fit": {"_calibration", "_sklearn", "_steps", "_threads", "exceptions"},
     "preprocessing": {"_base", "_labels", "_refusals", "_sklearn", "exceptions"},
     "kernel_approximation": {"_base", "_sklearn"},
     "image": {"_base", "_sklearn", "_validation"},
@@ -62,20 +62,23 @@ ARROWS = {
     "_streams": {"_base", "_reference", "_sklearn"},
     "conformal": {
         *("_base", "_calibration", "_folds", "_group_calibration", "_joint_fit", "_labels"),
-        *("_likelihood_ratios", "_reference", "_refusals", "_sklearn", "_verdicts", "exceptions"),
+        *("_likelihood_ratios", "_reference", "_refusals", "_sklearn", "_steps", "_verdicts"),
+        "exceptions",
     },
     "pipelines": {
         *("_base", "_calibration", "_folds", "_joint_fit", "_labels", "_outlier_share"),
-        *("_reference", "_refusals", "_sklearn", "_steps", "_streams", "_verdicts", "exceptions"),
+        *("_reference", "_refusals", "_sklearn", "_steps", "_streams", "_threads", "_verdicts"),
+        "exceptions",
     },
-    "_steps": {"_base", "_joint_fit", "_refusals", "_sklearn"},
+    "_steps": {"_base", "_refusals", "_sklearn"},
+    "_threads": {"_sklearn", "_steps", "core"},
     "continual": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"),
         "exceptions",
     },
     "model_selection": {
-        *("_base", "_joint_fit", "_labels", "_refusals", "_sklearn", "_validation", "exceptions"),
-        "one_class",
+        *("_base", "_joint_fit", "_labels", "_refusals", "_sklearn", "_steps", "_validation"),
+        *("exceptions", "one_class"),
     },
     "interop": {
         "_base",

@@ -13,7 +13,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_hrn import HRNOneClassClassifier, OneClassPipeline
-from sklearn_hrn._joint_fit import fit_each, fit_folds, fit_together, n_at_once
+from sklearn_hrn._joint_fit import fit_each, fit_folds, fit_together
+from sklearn_hrn._threads import n_at_once
 from sklearn_hrn.core.training import Trainer
 from sklearn_hrn.exceptions import RowLengthWarning, warn
 
@@ -178,7 +179,7 @@ def test_the_fit_on_all_rows_comes_first_and_alone_says_what_there_is_to_say(X, 
 
 @pytest.fixture
 def two_threads(monkeypatch):
-    monkeypatch.setattr("sklearn_hrn._joint_fit.LARGE", 0)
+    monkeypatch.setattr("sklearn_hrn._threads.LARGE", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -203,7 +204,7 @@ def test_large_fronts_are_fitted_in_threads_as_they_are_one_by_one(X, two_thread
     with config_context(working_memory=7), pytest.warns(RowLengthWarning) as said:
         in_threads = list(fit_folds([candidate], spoilt, None, FOLDS, whole_first=True))
     assert [w.category for w in said] == [RowLengthWarning]  # of the fit on all rows
-    monkeypatch.setattr("sklearn_hrn._joint_fit.LARGE", 10**9)
+    monkeypatch.setattr("sklearn_hrn._threads.LARGE", 10**9)
     with pytest.warns(RowLengthWarning):
         one_by_one = list(fit_folds([candidate], spoilt, None, FOLDS, whole_first=True))
     for ours, theirs in zip(in_threads, one_by_one, strict=True):
@@ -234,7 +235,7 @@ def test_products_on_small_rows_take_one_thread_for_the_time_of_a_fit(X, monkeyp
         allowed = _threads_of_products()  # where the library has threads at all
         assert OneClassPipeline(steps).fit(X)["look"].threads_ == {1}
         assert _threads_of_products() == allowed
-        monkeypatch.setattr("sklearn_hrn._joint_fit.LARGE", 0)
+        monkeypatch.setattr("sklearn_hrn._threads.LARGE", 0)
         assert OneClassPipeline(steps).fit(X)["look"].threads_ == allowed
 
 

@@ -18,7 +18,7 @@ from sklearn.utils import gen_batches, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._base import VersionedMixin, learning_on_copy
-from .._joint_fit import last_step, take
+from .._joint_fit import take
 from .._labels import as_labels, inlier_mask, judged_labels, normal_rows
 from .._refusals import refuse_lazy
 from .._sklearn import (
@@ -30,6 +30,7 @@ from .._sklearn import (
     _num_samples,
     _warn_or_raise_about_fit_failures,
 )
+from .._steps import last_step
 from .._typing import Estimator, Rows, Splitter
 from .._validation import draw_seeds
 from ..exceptions import once_a_kind
