@@ -10,6 +10,12 @@ from .datasets._local import writing
 from .exceptions import warn
 from .recipes import RECIPES, make_hrn_pipeline
 
+# Ending of a table of text -> what separates its cells. A file without an ending is CSV.
+SEPARATORS = {".csv": ",", "": ",", ".tsv": "\t"}
+
+# What pandas reads text through.
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+
 
 def main(arguments=None):
     """Run a command.
@@ -22,7 +28,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m sklearn_hrn", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="{fit,score}")
     fit = commands.add_parser("fit", help="learn what is normal from a table of normal rows")
-    fit.add_argument("table", type=Path, help="a .csv or .parquet file, a row a line")
+    fit.add_argument("table", type=Path, help="a .csv, .tsv or .parquet file, a row a line")
     fit.add_argument("--kind", choices=sorted(RECIPES), default="tabular", help="the recipe")
     fit.add_argument("--rate", type=float, default=0.01, help="normal rows to flag (0.01)")
     fit.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
@@ -30,13 +36,17 @@ def main(arguments=None):
     fit.set_defaults(run=_fit)
     score = commands.add_parser("score", help="score the rows of a table, as CSV")
     score.add_argument("detector", type=Path, help="a file of `fit`; a pickle runs code: trust it")
-    score.add_argument("table", type=Path, help="a .csv or .parquet file with the same columns")
+    score.add_argument("table", type=Path, help="a file as for `fit`, with the same columns")
     score.add_argument(
-        "-o", "--output", type=Path, help="a .csv or .parquet file; else CSV on the standard output"
+        "-o",
+        "--output",
+        type=Path,
+        help="a .csv, .tsv or .parquet file; else CSV on the standard output",
     )
     score.set_defaults(run=_score)
     options = parser.parse_args(arguments)
     try:
+        _kind_of_table(options.table, is_read=True)
         _check_output(options)
         options.run(options)
     except (ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -47,6 +57,11 @@ def _fit(options):
     if not 0 < options.rate <= 0.5:
         raise ValueError(f"--rate must be above 0 and at most 0.5, got {options.rate}.")
     kind = options.output.suffix.lower()
+    if kind in (".csv", ".tsv", ".parquet"):
+        raise ValueError(
+            f"{options.output} has the name of a table, but a detector is written: give a name "
+            "that ends in .skops, .onnx or .pkl."
+        )
     if kind == ".skops":  # before the work
         _skops()
     detector = make_hrn_pipeline(options.kind, random_state=options.seed)
@@ -68,17 +83,20 @@ def _fit(options):
 def _score(options):
     import pandas as pd
 
+    kind = None if options.output is None else _kind_of_table(options.output)
     detector, X = _detector(options.detector), _table(options.table)
     scores = detector.score_samples(X)
     answers = {"score": scores, "label": (scores >= detector.offset_) * 2 - 1}
     if hasattr(detector, "p_values"):
         answers["p_value"] = detector.p_values(X)
     answers = pd.DataFrame(answers)
-    if options.output is None:
+    if kind is None:
         sys.stdout.write(answers.to_csv(index=False))
         return
-    is_parquet = options.output.suffix.lower() == ".parquet"
-    data = answers.to_parquet() if is_parquet else answers.to_csv(index=False).encode()
+    if kind == ".parquet":
+        data = answers.to_parquet()
+    else:
+        data = answers.to_csv(index=False, sep=SEPARATORS[kind]).encode()
     with writing(options.output) as file:
         file.write(data)
 
@@ -118,26 +136,42 @@ def _detector(path):
     return detector
 
 
+def _kind_of_table(path, is_read=False):
+    """The ending of a table, which says what it holds; what is read may be compressed text."""
+    kind = path.suffix.lower()
+    is_compressed = is_read and kind in COMPRESSED
+    if is_compressed:
+        kind = Path(path.stem).suffix.lower()
+    if kind in SEPARATORS or (kind == ".parquet" and not is_compressed):
+        return kind
+    raise ValueError(
+        f"{path} ends in {path.suffix}, but tables are .csv, .tsv or .parquet"
+        + (", and the first two may be compressed, as in .csv.gz." if is_read else ".")
+    )
+
+
 def _table(path):
     try:
         import pandas as pd
     except ImportError as error:
         raise ImportError("Reading a table needs pandas: pip install pandas.") from error
+    separator = SEPARATORS.get(_kind_of_table(path, is_read=True))
     try:
-        is_parquet = path.suffix.lower() == ".parquet"
-        table = pd.read_parquet(path) if is_parquet else pd.read_csv(path)
+        table = pd.read_csv(path, sep=separator) if separator else pd.read_parquet(path)
     except ValueError as error:  # of text in another encoding, an empty file, broken lines
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
-    if not is_parquet:
-        _check_header(path, table.columns.tolist())
+    if separator:
+        _check_header(path, table.columns.tolist(), separator)
     return table
 
 
-def _check_header(path, names):
+def _check_header(path, names, separator):
     """Refuse a table of other separators; doubt a first line that names no columns."""
-    if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
+    others = set(",;\t|") - {separator}
+    if len(names) == 1 and any(other in names[0] for other in others):
+        wanted = "tabs" if separator == "\t" else "commas"
         raise ValueError(
-            f"{path} has one column, {names[0]!r}: its cells must be separated by commas, and "
+            f"{path} has one column, {names[0]!r}: its cells must be separated by {wanted}, and "
             "fractions be written with a point."
         )
     numbers = [name for name in names if re.fullmatch(r"-?\d*\.\d+(e[+-]?\d+)?", name)]

@@ -1088,6 +1088,13 @@ def test_records_that_cannot_be_kept_are_refused_before_the_work(tmp_path):
     assert not list(tmp_path.glob("run-*"))
 
 
+@pytest.mark.parametrize("words", ["adbench --jobs 0", "peers --splits 0", "claims --seeds -1"])
+def test_a_count_that_is_none_is_told_in_a_line(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(words.split())
+    assert "must be 1 or more, got" in capsys.readouterr().err
+
+
 def test_the_command_lists_its_tables(capsys):
     with pytest.raises(SystemExit) as end:
         run_command("--help")

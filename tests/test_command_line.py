@@ -208,6 +208,10 @@ def test_a_table_of_other_separators_is_refused(wine, separator, capsys):
     assert told.value.code == 1
     assert "cells must be separated by commas" in capsys.readouterr().err
     assert not (folder / "detector").exists()
+    command = ["fit", f"{folder}/other.tsv", "-o", f"{folder}/detector"]
+    (folder / "other.csv").rename(folder / "other.tsv")
+    if separator != "\t":
+        assert "cells must be separated by tabs" in refused(command, capsys)
 
 
 @pytest.mark.parametrize(
@@ -227,3 +231,39 @@ def test_a_rate_that_is_none_is_refused_before_the_table_is_read(rate, tmp_path,
     with pytest.raises(SystemExit):
         main(["fit", f"{tmp_path}/none.csv", f"--rate={rate}", "-o", f"{tmp_path}/detector"])
     assert "--rate must be above 0 and at most 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x.xlsx", "x.json", "x.csv.gz", "x.parquet.gz"])
+def test_a_table_is_what_its_name_says_or_is_refused_before_the_work(
+    name, fitted, capsys, monkeypatch
+):
+    monkeypatch.setattr("sklearn_hrn.__main__.pickle.loads", None)
+    monkeypatch.setattr("sklearn_hrn.__main__.make_hrn_pipeline", None)
+    score = ["score", f"{fitted}/detector.pkl"]
+    told = refused([*score, f"{fitted}/normal.csv", "-o", f"{fitted}/{name}"], capsys)
+    assert f"{name} ends in .{name.split('.')[-1]}, but tables are .csv, .tsv or .parquet" in told
+    assert not (fitted / name).exists()
+    if not name.endswith("csv.gz"):  # which is read
+        for command in (score, ["fit", "-o", f"{fitted}/other.pkl"]):
+            assert "tables are .csv" in refused([*command, f"{fitted}/{name}"], capsys)
+
+
+@pytest.mark.parametrize("name", ["x.tsv", "x.TSV", "x.csv.gz", "x.tsv.bz2", "x", "x.parquet"])
+def test_tables_of_every_name_that_is_taken_give_the_same_scores(name, fitted):
+    table, kind = pd.read_csv(fitted / "normal.csv"), name.lower()
+    if kind.endswith("parquet"):
+        pytest.importorskip("pyarrow", reason="pandas writes Parquet by it")
+        table.to_parquet(fitted / name)
+    else:
+        table.to_csv(fitted / name, sep="\t" if ".tsv" in kind else ",", index=False)
+    score = ["score", f"{fitted}/detector.pkl"]
+    main([*score, f"{fitted}/normal.csv", "-o", f"{fitted}/scores.csv"])
+    main([*score, f"{fitted}/{name}", "-o", f"{fitted}/scores.tsv"])
+    expected = pd.read_csv(fitted / "scores.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(fitted / "scores.tsv", sep="\t"), expected)
+
+
+def test_a_detector_is_not_written_into_a_table(fitted, capsys, monkeypatch):
+    monkeypatch.setattr("sklearn_hrn.__main__.make_hrn_pipeline", None)
+    command = ["fit", f"{fitted}/normal.csv", "-o", f"{fitted}/all.csv"]
+    assert "has the name of a table" in refused(command, capsys)

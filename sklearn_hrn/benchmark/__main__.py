@@ -98,7 +98,12 @@ def make_parser():
 
 
 def main(arguments=None):
-    args = make_parser().parse_args(arguments)
+    parser = make_parser()
+    args = parser.parse_args(arguments)
+    for name, value in vars(args).items():
+        # Every whole number is a count; joblib counts processes from the other end as well.
+        if type(value) is int and value < 1 and (name != "jobs" or value == 0):
+            parser.error(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
     try:
         if args.table == DOCS:
             figures.write(args.folder, rendered, load)
