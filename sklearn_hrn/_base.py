@@ -8,7 +8,7 @@ from importlib import import_module
 from math import isfinite
 from operator import is_
 from typing import Self
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,12 +38,30 @@ BLOCK_BYTES = 2**22
 # attributes is kept for the next call.
 FEW_ROWS = 10
 
-# Estimator -> fitted attributes, and what `derived` has made of them.
-_DERIVED = WeakKeyDictionary()
 
-# Estimator -> the names that `fit` saw, and the columns of a frame that were found to have them:
-# pandas tells faster that two are the same than what each is called.
-_COLUMNS = WeakKeyDictionary()
+class _Beside:
+    """What is kept beside each estimator for as long as it is there.
+
+    Estimators are told apart by what they are: one with an ``__eq__`` of its own has no hash.
+    """
+
+    def __init__(self):
+        self._kept = {}
+
+    def get(self, estimator):
+        return self._kept.get(id(estimator), (None, (None, None)))[1]
+
+    def keep(self, estimator, found):
+        key, kept = id(estimator), self._kept
+        kept[key] = ref(estimator, lambda _: kept.pop(key, None)), found
+
+
+# Fitted attributes, and what `derived` has made of them.
+_DERIVED = _Beside()
+
+# The names that `fit` saw, and the columns of a frame that were found to have them: pandas tells
+# faster that two are the same than what each is called.
+_COLUMNS = _Beside()
 
 # Where a pickle has the version that wrote it.
 VERSION = "_sklearn_hrn_version"
@@ -188,12 +206,13 @@ def derived(estimator, make, *attributes):
     """``make(*attributes)`` of fitted attributes, made once for as long as these are the same.
 
     It is kept beside the estimator, not in it: no part of pickles and copies. An array that is
-    changed in place counts as the same.
+    changed in place counts as the same: looking at its values takes longer than scoring a row.
     """
-    kept = _DERIVED.get(estimator)
-    if kept is None or not all(map(is_, kept[0], attributes)):
-        kept = _DERIVED[estimator] = attributes, make(*attributes)
-    return kept[1]
+    known, made = _DERIVED.get(estimator)
+    if known is None or not all(map(is_, known, attributes)):
+        made = make(*attributes)
+        _DERIVED.keep(estimator, (attributes, made))
+    return made
 
 
 def dense(X):
@@ -252,12 +271,12 @@ def plain_numbers(estimator, X, dtypes):
 
 def _are_names_of_fit(estimator, columns):
     """Whether the columns of a frame have the names that `fit` saw, in their order."""
-    names, (seen, kept) = estimator.feature_names_in_, _COLUMNS.get(estimator, (None, None))
+    names, (seen, kept) = estimator.feature_names_in_, _COLUMNS.get(estimator)
     if seen is names and columns.equals(kept):
         return True
     if columns.tolist() != names.tolist():
         return False
-    _COLUMNS[estimator] = names, columns
+    _COLUMNS.keep(estimator, (names, columns))
     return True
 
 

@@ -46,7 +46,7 @@ def as_labels(values, name="y"):
     """Labels or groups as an array, of which no digit is lost.
 
     Numbers that come as objects become plain ones where these are the same, and text of NumPy's own
-    type becomes objects: scikit-learn has no use for either.
+    type becomes objects: scikit-learn has no use for either. So do moments and durations.
 
     Parameters
     ----------
@@ -75,6 +75,13 @@ def as_labels(values, name="y"):
     if labels.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} must hold real numbers, or text.")
     if labels.dtype.kind == "T":
+        return labels.astype(object)
+    if labels.dtype.kind in "mM":
+        # Of nanoseconds NumPy makes whole numbers, of all else the moments that Python has.
+        plain = labels.astype(f"{labels.dtype.kind}8[us]")
+        is_finer = np.datetime_data(labels.dtype)[0] in ("ns", "ps", "fs", "as")
+        if is_finer and (plain == labels)[~np.isnat(labels)].all():
+            labels = plain
         return labels.astype(object)
     if labels.dtype.kind == "O" and _are_numbers(labels.ravel()):
         for dtype in (None, float):

@@ -1,5 +1,6 @@
 """One detector for each machine, customer or sensor."""
 
+from datetime import datetime
 from itertools import chain, pairwise
 from numbers import Integral, Number
 from typing import Any, ClassVar, Literal, Self
@@ -314,6 +315,8 @@ def _kind(group):
     """What kind of name a group has; names of two kinds are never equal."""
     if isinstance(group, Number):
         return "numbers"
+    if isinstance(group, datetime):  # as those of pandas are
+        return "moments without a time zone" if group.tzinfo is None else "moments of a time zone"
     return "text" if isinstance(group, str) else f"of type {type(group).__name__}"
 
 

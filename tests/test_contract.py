@@ -6,6 +6,7 @@ parameters of odd kinds are taken for what they are or refused by name; a pickle
 
 import copy
 import functools
+import gc
 import io
 import linecache
 import os
@@ -67,6 +68,7 @@ from sklearn_hrn import (
     LandmarkFeatures,
     NormalScoreTransformer,
     OneClassPipeline,
+    _base,
     make_hrn_pipeline,
 )
 from sklearn_hrn.exceptions import (
@@ -350,6 +352,37 @@ def test_what_is_kept_for_the_next_row_is_not_part_of_the_estimator():
     fitted.score_samples(X[:1])
     assert len(pickle.dumps(fitted)) == size
     assert [sorted(vars(step)) for step in steps] == names
+
+
+def with_values_for_equals(name):
+    """An estimator of a user's own kind, which is equal to others and has no hash."""
+    kind = ESTIMATORS[name]
+    own = type(name, (kind,), {"__eq__": lambda self, other: True, "__hash__": None})
+    return own(**make(name).get_params(deep=False))
+
+
+def test_an_estimator_without_a_hash_answers_as_any_other(name):
+    frame = pd.DataFrame(X, columns=list("abcdefghi"))
+    for rows in (X, frame):
+        expected, fitted = fit(make(name), rows), fit(with_values_for_equals(name), rows)
+        for few in (rows, rows[:1], rows[:1]):
+            for found, wanted in zip(
+                *(all_answers(e, few) for e in (fitted, expected)), strict=True
+            ):
+                np.testing.assert_array_equal(found, wanted)
+
+
+def test_what_is_kept_for_the_next_row_goes_with_the_estimator():
+    gc.collect()
+    kept = [len(found._kept) for found in (_base._DERIVED, _base._COLUMNS)]
+    for rows in (X, pd.DataFrame(X, columns=list("abcdefghi"))):
+        fitted = NormalScoreTransformer().fit(rows)
+        fitted.transform(rows[:1])
+        fitted.fit(2 * rows).transform(rows[:1])
+    assert [len(found._kept) for found in (_base._DERIVED, _base._COLUMNS)] > kept
+    del fitted
+    gc.collect()
+    assert [len(found._kept) for found in (_base._DERIVED, _base._COLUMNS)] == kept
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.RowLengthWarning")
@@ -827,6 +860,42 @@ def test_classes_groups_and_verdicts_may_be_of_any_type_and_keep_all_digits(kind
     np.testing.assert_array_equal(answer(found), answer(expected))
     with pytest.raises(ValueError, match="verdicts must be"):
         found.feedback(X[:2] + 9, [True, True], n_screened=9)
+
+
+MOMENTS = pd.Series(pd.date_range("2020-01-01", periods=2).tolist() * 20)
+SAME_MOMENTS = {
+    "datetime": lambda: MOMENTS.dt.to_pydatetime().tolist(),
+    "Timestamp": MOMENTS.tolist,
+    **{unit: lambda unit=unit: MOMENTS.dt.as_unit(unit) for unit in ("s", "us", "ns")},
+    "datetime64": lambda: MOMENTS.to_numpy("M8[m]"),
+    "Arrow": lambda: MOMENTS.astype("timestamp[ns][pyarrow]"),
+}
+
+
+@pytest.mark.parametrize("kind", SAME_MOMENTS)
+def test_moments_of_any_type_are_the_same_labels_and_groups(kind):
+    pytest.importorskip("pyarrow", reason="one type is its own")
+    given, (first, second) = SAME_MOMENTS[kind](), MOMENTS[:2].dt.to_pydatetime()
+    assert sklearn_hrn.to_inlier_labels(given, normal=first).tolist() == [1, -1] * 20
+    with pytest.warns(LabelConventionWarning, match="labels that are no numbers"):
+        make("HRNOneClassClassifier").fit(X, given)
+    grouped = make("HRNGroupedDetector").set_params(unknown="error")
+    expected = grouped.fit(X, groups=MOMENTS.tolist()).score_samples(X, MOMENTS.tolist())
+    np.testing.assert_array_equal(grouped.score_samples(X, given), expected)
+    fitted = clone(grouped).fit(X, groups=given)
+    assert list(fitted.detectors_) == [first, second]
+    np.testing.assert_array_equal(fitted.score_samples(X, MOMENTS.tolist()), expected)
+    # Any moment may be a new group; those of a time zone are never equal to the others.
+    fitted = clone(grouped).set_params(unknown="pooled").fit(X, groups=given)
+    assert np.isfinite(fitted.score_samples(X, MOMENTS + pd.Timedelta(days=9))).all()
+    with pytest.raises(ValueError, match=r"are moments of a time zone, but those of fit are .*out"):
+        fitted.score_samples(X, MOMENTS.dt.tz_localize("UTC"))
+
+
+def test_moments_that_differ_by_a_nanosecond_are_two_groups():
+    groups = MOMENTS.dt.as_unit("ns") + pd.to_timedelta(np.arange(40) % 2, unit="ns")
+    groups[1::2] -= pd.Timedelta(days=1)
+    assert len(make("HRNGroupedDetector").fit(X, groups=groups).detectors_) == 2
 
 
 def test_numbers_of_mixed_kinds_stay_apart():

@@ -315,3 +315,49 @@ def test_a_column_of_several_values_a_row_is_named(kind):
     }[kind]
     with pytest.raises(TypeError, match=r"column 'b' \(.*several values a row: make columns"):
         TableEncoder().fit(polars.DataFrame({"a": [1, 2, 3], "b": values}))
+
+
+MOMENTS = [datetime.datetime(2020, 1, 1 + i) for i in range(3)]
+
+
+def _moments(library, zone):
+    """A column of moments, of a time zone or of none."""
+    pandas = pytest.importorskip("pandas")
+    column = pandas.Series(MOMENTS).dt.tz_localize(zone)
+    if library == "pandas":
+        return column.to_frame("a")
+    if library == "objects":
+        return np.array([column.tolist()], dtype=object).T
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"a": arrow.array(column)})
+    if library == "polars":
+        return pytest.importorskip("polars").from_arrow(table)
+    return table if library == "Arrow" else table.to_pandas(types_mapper=pandas.ArrowDtype)
+
+
+@pytest.mark.parametrize("library", ["objects", "pandas", "Arrow in pandas", "Arrow", "polars"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+def test_moments_of_a_time_zone_and_of_none_are_not_mixed(library, zone):
+    with_zone, without = _moments(library, zone), _moments(library, None)
+    for first, other, words in [
+        (with_zone, without, "without a time zone, but in fit with a time zone"),
+        (without, with_zone, "with a time zone, but in fit without a time zone"),
+    ]:
+        encoder = TableEncoder().fit(first)
+        assert encoder.kinds_ == ["date"]
+        expected = encoder.transform(first)
+        with pytest.raises(TypeError, match=f"column (0|'a') holds moments {words}: give all"):
+            encoder.transform(other)
+        np.testing.assert_array_equal(encoder.transform(first), expected)
+        # Days have no zone, and a gap has none.
+        for neutral in (datetime.date(2020, 1, 1), None):
+            rows = np.array([[neutral]], dtype=object)
+            frame = pytest.importorskip("pandas").DataFrame(rows, columns=["a"])
+            encoder.transform(rows if library == "objects" else frame)
+
+
+def test_moments_with_and_without_a_time_zone_in_one_column_are_refused():
+    aware = [moment.replace(tzinfo=datetime.UTC) for moment in MOMENTS]
+    X = np.array([[*MOMENTS, *aware]], dtype=object).T
+    with pytest.raises(TypeError, match="column 0 holds moments with a time zone beside some"):
+        TableEncoder().fit(X)

@@ -45,6 +45,8 @@ INFINITE = "holds infinity: put a gap (NaN) or a large number in its place."
 # Kind of a column -> what it holds, in messages.
 KINDS = {"number": "numbers", "date": "dates", "category": "text or categories"}
 
+WITH_ZONE = {True: "with a time zone", False: "without a time zone"}
+
 
 class TableEncoder(TransformerMixin, NormalRowsEstimator):
     """Columns of numbers, booleans, text, categories and dates, with gaps or not, as numbers.
@@ -53,7 +55,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     `fit`:
 
     - *Numbers* and booleans stay as they are. *Dates* become days since 1970, as does the start of
-      a period; durations become days, and times of day their share of one.
+      a period; durations become days, and times of day their share of one. Moments of a time zone
+      count in UTC; those of a column have one or have none, in `fit` and ever after.
     - *Categories* are text, categorical types, and mixtures. The ten most frequent ones get a
       column of 0 and 1 each, and all together a column of *surprise*: zero for a category of at
       least a twentieth of the training rows, and the logarithm of how many times rarer it is for
@@ -75,6 +78,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     ----------
     kinds_ : list of {"number", "date", "category"}
         What each column holds.
+    zoned_ : list of {True, False, None}
+        Whether the moments of a column have a time zone; None where it holds no moments.
     gaps_ : ndarray of shape (`n_features_in_`,), bool
         Columns of numbers or dates that had gaps.
     fill_ : ndarray of shape (`n_features_in_`,)
@@ -118,6 +123,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     """
 
     kinds_: list[Literal["number", "date", "category"]]
+    zoned_: list[bool | None]
     gaps_: NDArray[np.bool_]
     fill_: Floats
     categories_: list[list[Any]]
@@ -143,7 +149,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         Raises
         ------
         TypeError
-            For a column of another kind than in `fit`; it is named.
+            For a column of another kind than in `fit`, or of moments with a time zone where those
+            of `fit` have none, or the reverse; it is named.
         ValueError
             For an infinite value.
         """
@@ -218,7 +225,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 X.sum_duplicates()
             is_numeric = sparse.issparse(X) or X.dtype.kind in "biuf"
             if is_numeric and (reset or set(self.kinds_) == {"number"}):
-                self.kinds_ = ["number"] * X.shape[1]
+                self.kinds_, self.zoned_ = ["number"] * X.shape[1], [None] * X.shape[1]
                 return X
             columns = _columns(X)
         else:
@@ -229,6 +236,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         wanted = [None] * len(columns) if reset else self.kinds_
         known = [()] * len(columns) if reset else self.surprise_
         read = [_read(c, self._name(j), wanted[j], known[j]) for j, c in enumerate(columns)]
+        self._check_zones(columns, [kind for kind, _ in read], reset)
         if reset:
             self.kinds_ = [kind for kind, _ in read]
             self._doubt_text(columns, [values for _, values in read])
@@ -237,6 +245,24 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         for j, (_, values) in enumerate(read):
             records[f"{j}"] = values
         return records
+
+    def _check_zones(self, columns, kinds, reset):
+        """Refuse moments of which some have a time zone: without one they may be hours off."""
+        known = [None] * len(columns) if reset else self.zoned_
+        zoned = []
+        for j, (column, kind) in enumerate(zip(columns, kinds, strict=True)):
+            found = _zones(column) if kind == "date" else set()
+            if len(found | {known[j]} - {None}) > 1:
+                where = "with a time zone beside some without"
+                if len(found) == 1:
+                    where = f"{WITH_ZONE[found == {True}]}, but in fit {WITH_ZONE[known[j]]}"
+                raise TypeError(
+                    f"{self._name(j)} holds moments {where}: give all of them one, as by "
+                    "pandas.Series.dt.tz_localize, or none, by tz_convert(None), which leaves UTC."
+                )
+            zoned.append(next(iter(found), None))
+        if reset:
+            self.zoned_ = zoned
 
     def _refuse_infinite(self, X):
         if X.dtype.kind != "f":
@@ -464,6 +490,19 @@ def _kind_of(of_type):
     # `pandas.Period` is known by name so that pandas need not be there.
     is_date = issubclass(of_type, (date, time, timedelta)) or of_type.__name__ == "Period"
     return "date" if is_date else "category"
+
+
+def _zones(column):
+    """Whether the moments of a column have a time zone: {True}, {False}, both, or empty."""
+    dtype = getattr(column, "dtype", getattr(column, "type", None))
+    if getattr(dtype, "tz", None) or getattr(dtype, "time_zone", None):  # Arrow and polars give UTC
+        return {True}
+    values = column if isinstance(column, np.ndarray) else column.to_numpy()
+    if values.dtype.kind == "M" and np.datetime_data(values.dtype)[0] != "D":
+        return set() if np.isnat(values).all() else {False}
+    values = values.tolist() if values.dtype.kind == "O" else []
+    moments = [value for value in values if isinstance(value, datetime) and not is_missing(value)]
+    return {moment.tzinfo is not None for moment in moments}
 
 
 def _floats(values, convert):
