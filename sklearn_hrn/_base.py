@@ -19,8 +19,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._labels import normal_rows
 from ._refusals import (
-    ADVICE,
     first_that_is_no_number,
+    is_sparse_frame,
+    no_numbers,
     refuse_axes,
     refuse_equal_names,
     refuse_lazy,
@@ -287,14 +288,16 @@ def _type_of_numbers(X):
     if 0 < len(X) <= FEW_ROWS and X.shape[1] > 1 and (own := X.to_numpy().dtype).kind == "f":
         return own
     types = set(X.dtypes) if len(X) else ()
-    if not types or any(dtype.kind not in "biuf" for dtype in types):
+    # Frames of sparse columns become sparse rows.
+    if not types or any(t.kind not in "biuf" or hasattr(t, "subtype") for t in types):
         return None
     return _common_type(types)
 
 
 def validate_as_numpy(estimator, X, **options):
     """`validate_data`, which makes NumPy's of tensors and the like, whatever is configured."""
-    with config_context(array_api_dispatch=False):
+    # It adds up all values, of which the largest make infinity less infinity.
+    with config_context(array_api_dispatch=False), np.errstate(invalid="ignore"):
         return validate_data(estimator, X, **options)
 
 
@@ -310,14 +313,20 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
     refuse_masked(X)
     refuse_axes(X)
     refuse_equal_names(X)
-    if sparse.issparse(X) and not options.get("accept_sparse"):
+    is_frame = is_sparse_frame(X)
+    if (is_frame or sparse.issparse(X)) and not options.get("accept_sparse"):
+        dense_one = "X.sparse.to_dense()" if is_frame else "X.toarray()"
         raise TypeError(
-            f"X is sparse, but {type(estimator).__name__} takes dense rows only: give X.toarray() "
+            f"X is sparse, but {type(estimator).__name__} takes dense rows only: give {dense_one} "
             "if that fits into memory. In front of a detector, LandmarkFeatures or FourierFeatures "
             'take sparse rows and make dense ones, as in make_hrn_pipeline("embedding").'
         )
-    if dtype is not None and not isinstance(getattr(X, "dtype", None), np.dtype):
+    if dtype is not None:
         own = _own_type(X)
+        # NumPy makes numbers of moments and durations, in whatever unit they are kept.
+        found = first_that_is_no_number(X) if own is not None and own.kind in "mM" else None
+        if found is not None:
+            raise TypeError(no_numbers(estimator, *found))
         dtype = sorted(dtype, key=lambda kind: kind != own)
     options |= {"reset": reset, "dtype": dtype, "force_writeable": force_writeable}
     try:
@@ -337,15 +346,14 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
                 "X must be rows of numbers, (n_samples, n_features), that float64 can hold, but is "
                 f"{type(X).__name__}: {error}"
             ) from error
-        what, column, value = found
-        raise kind(
-            f"X holds {what}{column}, for instance {value!r}, but {type(estimator).__name__} takes "
-            f"finite numbers only: {ADVICE[what]}."
-        ) from None  # whose text advises other estimators, supervised ones
+        # Without the error, whose text advises other estimators, supervised ones.
+        raise kind(no_numbers(estimator, *found)) from None
 
 
 def _own_type(X):
-    """The type of the numbers of a frame, a list or a tensor, which are to stay what they are."""
+    """The type of the numbers of rows of any library, which are to stay what they are."""
+    if isinstance(getattr(X, "dtype", None), np.dtype):
+        return X.dtype
     try:
         return _common_type(set(X.dtypes)) if hasattr(X, "iloc") else np.asarray(X).dtype
     except (TypeError, ValueError, RuntimeError, OverflowError):  # which the check has words for

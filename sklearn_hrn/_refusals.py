@@ -1,6 +1,7 @@
 """What rows, labels and detectors must not be: refused by name, with what to do about it."""
 
 from collections import Counter
+from datetime import timedelta
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +19,8 @@ LAZY = (
 ADVICE = {
     "text": "encode such columns first, for instance with sklearn.preprocessing.OneHotEncoder",
     "dates": "make numbers of them first, such as days since the first one",
+    "values of other types": "the argument must be rows of numbers, or of strings that read as a "
+    "number: make numbers of them first, or leave the column out",
     "missing values (NaN)": "leave those rows out, or fill the gaps first, for instance with "
     "sklearn.impute.SimpleImputer(add_indicator=True)",
     "infinite values (inf)": "leave those rows out, or cut the values off at a finite bound",
@@ -103,13 +106,27 @@ def refuse_equal_names(X):
     return names
 
 
+def is_sparse_frame(X):
+    """Whether X is a frame of pandas of which scikit-learn makes sparse rows."""
+    types = X.dtypes if hasattr(X, "iloc") and hasattr(X, "columns") else ()
+    return len(types) > 0 and all(str(dtype).startswith("Sparse[") for dtype in types)
+
+
+def no_numbers(estimator, what, column, value):
+    """What is said of a value that is no finite number."""
+    return (
+        f"X holds {what}{column}, for instance {value!r}, but {type(estimator).__name__} takes "
+        f"finite numbers only: {ADVICE[what]}."
+    )
+
+
 def first_that_is_no_number(X):
     """(what, in which column, value) of the first value of X that is no finite number, or None."""
     if sparse.issparse(X):
         columns = [("", X.tocoo().data)]
-    elif hasattr(X, "columns") and hasattr(X, "shape"):
-        series = (X.iloc[:, j] if hasattr(X, "iloc") else X[:, j] for j in range(X.shape[1]))
-        columns = [(f" in column {c.name!r}", np.asarray(c)) for c in series]
+    elif (names := column_names(X)) is not None and hasattr(X, "shape"):
+        series = (X.iloc[:, j] if hasattr(X, "iloc") else X[name] for j, name in enumerate(names))
+        columns = [(f" in column {n!r}", np.asarray(c)) for n, c in zip(names, series, strict=True)]
     else:
         try:
             X = np.asarray(X)
@@ -119,7 +136,7 @@ def first_that_is_no_number(X):
     for column, values in columns:
         if values.dtype.kind == "f":
             values = values[~np.isfinite(values)][:1]
-        elif values.dtype.kind in "biu":
+        elif values.dtype.kind in "biuc":
             continue
         for value in values.tolist() if values.dtype.kind in "fO" else list(values[:1]):
             what = _what_it_is(value)
@@ -130,7 +147,8 @@ def first_that_is_no_number(X):
 
 def _what_it_is(value):
     """A key of `ADVICE`, or None for a number."""
-    if hasattr(value, "isoformat") or isinstance(value, np.datetime64 | np.timedelta64):
+    is_date = hasattr(value, "isoformat") or hasattr(value, "start_time")  # of a period
+    if is_date or isinstance(value, np.datetime64 | np.timedelta64 | timedelta):
         return "dates" if value == value else "missing values (NaN)"
     if value is None or type(value).__name__ == "NAType":
         return "missing values (NaN)"
@@ -141,6 +159,12 @@ def _what_it_is(value):
             return None if np.isfinite(float(value)) else "missing values (NaN)"
         except ValueError:
             return "text"
+    try:
+        float(value)
+    except OverflowError:
+        return None
+    except (TypeError, ValueError):
+        return "values of other types"
     return None
 
 

@@ -23,6 +23,9 @@ SMALLEST_SHARE = 1e-8
 # Share of values other than zero up to which landmarks stay sparse, as products then take less.
 SPARSE_SHARE = 0.1
 
+# Squared lengths up to which the differences of such are numbers; any kernel is 0 long before.
+LARGEST = 1e300
+
 
 class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
     r"""Random Fourier features of a sum of Gaussian kernels of several widths.
@@ -136,8 +139,11 @@ class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalR
         scale = X.dtype.type(np.sqrt(2 / self._n_features_out))
         out = np.empty((X.shape[0], self._n_features_out), dtype=np.float32)
         for block in row_blocks(X.shape[0], self._n_features_out):
-            angles = X[block] @ weights
-            angles += offset
+            with np.errstate(over="ignore", invalid="ignore"):
+                angles = X[block] @ weights
+                angles += offset
+            if not np.isfinite(angles).all():
+                raise ValueError(_too_large(X[block]))
             np.cos(angles, out=angles)
             np.multiply(angles, scale, out=out[block], casting="same_kind")
         return out
@@ -252,7 +258,10 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         few = sparse.issparse(drawn) and drawn.nnz <= SPARSE_SHARE * drawn.shape[0] * drawn.shape[1]
         self.landmarks_ = drawn if few else dense(drawn)
         self.gamma_ = _per_variance(X) if self.gamma == "scale" else float(self.gamma)
-        kernel = _kernel(self.landmarks_, self.gamma_, *_weighted(self.landmarks_, self.gamma_))
+        columns, squares = _weighted(self.landmarks_, self.gamma_)
+        if squares.max() > LARGEST:
+            raise ValueError(_too_large(X))
+        kernel = _kernel(self.landmarks_, self.gamma_, columns, squares)
         # Or rounding would say which landmark is the first.
         np.fill_diagonal(kernel, 1.0)
         factor, order, rank, _ = dpstrf(kernel, tol=SMALLEST_SHARE, lower=1)
@@ -292,15 +301,20 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
 
 def _weighted(landmarks, gamma):
     """What the kernel takes of the landmarks: ``2 gamma x_j``, one a column, and their squares."""
-    return 2 * gamma * landmarks.T, gamma * row_norms(landmarks, squared=True)
+    with np.errstate(over="ignore"):
+        return 2 * gamma * landmarks.T, gamma * row_norms(landmarks, squared=True)
 
 
 def _kernel(X, gamma, columns, squares):
     # As `rbf_kernel`, whose checks take several times as long as one row.
     X = X if sparse.issparse(columns) else dense(X)
-    kernel = dense(X @ columns)
-    kernel -= gamma * _squared_lengths(X)[:, None]
-    kernel -= squares
+    with np.errstate(over="ignore", invalid="ignore"):
+        kernel = dense(X @ columns)
+        own = gamma * _squared_lengths(X)[:, None]
+        kernel -= own
+        kernel -= squares
+    if own.max() > LARGEST:  # as far as that from any landmark
+        kernel[own[:, 0] > LARGEST] = -np.inf
     np.minimum(kernel, 0, out=kernel)
     return np.exp(kernel, out=kernel)
 
@@ -310,15 +324,27 @@ def _squared_lengths(X):
     return row_norms(X, squared=True) if sparse.issparse(X) else np.einsum("ij,ij->i", X, X)
 
 
+def _too_large(X):
+    values = X.data if sparse.issparse(X) else X
+    return (
+        f"X holds {values.flat[np.abs(values).argmax()]:.3g}, of which float64 cannot hold the "
+        "squares and sums: rescale X, for instance with sklearn.preprocessing.StandardScaler."
+    )
+
+
 def _per_variance(X):
     """One over the number of columns times the variance."""
     if sparse.issparse(X):
         n_values = X.shape[0] * X.shape[1]
         stored = X.data.astype(np.float64)
-        mean = stored.sum() / n_values
-        variance = (((stored - mean) ** 2).sum() + (n_values - X.nnz) * mean**2) / n_values
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = stored.sum() / n_values
+            variance = (((stored - mean) ** 2).sum() + (n_values - X.nnz) * mean**2) / n_values
     else:
-        variance = np.var(X, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            variance = np.var(X, dtype=np.float64)
+    if not np.isfinite(variance):
+        raise ValueError(_too_large(X))
     # Rows that are all alike have no width of their own.
     return 1 / (X.shape[1] * (float(variance) if variance > 0 else 1.0))
 

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import joblib
@@ -434,7 +436,29 @@ BAD_ROWS = {
 
 # Values that are no numbers; an encoder of tables is there to take them.
 ONLY_NUMBERS = ["dictionaries", "lists"]
-NO_NUMBERS = ["NaN", "infinite", "text", "dates", "pandas.NA", "None"]
+DAYS = np.arange(360).reshape(40, 9).astype("m8[s]")
+OF_TIME = {  # of which NumPy makes numbers in whatever unit they are kept, or none
+    "durations": DAYS,
+    "moments": DAYS + np.datetime64(0, "s"),
+    "a list of durations": DAYS.tolist(),
+    "a frame of durations": pd.DataFrame(DAYS),
+    "moments of a zone": pd.DataFrame(DAYS + np.datetime64(0, "s")).apply(
+        lambda column: column.dt.tz_localize("UTC")
+    ),
+    "periods": pd.DataFrame(X, columns=list("abcdefghi")).assign(
+        a=pd.period_range("2020", periods=40)
+    ),
+    "intervals": pd.DataFrame(X, columns=list("abcdefghi")).assign(a=pd.interval_range(0, 40)),
+}
+if find_spec("pyarrow") is not None:
+    OF_TIME["moments of Arrow"] = pd.DataFrame(DAYS + np.datetime64(0, "s")).convert_dtypes(
+        dtype_backend="pyarrow"
+    )
+    of_arrow = import_module("pyarrow").Table.from_pandas
+    OF_TIME["a table of Arrow"] = of_arrow(pd.DataFrame(DAYS + np.datetime64(0, "s")))
+    OF_TIME["text of Arrow"] = of_arrow(pd.DataFrame(np.full((40, 9), "a")))
+BAD_ROWS |= OF_TIME
+NO_NUMBERS = ["NaN", "infinite", "text", "dates", "pandas.NA", "None", *OF_TIME]
 
 
 @pytest.mark.parametrize("kind", BAD_ROWS)
@@ -454,7 +478,7 @@ SAID = {
     "a dictionary": "X is a dict, which has no rows: give",
     "records": r"X is an array of records, with the fields 'a', .*: give pandas\.DataFrame\(X\)",
     "equal names": "X has more than one column 'a': rename them",
-    "lists": "X must be rows of numbers|column 'a' .* holds a list",
+    "lists": "X holds values of other types in column 'a'|column 'a' .* holds a list",
 }
 
 
@@ -494,6 +518,42 @@ def test_values_that_are_no_numbers_are_named_with_their_column_and_a_remedy(nam
     with pytest.raises((ValueError, TypeError), match=r"in column .*(first|finite bound)") as told:
         make(name).fit(BAD_ROWS[kind], labels_for(make(name), X))
     assert "supervised" not in str(told.value)
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e150, 1e200, 1.7e308])
+def test_numbers_at_the_ends_of_float64_give_finite_answers_or_are_refused_by_name(name, scale):
+    rows = X / np.abs(X).max() * scale
+    for fitted_to in (rows, X):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            try:
+                found = all_answers(fit(make(name), fitted_to), rows)
+                one = all_answers(fit(make(name), fitted_to), rows[:1])
+            except ValueError as error:
+                assert scale > 1
+                assert re.search("rescale X|beyond the float32 range", str(error))
+                continue
+        assert all(np.isfinite(answers).all() for answers in [*found, *one])
+
+
+def test_a_frame_of_sparse_columns_is_read_or_refused_by_name(name):
+    counts = pd.DataFrame(np.random.default_rng(0).poisson(1, (40, 9)) + 0.5 * (X > 1))
+    counts.columns = list("abcdefghi")
+    frame = counts.astype(pd.SparseDtype("float", 0))
+    try:
+        fitted = fit(make(name), frame)
+    except TypeError as error:
+        assert "give X.sparse.to_dense() if" in str(error)
+        fitted = fit(make(name), counts)
+        with pytest.raises(TypeError, match=r"X is sparse.*give X\.sparse\.to_dense\(\) if"):
+            all_answers(fitted, frame)
+        assert not make(name).__sklearn_tags__().input_tags.sparse
+        return
+    for some in (frame, frame.iloc[:20], frame.iloc[:1]):
+        expected = all_answers(fit(make(name), counts), counts.loc[some.index])
+        for found, wanted in zip(all_answers(fitted, some), expected, strict=True):
+            found = found.item().toarray() if found.dtype == object else found
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_bad_parameters_leave_what_was_fitted(name):

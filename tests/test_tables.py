@@ -361,3 +361,18 @@ def test_moments_with_and_without_a_time_zone_in_one_column_are_refused():
     X = np.array([[*MOMENTS, *aware]], dtype=object).T
     with pytest.raises(TypeError, match="column 0 holds moments with a time zone beside some"):
         TableEncoder().fit(X)
+
+
+def test_moments_and_durations_of_numpy_among_objects_are_those_of_python():
+    X = [
+        [1.5, np.datetime64("1970-01-02"), np.timedelta64(12, "h")],
+        [2.0, np.datetime64("1970-01-03", "ns"), np.timedelta64("NaT")],
+    ]
+    encoder = TableEncoder().fit(X)
+    assert encoder.kinds_ == ["number", "date", "date"]
+    np.testing.assert_array_equal(encoder.transform(X), [[1.5, 1, 0.5], [2, 2, 0.5]])
+
+
+def test_a_gap_is_a_number_where_float64_ends():
+    encoder = TableEncoder().fit(np.array([[-1.7e308], [1.7e308]]))
+    assert np.isfinite(encoder.transform([[np.nan]])).all()

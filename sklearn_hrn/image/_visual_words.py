@@ -215,7 +215,8 @@ class PatchDictionary(
 
         Words are blind to what all pixels of an image have in common, which can be far more.
         """
-        rows = (rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)) / self.scale_
+        with np.errstate(over="ignore"):  # which is refused by name
+            rows = (rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)) / self.scale_
         largest = np.abs(rows).max()
         if largest > FARTHEST:
             raise ValueError(

@@ -364,8 +364,10 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
 
 def _far_above(bottom, top):
     """What a first gap becomes in columns from bottom to top."""
-    width = top - bottom
-    return top + RANGES * np.where(width > 0, width, np.maximum(1.0, np.abs(top)))
+    with np.errstate(over="ignore"):
+        width = top - bottom
+        above = top + RANGES * np.where(width > 0, width, np.maximum(1.0, np.abs(top)))
+    return np.minimum(above, np.finfo(float).max)
 
 
 def _surprise(count, n_rows):
@@ -464,7 +466,7 @@ def _from_array(values):
 def _from_objects(values, name, dtype, is_category):
     if values.dtype.kind in "mM":
         values = values.astype(f"{values.dtype.kind}8[us]")
-    values = values.tolist()
+    values = [_of_python(value) for value in values.tolist()]
     for value in values:
         if not isinstance(value, Hashable) or isinstance(value, complex):
             raise TypeError(
@@ -481,6 +483,13 @@ def _from_objects(values, name, dtype, is_category):
     if not is_category and kinds == {"date"}:
         return "date", _floats(values, _days)
     return "category", np.fromiter(values, dtype=object, count=len(values))
+
+
+def _of_python(value):
+    """A moment or duration of NumPy among objects as that of Python, all else as it is."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return value.astype(f"{value.dtype.kind}8[us]").item()
+    return value
 
 
 def _kind_of(of_type):
@@ -500,7 +509,7 @@ def _zones(column):
     values = column if isinstance(column, np.ndarray) else column.to_numpy()
     if values.dtype.kind == "M" and np.datetime_data(values.dtype)[0] != "D":
         return set() if np.isnat(values).all() else {False}
-    values = values.tolist() if values.dtype.kind == "O" else []
+    values = map(_of_python, values.tolist() if values.dtype.kind == "O" else ())
     moments = [value for value in values if isinstance(value, datetime) and not is_missing(value)]
     return {moment.tzinfo is not None for moment in moments}
 

@@ -126,8 +126,10 @@ class RidgeWhitener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRow
 
     def _learn(self, X):
         n_rows, n_columns = X.shape
-        mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
-        unit, is_wide = _unit(X, mean), n_columns > MAX_COLUMNS
+        with np.errstate(over="ignore"):  # which is refused by name
+            mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
+            unit = _unit(X, mean)
+        is_wide = n_columns > MAX_COLUMNS
         has_few_rows = not is_wide and n_rows < n_columns
         principal = _axes_of_few_rows if has_few_rows else _principal_axes
         variances, axes = (_leading_axes if is_wide else principal)(X, mean, unit)
