@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ._labels import judged_labels
-from ._refusals import listed, refuse_equal_names, refuse_lazy
+from ._refusals import first_that_is_no_number, listed, refuse_equal_names, refuse_lazy
 from ._sklearn import HasMethods, Interval, validate_params
 from ._typing import Estimator, Floats, Rows, Splitter
 
@@ -62,7 +62,8 @@ def likelihood_ratios(
     Raises
     ------
     ValueError
-        If there are fewer rows of one kind than folds, or the two differ in their columns.
+        If there are fewer rows of one kind than folds, or the two differ in their columns; of rows
+        that hold more than numbers, if there is no `classifier`.
 
     See Also
     --------
@@ -90,11 +91,19 @@ def likelihood_ratios(
     >>> bool(ratios[load[:, 0] > 1].mean() > 5 * ratios[load[:, 0] < 0].mean())
     True
     """
-    if classifier is None:
+    is_default = classifier is None
+    if is_default:
         from sklearn.linear_model import LogisticRegression
 
         classifier = make_pipeline(StandardScaler(), LogisticRegression())
     X, n_rows = _stacked(X_calibration, X_new)
+    if is_default and (found := first_that_is_no_number(X)) is not None:
+        what, column, value = found
+        raise ValueError(
+            f"the rows hold {what}{column}, for instance {value!r}, but logistic regression takes "
+            "finite numbers only: give another classifier, such as make_pipeline(TableEncoder(), "
+            "StandardScaler(), LogisticRegression())."
+        )
     if isinstance(cv, Integral):
         if n_rows.min() < cv:
             raise ValueError(

@@ -39,10 +39,15 @@ def joined(chunks):
 
 
 def as_columns(X):
-    """A data frame as arrays, which every file can hold, and how it is made again of them."""
+    """A data frame as arrays, which every file can hold, and how it is made again of them.
+
+    A single column, such as one of texts, becomes an array.
+    """
     library = library_of(X)
     if library is None:
         return X
+    if not hasattr(X, "columns"):
+        return X.to_numpy()
     names = X.column_names if library == "pyarrow" else X.columns
     arrays = []
     for j in range(X.shape[1]):

@@ -74,12 +74,14 @@ def refuse_tensor(values, name="X"):
 
 
 def refuse_axes(X):
-    """Refuse rows of more than one axis, or of records, and say how they become rows."""
+    """Refuse rows of more than one axis, of dicts or of records, and say how they become rows."""
     if getattr(getattr(X, "dtype", None), "names", None):
         raise TypeError(
             f"X is an array of records, with the fields {listed(X.dtype.names)}: give "
             "pandas.DataFrame(X), or numpy.lib.recfunctions.structured_to_unstructured(X)."
         )
+    if isinstance(X, list | tuple) and len(X) and isinstance(X[0], dict):
+        raise TypeError("X is a list of dicts: give pandas.DataFrame(X).")
     shape = getattr(X, "shape", None)
     if isinstance(X, list | tuple) and len(X) and hasattr(X[0], "__array__"):
         shape = (len(X), *np.shape(X[0]))

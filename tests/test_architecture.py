@@ -83,6 +83,7 @@ ARROWS = {
     "interop": {
         "_base",
         "_reference",
+        "_refusals",
         "_sklearn",
         "_validation",
         "conformal",

@@ -854,6 +854,16 @@ def test_columns_of_frames_are_compared_by_their_names(rng, library):
         likelihood_ratios(old, other)
 
 
+def test_ratios_of_tables_with_text_take_a_classifier_that_takes_it(rng):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": rng.normal(size=60), "b": rng.choice(["x", "y"], 60)})
+    with pytest.raises(ValueError, match=r"text in column 'b'.* give another classifier, such as"):
+        likelihood_ratios(table, table[table["b"] == "x"])
+    takes_text = make_pipeline(TableEncoder(), StandardScaler(), LogisticRegression())
+    ratios = likelihood_ratios(table, table[table["b"] == "x"], classifier=takes_text)
+    assert ratios[table["b"] == "x"].min() > ratios[table["b"] == "y"].max()
+
+
 def test_what_cannot_be_told_apart_is_refused_by_name(rng):
     X = rng.normal(size=(20, 2))
     with pytest.raises(ValueError, match=r"X_calibration has 20 and X_new 4"):

@@ -428,6 +428,7 @@ BAD_ROWS = {
     "one number": 1.0,
     "a set": {1.0, 2.0},
     "a dictionary": {"a": [1.0, 2.0, 3.0]},
+    "a list of dictionaries": [{"a": 1.0, "b": 2.0}] * 40,
     "records": np.array([tuple(row) for row in X], dtype=[(name, float) for name in "abcdefghi"]),
     "equal names": pd.DataFrame(X, columns=list("abcdefgha")),
     "lists": pd.DataFrame({"a": [[1.0, 2.0]] * 40}),
@@ -476,6 +477,7 @@ def test_bad_rows_leave_what_was_fitted(name, kind):
 
 SAID = {
     "a dictionary": "X is a dict, which has no rows: give",
+    "a list of dictionaries": r"X is a list of dicts: give pandas\.DataFrame\(X\)",
     "records": r"X is an array of records, with the fields 'a', .*: give pandas\.DataFrame\(X\)",
     "equal names": "X has more than one column 'a': rename them",
     "lists": "X holds values of other types in column 'a'|column 'a' .* holds a list",

@@ -23,7 +23,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import check_estimator
 
-from sklearn_hrn import HRNOneClassClassifier, HRNSearchCV
+from sklearn_hrn import HRNOneClassClassifier, HRNSearchCV, LandmarkFeatures
 from sklearn_hrn._joint_fit import at_most
 from sklearn_hrn.exceptions import LabelConventionWarning
 from sklearn_hrn.model_selection import InlierKFold
@@ -313,6 +313,21 @@ def test_text_is_scored_in_blocks(rng):
     with small_blocks():
         # 1e-9: libsvm sums its kernel values row by row, sparse products do not
         np.testing.assert_allclose(pipeline.score_samples(texts), whole, rtol=1e-9)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_column_of_text_is_kept_for_explanations_and_streams(rng, library):
+    texts = [" ".join(rng.choice(["hidden", "unit", "norm", "class"], 3)) for _ in range(60)]
+    hrn = HRNOneClassClassifier(max_iter=2, contamination=0.1, random_state=0)
+    steps = [("words", TfidfVectorizer()), ("lift", LandmarkFeatures(random_state=0)), ("hrn", hrn)]
+    pipeline = OneClassPipeline(steps, reference_rows=9)
+    column = pytest.importorskip(library).Series(texts)
+    expected = clone(pipeline).fit(texts)
+    found = clone(pipeline).fit(column)
+    np.testing.assert_allclose(found.score_samples(column), expected.score_samples(texts))
+    assert list(found.reference_rows_) == list(expected.reference_rows_)
+    streams = [clone(pipeline).partial_fit(r[:30]).partial_fit(r) for r in (texts, column)]
+    np.testing.assert_allclose(*(stream.score_samples(texts) for stream in streams))
 
 
 def test_methods_that_the_last_step_lacks_are_absent():

@@ -244,3 +244,5 @@ def test_what_is_no_detector_of_pyod_is_refused_by_name(rows):
             PyODDetector(wrong).fit(X)
     with pytest.raises(TypeError, match="estimator=KNN has no score_samples"):
         HRNDetector(KNN()).fit(X)
+    with pytest.raises(ValueError, match=r"X holds text in column 1, .* HRNDetector takes"):
+        HRNDetector().fit(np.array([[1.0, "a"]] * 9, dtype=object))

@@ -376,3 +376,22 @@ def test_moments_and_durations_of_numpy_among_objects_are_those_of_python():
 def test_a_gap_is_a_number_where_float64_ends():
     encoder = TableEncoder().fit(np.array([[-1.7e308], [1.7e308]]))
     assert np.isfinite(encoder.transform([[np.nan]])).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        (["x", "y", np.str_("x")], [b"x", b"y"]),
+        (["x", "y", "x"], [b"x", None]),
+        ([1, 2, 1], ["1", "2"]),
+    ],
+)
+def test_categories_of_another_type_than_in_fit_are_named(first, later):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": pandas.Series(first, dtype="category")})
+    encoder = TableEncoder().fit(frame)
+    with pytest.raises(TypeError, match=r"column 'a' held categories such as .* in fit, but now"):
+        encoder.transform(pandas.DataFrame({"a": later}))
+    # One of them that may be known is enough: the others are strange.
+    mixed = pandas.DataFrame({"a": [first[0], *later]}, dtype=object)
+    assert encoder.transform(mixed)[:2, -1].tolist() == [0, encoder.unseen_[0]]

@@ -11,6 +11,7 @@ from sklearn.base import OutlierMixin, clone
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from .._base import NormalRowsEstimator
+from .._refusals import first_that_is_no_number, no_numbers
 from .._sklearn import HasMethods
 from .._typing import Estimator, Floats, Integers, Rows, Seed
 from .._validation import draw_seeds
@@ -251,7 +252,7 @@ class HRNDetector(BaseDetector):
         -------
         self : HRNDetector
         """
-        X = check_array(X)
+        X = _numbers(self, X)
         detector = self.estimator
         if detector is not None and not hasattr(detector, "score_samples"):
             raise TypeError(
@@ -279,4 +280,15 @@ class HRNDetector(BaseDetector):
         scores : ndarray of shape (n_samples,)
         """
         check_is_fitted(self, ["decision_scores_", "threshold_", "labels_"])
-        return -self.detector_.score_samples(check_array(X))
+        return -self.detector_.score_samples(_numbers(self, X))
+
+
+def _numbers(detector, X):
+    """Rows as PyOD wants them."""
+    try:
+        return check_array(X)
+    except (TypeError, ValueError):
+        found = first_that_is_no_number(X)
+        if found is None:
+            raise
+        raise ValueError(no_numbers(detector, *found)) from None

@@ -149,8 +149,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         Raises
         ------
         TypeError
-            For a column of another kind than in `fit`, or of moments with a time zone where those
-            of `fit` have none, or the reverse; it is named.
+            For a column of another kind than in `fit`, of categories of another type, or of moments
+            with a time zone where those of `fit` have none, or the reverse; it is named.
         ValueError
             For an infinite value.
         """
@@ -451,9 +451,30 @@ def _read(column, name, wanted=None, known=()):
             f"{name} held {KINDS[wanted]} in fit, but now holds {KINDS[kind]} ({dtype}): convert "
             "it to the type it had."
         )
+    if kind == "category" and known:
+        _refuse_other_types(values, name, dtype, known)
     if kind != "category" and np.isinf(values).any():
         raise ValueError(f"{name} {INFINITE}")
     return kind, values
+
+
+def _refuse_other_types(values, name, dtype, known):
+    """Refuse categories none of which could be one of those in `fit`, as of b"a" and "a"."""
+    of_fit = {_type_of(value): value for value in known}
+    now = {_type_of(value): value for value in values.tolist() if value is not None}
+    if now and of_fit.keys().isdisjoint(now):
+        before, after = next(iter(of_fit.values())), next(iter(now.values()))
+        raise TypeError(
+            f"{name} held categories such as {before!r} in fit, but now such as {after!r} "
+            f"({dtype}), of another type, so that all are new: convert it to the type it had."
+        )
+
+
+def _type_of(value):
+    """What kind of category a value is; those of two kinds are never equal."""
+    if isinstance(value, str | bytes):
+        return str if isinstance(value, str) else bytes
+    return _kind_of(type(value))
 
 
 def _from_array(values):
