@@ -91,6 +91,7 @@ TESTS = {
     "model_selection/_split": ["test_split.py"],
     "preprocessing/_instance": ["test_instance.py"],
     "preprocessing/_normal_scores": ["test_normal_scores.py"],
+    "preprocessing/_columns": ["test_tables.py"],
     "preprocessing/_tables": ["test_tables.py"],
     "preprocessing/_whitening": ["test_kernel_approximation.py", "test_sparse.py"],
 }
