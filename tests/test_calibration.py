@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, TimeSeriesSplit
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
@@ -27,7 +28,7 @@ from sklearn_hrn import (
     make_hrn_pipeline,
 )
 from sklearn_hrn._calibration import at_most_as_own, usual_threshold
-from sklearn_hrn._folds import make_folds, out_of_fold_scores
+from sklearn_hrn._folds import draw_folds, make_folds, out_of_fold_scores
 from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from sklearn_hrn.exceptions import (
     CalibrationError,
@@ -399,6 +400,31 @@ def test_scores_of_folds_stay_where_chance_explains_what_they_flag():
         assert (at_most_as_own(scores, own, 0.1) is not scores) == moves
 
 
+def test_a_bootstrap_trains_on_rows_as_often_as_they_were_drawn_and_few_rows_have_few_folds():
+    sizes = {"n_models": None, "calibration_size": 0.2}
+    drawn = draw_folds("bootstrap", 30, np.random.RandomState(0), **sizes)
+    assert [len(train) for train, _ in drawn] == [30] * 20
+    assert all(np.intersect1d(train, held).size == 0 for train, held in drawn)
+    assert len(draw_folds("cross", 3, np.random.RandomState(0), **sizes)) == 3
+
+
+@pytest.mark.parametrize(
+    ("n_scores", "n_own", "rate"), [(5000, 10, 0.1), (10, 5000, 0.1), (9, 500, 0.001)]
+)
+def test_what_chance_explains_is_told_by_the_fewer_rows_and_no_rate_below_what_they_support(
+    n_scores, n_own, rate
+):
+    scores, own = np.linspace(0, 3, n_scores), np.linspace(0, 1, n_own)
+    scores += 0.34 - usual_threshold(scores, max(rate, 1 / (n_scores + 1)))
+    assert 0.3 < np.mean(own < 0.34) < 0.5
+    assert at_most_as_own(scores, own, rate) is scores
+
+
+def test_training_rows_on_the_threshold_are_not_below_it():
+    scores = np.full(200, 5.0)
+    assert at_most_as_own(scores, scores.copy(), 0.1) is scores
+
+
 def categories(n_rows, rng):
     return np.eye(4)[rng.choice(4, n_rows, p=[0.5, 0.3, 0.15, 0.05])]
 
@@ -669,6 +695,22 @@ def test_fewer_neighbours_than_a_group_has_members_would_not_see_it(rng):
     assert is_other[kept].sum() <= 2
 
 
+def test_the_rows_kept_are_those_that_are_nearest_to_each_other(rng):
+    X, _ = contaminated(rng, 0.05, 0.3)
+    kept = concentrated_rows(X, 0.3)
+    distances = euclidean_distances(X, X[kept])
+    distances[kept, np.arange(280)] = np.inf  # a row is no neighbour of its own
+    k = 84  # of the 120 neighbours that are due in 400 rows
+    order = np.argsort(np.partition(distances, k - 1, axis=1)[:, k - 1], kind="stable")
+    np.testing.assert_array_equal(np.sort(order[:280]), kept)
+
+
+def test_rows_of_every_part_of_a_table_have_a_place_in_the_reference(rng, monkeypatch):
+    monkeypatch.setattr("sklearn_hrn._outlier_share.MAX_REFERENCE", 100)
+    X = rng.normal(size=(400, 2)) + np.repeat([[0.0, 0.0], [20.0, 0.0]], 200, axis=0)
+    assert np.sum(concentrated_rows(X, 0.1) >= 200) > 165  # 40 rows are left out
+
+
 @pytest.mark.parametrize("share", [0.0, 0.05])
 def test_the_rate_asked_for_is_that_of_normal_rows(rng, share):
     realised, found = [], []
@@ -700,6 +742,8 @@ def test_normal_rows_end_at_the_first_gap_that_is_wide_for_their_tail(rng):
     assert end_of_normal_rows(kept, np.r_[near, -0.4, far]) == -0.51
     assert end_of_normal_rows(kept[kept > 0.01], np.array([-0.18])) == pytest.approx(0.02)
     assert end_of_normal_rows(np.ones(30), np.array([1.0, 0.9])) == 1.0
+    # The first gap may begin at t, between two rows.
+    assert end_of_normal_rows(np.r_[0.0, np.linspace(1, 2, 15)], np.array([])) == 0.75
     # A gap among the rows kept counts, too.
     assert end_of_normal_rows(np.r_[np.zeros(3), kept + 5], np.array([-1.0])) == 5.0
 

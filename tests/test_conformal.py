@@ -27,7 +27,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklearn_hrn import HRNOneClassClassifier, TableEncoder, to_inlier_labels
-from sklearn_hrn._group_calibration import discoveries
+from sklearn_hrn._group_calibration import GroupCalibration, discoveries
 from sklearn_hrn.conformal import (
     ConformalOutlierDetector,
     conformal_p_values,
@@ -1238,6 +1238,34 @@ def test_a_parameter_of_another_library_is_not_taken_for_a_calibration_of_ours(X
             self.calibration = calibration
 
     assert ConformalOutlierDetector(Own()).fit(X).estimator_.calibration == "isotonic"
+
+
+@pytest.mark.parametrize("fit_params", [{}, {"standardscaler__sample_weight": np.ones(400)}])
+def test_a_calibration_of_ours_is_switched_off_for_the_models_alone(X, fit_params):
+    hrn = HRNOneClassClassifier(max_updates=1, calibration=2, random_state=0)
+    conformal = ConformalOutlierDetector(make_pipeline(StandardScaler(), hrn), random_state=0)
+    fitted = conformal.fit(X, **fit_params).estimator_[-1]
+    assert fitted.calibration is None and not hasattr(fitted, "calibration_scores_")
+    assert hrn.calibration == 2
+
+
+@pytest.mark.parametrize("method", ["bh", "by", "lond"])
+def test_a_p_value_at_the_level_itself_is_a_discovery(method):
+    level = 6 * 0.25 / np.pi**2 if method == "lond" else 0.25
+    assert discoveries(np.array([level]), 0.25, method).all()
+
+
+def test_few_heavy_rows_are_said_to_be_too_few_for_a_discovery():
+    weights = np.r_[1, np.full(98, 0.001)]  # 1.098 rows like the heaviest
+    calibration = GroupCalibration.of_rows(np.arange(99.0), weights, None)
+    with pytest.warns(
+        ResolutionWarning, match=r"99 calibration rows the smallest p-value is 0\.48"
+    ):
+        assert not calibration.discoveries(np.array([0.48]), {None: [0]}, 0.1, "by").any()
+    with warnings.catch_warnings():  # of enough rows, a batch without a discovery is one
+        warnings.simplefilter("error")
+        enough = GroupCalibration.of_rows(np.arange(99.0), None, None)
+        assert not enough.discoveries(np.array([0.48]), {None: [0]}, 0.1, "bh").any()
 
 
 def test_the_scores_of_a_detector_are_its_score_samples_where_it_has_them(X):

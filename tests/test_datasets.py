@@ -158,13 +158,13 @@ def test_ones_are_the_anomalies_of_odds(tmp_path, name):
 
 
 def test_rare_classes_are_the_anomalies_of_a_downloaded_arrhythmia(monkeypatch):
-    table = Bunch(
-        data=np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]]), target=np.array(["1", "3", "10"])
-    )
+    kinds = np.arange(1, 17)
+    table = Bunch(data=np.c_[kinds, kinds].astype(float), target=kinds.astype(str))
+    table.data[0, 1] = np.nan
     monkeypatch.setattr(_tables, "fetch_openml", lambda *_, **__: table)
     data = datasets.fetch_arrhythmia()
-    assert np.array_equal(data.data, [[1], [2], [4]])
-    assert list(data.target) == [1, -1, 1]
+    assert np.array_equal(data.data, kinds[:, None])
+    assert list(kinds[data.target == -1]) == [3, 4, 5, 7, 8, 9, 14, 15]
 
 
 def test_the_smallest_class_is_the_anomaly_of_a_downloaded_thyroid(monkeypatch):

@@ -188,9 +188,21 @@ def test_images_become_heat_maps(ax, rng):
     assert red > blue  # what lowers the score
 
 
+def test_names_that_are_given_are_shown_and_an_image_without_attributions_has_a_scale():
+    names = ["low", "high"]
+    display = AttributionDisplay.from_predictions([[0.1, -2.0]], feature_names=names)
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["high", "low"]
+    flat = AttributionDisplay(np.zeros((1, 2, 2))).plot()
+    assert flat.ax_.images[-1].get_clim() == (-1, 1)
+
+
 def test_rows_that_are_no_images_have_no_heat_map():
     with pytest.raises(ValueError, match="needs attributions of the shape of images"):
         AttributionDisplay([[1.0, 2.0]]).plot(kind="heatmap")
+    with pytest.raises(ValueError, match="X must be the 4 rows of the attributions"):
+        AttributionDisplay(np.zeros((4, 3)), X=np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="must be one for each of 3 columns"):
+        AttributionDisplay(np.zeros((4, 3)), feature_names=["a", "b"])
     with pytest.raises(ValueError, match="kind='pie' is unknown"):
         AttributionDisplay([[1.0, 2.0]]).plot(kind="pie")
 

@@ -284,8 +284,16 @@ def test_the_threshold_is_one_number_only_of_one_group(pumps):
     X, pump = pumps
     alone = HRNGroupedDetector(pipeline()).fit(X)
     assert alone.offset_ == alone.detectors_[0].offset_
-    with pytest.raises(AttributeError, match="3 groups"):
-        _ = HRNGroupedDetector(pipeline()).fit(X, groups=pump).offset_
+    with pytest.raises(AttributeError, match="2 groups"):
+        _ = HRNGroupedDetector(pipeline()).fit(X, groups=pump == pump[0]).offset_
+
+
+@pytest.mark.parametrize("column", [4, -5, "pump"])
+def test_a_column_of_groups_that_is_not_there_is_refused_by_name(pumps, column):
+    with pytest.raises(
+        ValueError, match=f"group_column={column!r} names 0 columns of X: .* 0 to 3"
+    ):
+        HRNGroupedDetector(pipeline(), group_column=column).fit(pumps[0])
 
 
 def test_what_is_kept_is_small_and_comes_back_from_a_pickle(pumps):

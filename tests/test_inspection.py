@@ -598,3 +598,10 @@ def test_the_detector_of_one_group_is_explained_where_rows_do_not_name_theirs(rn
     X[:, 3] = group
     detector = HRNGroupedDetector(forest, group_column=3).fit(X)
     assert feature_attribution(detector, X[:2], reference=X).shape == (2, 4)
+
+
+@pytest.mark.parametrize(("keeps", "expected"), [(True, [0, 1, 2, 1]), (False, [0, 2, 1])])
+def test_an_empty_column_that_an_imputer_keeps_is_one_of_those_that_come_out(keeps, expected):
+    X = np.array([[1.0, np.nan, 2.0], [3.0, np.nan, 4.0]])
+    step = SimpleImputer(add_indicator=True, keep_empty_features=keeps).fit(X)
+    assert_array_equal(sources(step, 3), expected)

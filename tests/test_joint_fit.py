@@ -1,6 +1,8 @@
 """What is fitted many times is fitted together, each as it is fitted alone."""
 
 import threading
+import time
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_hrn import HRNOneClassClassifier, OneClassPipeline
-from sklearn_hrn._joint_fit import fit_each, fit_folds, fit_together
+from sklearn_hrn._joint_fit import _Remembered, fit_each, fit_folds, fit_together
 from sklearn_hrn._threads import n_at_once
 from sklearn_hrn.core.training import Trainer
 from sklearn_hrn.exceptions import RowLengthWarning, warn
@@ -120,6 +122,20 @@ def _linear(n_features):
     return torch.nn.Linear(n_features, 1)
 
 
+@pytest.mark.parametrize("done", [(0, 0), (2, 6)], ids=["ends elsewhere", "begins elsewhere"])
+def test_networks_take_their_own_steps_beside_others(X, done):
+    models = [hrn(warm_start=True, random_state=k) for k in range(2)]
+    for model, n_done, n_more in zip(models, done, (6, 4 if done[0] == 0 else 2), strict=True):
+        if n_done:
+            model.set_params(max_updates=n_done).fit(X)
+        model.set_params(max_updates=n_more)
+    together = deepcopy(models)
+    HRNOneClassClassifier.fit_together(together, [X, X], [None, None])
+    assert [model.n_updates_ for model in together] == ([6, 4] if done[0] == 0 else [8, 8])
+    for model, alone in zip(together, models, strict=True):
+        np.testing.assert_allclose(model.coefs_[0], alone.fit(X).coefs_[0], rtol=1e-5, atol=1e-7)
+
+
 def test_either_all_are_fitted_or_none(X):
     models = [hrn(), hrn(learning_rate_init=1e30)]
     before = [vars(model).copy() for model in models]
@@ -157,6 +173,30 @@ def test_every_fold_fits_all_steps_anew(X, loops):
             alone = clone(candidate).fit(X[rows])
             np.testing.assert_allclose(fitted.score_samples(X), alone.score_samples(X), rtol=1e-5)
     assert not hasattr(candidates[0][-1], "coefs_")
+
+
+def test_a_step_computes_the_last_rows_it_is_asked_for_once_and_all_others_anew(X):
+    asked = []
+    remembered = _Remembered(lambda X, factor=2: asked.append(len(X)) or factor * X)
+    some, others = X[:5], X[5:]
+    for rows in (some, some, others, others, some):
+        np.testing.assert_array_equal(remembered(rows), 2 * rows)
+    assert asked == [5, 85, 5]
+    np.testing.assert_array_equal(remembered(some, factor=3), 3 * some)
+    np.testing.assert_array_equal(remembered(some), 2 * some)
+
+
+@pytest.mark.parametrize(
+    ("given", "n_seen"), [({"outlier_share": 0.2}, 60), ({"subsample": 20}, 20)]
+)
+def test_a_fold_sees_all_its_rows_or_a_subsample_and_leaves_no_share_out(X, given, n_seen):
+    pipeline = OneClassPipeline([("scale", StandardScaler()), ("hrn", hrn())], **given)
+    start = time.perf_counter()
+    folds = list(fit_folds([pipeline], X, None, FOLDS))
+    assert sum(fold.seconds for fold in folds) <= time.perf_counter() - start
+    assert [fold.errors for fold in folds] == [[None]] * 3
+    assert [fold.front_steps[0][1].n_samples_seen_ for fold in folds] == [n_seen] * 3
+    assert [fold.models[0].n_updates_ for fold in folds] == [3 * n_seen // 20] * 3
 
 
 def test_the_fit_on_all_rows_comes_first_and_alone_says_what_there_is_to_say(X, loops):

@@ -334,6 +334,18 @@ BAD_PARAMETERS = {
     "init": (0.0, "'init' parameter"),
     "device": ("tpu", "device='tpu' cannot be used: allowed here are"),
 }
+# What is just beyond the numbers that are allowed; parameters above may have two such ends.
+ENDS = {
+    **{"reg_lambda": -1e-9, "anomaly_weight": -1e-9, "contamination": 0.0, "batch_size": 0},
+    **{"learning_rate_init": 0.0, "momentum": -1e-9, "preconditioning": 0.99, "max_iter": 0},
+    **{"tol": -1e-9, "calibration": 1},
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_numbers_just_beyond_those_that_are_allowed_are_refused_by_name(X, name):
+    with pytest.raises(ValueError, match=f"'{name}' parameter"):
+        HRNOneClassClassifier().set_params(**{name: ENDS[name]}).fit(X)
 
 
 @pytest.mark.parametrize("name", BAD_PARAMETERS)

@@ -201,6 +201,12 @@ def test_it_is_saved_and_loaded_by_pyod(fitted, rows, tmp_path):
     assert np.array_equal(again.decision_function(rows[1]), fitted.decision_function(rows[1]))
 
 
+def test_the_share_of_training_rows_above_the_threshold_is_the_one_that_is_given(rows):
+    detector = ours().set_params(contamination=0.3).fit(rows[0])
+    assert detector.labels_.sum() == 18
+    assert HRNDetector(contamination=0.3).contamination == 0.3
+
+
 def test_the_tabular_recipe_is_what_it_uses_by_itself(rows):
     detector = HRNDetector(random_state=0)
     detector.fit(rows[0])

@@ -1,5 +1,7 @@
 """The search that trains its candidates together, against one fit after the other."""
 
+import time
+
 import numpy as np
 import pytest
 from sklearn import config_context
@@ -22,7 +24,7 @@ from sklearn_hrn import (
 )
 from sklearn_hrn.core.training import Trainer
 from sklearn_hrn.exceptions import LabelConventionWarning
-from sklearn_hrn.model_selection._search import PAPER_GRID, HRNSearchCV
+from sklearn_hrn.model_selection._search import PAPER_GRID, HRNSearchCV, _group
 
 # AUC moves in steps of one pair, and float32 rounding may swap a few; the best is compared by rank.
 SAME_SCORE = 1e-3
@@ -195,9 +197,25 @@ def test_candidates_that_differ_in_the_penalty_train_in_one_go_over_all_folds(ro
 
 def test_the_times_of_candidates_that_train_together_are_equal_shares(rows):
     X, y = rows
-    results = HRNSearchCV(hrn(), {"reg_lambda": [0.1, 0.5]}, cv=3).fit(X, y).cv_results_
+
+    def slow(estimator, X, y):
+        time.sleep(0.002)
+        return 0.0
+
+    start = time.perf_counter()
+    search = HRNSearchCV(hrn(), {"reg_lambda": [0.1, 0.5]}, cv=3, scoring=slow).fit(X, y)
+    results, seconds = search.cv_results_, time.perf_counter() - start
     assert results["mean_fit_time"][0] == results["mean_fit_time"][1] > 0
-    assert (results["mean_score_time"] > 0).all()
+    assert (results["mean_score_time"] >= 0.002).all()
+    assert search.refit_time_ + 3 * results["mean_fit_time"].sum() < seconds
+
+
+def test_values_that_are_equal_and_of_two_types_are_not_taken_for_one():
+    groups = [
+        _group(make_pipeline(PCA(), hrn()), {"pca__n_components": value})
+        for value in (1, 1.0, True, 1)
+    ]
+    assert len(set(groups)) == 3 and groups[0] == groups[3]
 
 
 def test_candidates_that_differ_in_the_network_train_apart(rows, trained):

@@ -30,6 +30,7 @@ from sklearn_hrn._drift import (
     training_gain,
 )
 from sklearn_hrn._reference import as_columns, as_frame, joined
+from sklearn_hrn._streams import BEGINNING, _beginning_with
 from sklearn_hrn.exceptions import DriftWarning
 
 
@@ -123,6 +124,42 @@ def test_a_chunk_that_is_wrong_changes_nothing(make, chunks):
         assert pickle.dumps(stream) == before
 
 
+def test_a_chunk_is_trained_on_to_its_end_however_little_it_teaches(chunks):
+    stream = classifier(batch_size=1, tol=1e6)
+    # The last one is longer: what counts as a round ends within it.
+    for n_rows, n_updates in ((30, 30), (30, 60), (80, 140)):
+        assert stream.partial_fit(chunks[0][:n_rows]).n_updates_ == n_updates
+
+
+def test_of_a_chunk_that_fills_the_reservoir_scores_from_all_its_rows_stay(rng):
+    kept = decaying_reservoir(np.full(9, -1.0), np.arange(3.0 * RESERVOIR_SIZE), rng)
+    assert len(kept) == RESERVOIR_SIZE and kept.min() >= 0
+    assert np.mean(kept > 2 * RESERVOIR_SIZE) == pytest.approx(1 / 3, abs=0.05)
+    older = decaying_reservoir(kept, np.full(RESERVOIR_SIZE // 2, -1.0), rng)[RESERVOIR_SIZE // 2 :]
+    assert older.mean() == pytest.approx(kept.mean(), rel=0.05)
+
+
+def test_scores_are_moved_as_far_as_rows_that_all_score_alike():
+    assert np.array_equal(
+        carried_over(np.array([1.0, 2.0]), np.full(4, 5.0), np.full(4, 6.0)), [2, 3]
+    )
+
+
+def test_scores_of_every_chunk_are_drawn_anew(chunks, monkeypatch):
+    draws = []
+
+    def spy(reservoir, scores, rng):
+        draws.append(rng.random())
+        return decaying_reservoir(reservoir, scores, np.random.default_rng(0))
+
+    monkeypatch.setattr("sklearn_hrn._continued.decaying_reservoir", spy)
+    for _ in range(2):
+        stream = classifier()
+        for chunk in chunks[:3]:
+            stream.partial_fit(chunk[:40])
+    assert len(set(draws)) == 3 and draws[:3] == draws[3:]
+
+
 def test_labelled_anomalies_are_left_out(chunks):
     y = np.where(np.arange(300) % 3 == 0, -1, 1)
     with_them, without = (pipeline() for _ in "12")
@@ -174,6 +211,15 @@ def test_steps_stay_as_a_first_chunk_made_them_that_is_large(chunks, monkeypatch
     stream.partial_fit(3 * chunks[1])
     assert stream["axes"].components_ is axes
     assert stream["scale"].n_samples_seen_ == 600
+    # Without a calibration of the pipeline, scores are those of the last step alone.
+    assert (
+        "calibration_scores_" not in vars(stream) and len(stream["hrn"].calibration_scores_) == 600
+    )
+
+
+def test_a_beginning_holds_so_many_rows_and_not_one_more():
+    for n_rows, n_chunks in ((BEGINNING, 1), (BEGINNING + 1, 0)):
+        assert len(_beginning_with(axes_pipeline(), np.zeros((n_rows, 1)))) == n_chunks
 
 
 @pytest.mark.parametrize("why", ["no rows are kept", "a warm start", "a fit", "verdicts"])

@@ -289,12 +289,14 @@ def test_periods_and_times_of_day_are_dates():
     frame = pandas.DataFrame(
         {
             "a": pandas.period_range("1970-01", periods=2, freq="M"),
-            "b": [datetime.time(6), datetime.time(18, 30)],
+            "b": [datetime.time(6), datetime.time(18, 30, 20, 500_000)],
         }
     )
     encoder = TableEncoder().fit(frame)
     assert encoder.kinds_ == ["date", "date"]
-    np.testing.assert_allclose(encoder.transform(frame), [[0, 0.25], [31, 18.5 / 24]])
+    np.testing.assert_allclose(
+        encoder.transform(frame), [[0, 0.25], [31, 66_620.5 / 86_400]], rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, "object"])

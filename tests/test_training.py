@@ -208,6 +208,12 @@ def test_stopped_models_stay_and_the_others_go_on(X):
     assert_same(state, 1, alone(rows, plan, 1))
 
 
+def test_a_tolerance_of_zero_never_stops(X, monkeypatch):
+    monkeypatch.setattr(Trainer, "_is_flat", lambda *_: True)
+    state = run(all_rows(X, 2), make_plan(X, 2, n_epochs=24, tol=np.array([0.0, 1e-9])))
+    np.testing.assert_array_equal(state.n_updates, [111, 51])
+
+
 def test_the_history_holds_every_epoch_of_a_round(X):
     whole = run(all_rows(X), make_plan(X, n_epochs=24))
     assert whole.history.shape == (4, 24, 1)
@@ -287,9 +293,12 @@ def test_a_failed_round_is_repeated_from_its_start_with_half_the_step(X):
     assert_same(state, 0, run(all_rows(X), calm))
 
 
-def test_a_hopeless_model_ends_in_an_error(X):
+def test_a_hopeless_model_ends_in_an_error_once_its_step_was_halved_thirty_times(X):
+    plan, n_updates = make_plan(X, learning_rate=1e30)
+    trainer = Trainer(all_rows(X), plan)
     with pytest.raises(training.ExplodedLossError):
-        run(all_rows(X), make_plan(X, learning_rate=1e30))
+        trainer.run(n_updates)
+    assert trainer.step_scale == 0.5**31
 
 
 def test_rows_that_must_be_converted_are_gathered_in_blocks_of_whole_batches(X, monkeypatch):
@@ -341,6 +350,20 @@ def test_models_of_the_same_rows_and_seed_train_on_their_own_anomalies(X):
     for m in range(4):
         assert_same(together, m, alone(rows, plan, m))
         assert (together.weights[0][m] != together.weights[0][m - 1]).any()
+
+
+def test_anomalies_come_in_another_order_than_as_many_normal_rows(X, monkeypatch):
+    permutation, orders = batches.BatchSampler._permutation, []
+
+    def spy(self, seed, subset, epoch):
+        orders.append(permutation(self, seed, subset, epoch) % 50)
+        return orders[-1]
+
+    monkeypatch.setattr(batches.BatchSampler, "_permutation", spy)
+    rows = Rows.of_models([(X, np.arange(50))], [np.arange(50, 100)])
+    run(rows, make_plan(X[:50], n_epochs=1, anomaly_weight=1.0))
+    normal, anomalies = orders
+    assert sorted(normal) == sorted(anomalies) and (normal != anomalies).any()
 
 
 def test_a_batch_holds_as_many_anomalies_as_normal_rows_at_most(X):
