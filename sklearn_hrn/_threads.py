@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 
 from ._sklearn import one_thread
 from ._steps import last_step
+from .exceptions import gathered, warn
 
 # Values of the rows from which on earlier steps of several folds are fitted at a time.
 LARGE = 10**6
@@ -60,11 +61,15 @@ def each_at_once(function, items, n_threads):
     from .core.threads import side_by_side
 
     items = list(items)
-    contexts, config = [copy_context() for _ in items], get_config()
+    with gathered() as found:
+        contexts, config = [copy_context() for _ in items], get_config()
 
-    def call(_thread, place):
-        with one_thread(), config_context(**config):
-            return contexts[place].run(function, items[place])
+        def call(_thread, place):
+            with one_thread(), config_context(**config):
+                return contexts[place].run(function, items[place])
 
-    with one_thread():
-        return side_by_side(call, list(range(len(items))), n_threads, size=lambda _: 1)
+        with one_thread():
+            answers = side_by_side(call, list(range(len(items))), n_threads, size=lambda _: 1)
+    for message, category in found:  # here, as the caller's line is on the stack of this thread
+        warn(message, category)
+    return answers

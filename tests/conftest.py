@@ -52,6 +52,22 @@ def few_updates(monkeypatch):
 
 
 @pytest.fixture
+def loops(monkeypatch):
+    """How many networks each loop of training holds, less those that share a path."""
+    from sklearn_hrn.core.training import Trainer
+
+    sizes = []
+    init = Trainer.__init__
+
+    def spy(self, rows, *arguments):
+        sizes.append(len(rows.subset_of))
+        init(self, rows, *arguments)
+
+    monkeypatch.setattr(Trainer, "__init__", spy)
+    return sizes
+
+
+@pytest.fixture
 def few_trees(monkeypatch):
     """The benchmark's forest has five trees: its scores have the same meaning."""
     from sklearn.ensemble import IsolationForest

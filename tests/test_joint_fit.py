@@ -14,30 +14,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_hrn import HRNOneClassClassifier, OneClassPipeline
+from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer, OneClassPipeline
 from sklearn_hrn._joint_fit import _Remembered, fit_each, fit_folds, fit_together
 from sklearn_hrn._threads import n_at_once
-from sklearn_hrn.core.training import Trainer
-from sklearn_hrn.exceptions import RowLengthWarning, warn
+from sklearn_hrn.exceptions import DominantColumnWarning, RowLengthWarning, warn
 
 
 @pytest.fixture(scope="module")
 def X():
     return np.random.default_rng(0).normal(0.5, 0.5, size=(90, 4))
-
-
-@pytest.fixture
-def loops(monkeypatch):
-    """How many networks each loop trains."""
-    sizes = []
-    init = Trainer.__init__
-
-    def spy(self, rows, *arguments):
-        sizes.append(len(rows.subset_of))
-        init(self, rows, *arguments)
-
-    monkeypatch.setattr(Trainer, "__init__", spy)
-    return sizes
 
 
 def hrn(**parameters):
@@ -255,6 +240,14 @@ def test_large_fronts_are_fitted_in_threads_as_they_are_one_by_one(X, two_thread
             assert theirs.front_steps[0][1].seen_[0] is own
             (ours,), (theirs,) = ours.fitted([candidate]), theirs.fitted([candidate])
             np.testing.assert_array_equal(ours.score_samples(X), theirs.score_samples(X))
+
+
+def test_what_a_thread_warns_of_points_at_the_callers_line(X, two_threads):
+    one_column = X * [100, 1, 1, 1]
+    candidate = make_pipeline(InstanceL2Normalizer(), hrn())
+    with pytest.warns(DominantColumnWarning) as said:
+        list(fit_folds([candidate], one_column, None, FOLDS, whole_first=True))
+    assert [w.filename for w in said if w.category is DominantColumnWarning] == [__file__]
 
 
 class ThreadsOfProducts(StandardScaler):

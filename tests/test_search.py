@@ -40,20 +40,6 @@ def rows():
     return X / np.linalg.norm(X, axis=1, keepdims=True), y[chosen]
 
 
-@pytest.fixture
-def trained(monkeypatch):
-    """How many networks each loop of a search trains, less those that share a path."""
-    sizes = []
-    init = Trainer.__init__
-
-    def spy(self, rows, *arguments):
-        sizes.append(len(rows.subset_of))
-        init(self, rows, *arguments)
-
-    monkeypatch.setattr(Trainer, "__init__", spy)
-    return sizes
-
-
 class Counting(TransformerMixin, BaseEstimator):
     """Passes rows on, and counts."""
 
@@ -189,10 +175,10 @@ def test_refit_can_be_a_function_or_left_out(rows):
     assert not hasattr(scored, "best_estimator_") and not hasattr(scored, "predict")
 
 
-def test_candidates_that_differ_in_the_penalty_train_in_one_go_over_all_folds(rows, trained):
+def test_candidates_that_differ_in_the_penalty_train_in_one_go_over_all_folds(rows, loops):
     grid = {"reg_lambda": [0.1, 0.5], "max_iter": [2, 4], "tol": [0, 0.1], "random_state": [0, 1]}
     HRNSearchCV(hrn(), grid, cv=3, refit=False).fit(*rows)
-    assert trained == [8 * 3]  # of the two lengths the longer
+    assert loops == [8 * 3]  # of the two lengths the longer
 
 
 def test_the_times_of_candidates_that_train_together_are_equal_shares(rows):
@@ -218,29 +204,29 @@ def test_values_that_are_equal_and_of_two_types_are_not_taken_for_one():
     assert len(set(groups)) == 3 and groups[0] == groups[3]
 
 
-def test_candidates_that_differ_in_the_network_train_apart(rows, trained):
+def test_candidates_that_differ_in_the_network_train_apart(rows, loops):
     grid = {"reg_lambda": [0.1, 0.5], "hidden_layer_sizes": [[5], [9]], "momentum": [0, 0.5]}
     HRNSearchCV(hrn(), grid, cv=3, refit=False).fit(*rows)
-    assert trained == [2 * 3] * 4
+    assert loops == [2 * 3] * 4
 
 
-def test_folds_train_together_while_their_rows_have_room(rows, trained, monkeypatch):
+def test_folds_train_together_while_their_rows_have_room(rows, loops, monkeypatch):
     grid = {"hrnoneclassclassifier__reg_lambda": [0.1, 0.5]}
     search = HRNSearchCV(make_pipeline(StandardScaler(), hrn()), grid, cv=3, refit=False)
     together = search.fit(*rows).cv_results_["mean_test_score"]
-    assert trained == [2 * 3]
-    trained.clear()
+    assert loops == [2 * 3]
+    loops.clear()
     monkeypatch.setattr("sklearn_hrn._joint_fit.WAITING_BYTES", 0)
     apart = search.fit(*rows).cv_results_["mean_test_score"]
-    assert trained == [2, 2, 2]
+    assert loops == [2, 2, 2]
     np.testing.assert_allclose(together, apart, atol=SAME_SCORE)
 
 
-def test_more_networks_than_fit_into_memory_are_trained_in_batches(rows, trained, monkeypatch):
+def test_more_networks_than_fit_into_memory_are_trained_in_batches(rows, loops, monkeypatch):
     monkeypatch.setattr("sklearn_hrn.model_selection._search.MAX_NETWORKS", 12)
     grid = {"reg_lambda": [0.1, 0.2, 0.3]}
     HRNSearchCV(hrn(n_estimators=2), grid, cv=3, refit=False).fit(*rows)
-    assert trained == [2 * 2 * 3, 2 * 1 * 3]
+    assert loops == [2 * 2 * 3, 2 * 1 * 3]
 
 
 def test_earlier_steps_are_fitted_and_asked_once_a_fold_and_group(rows, counting):
@@ -302,15 +288,15 @@ def test_lengths_of_one_path_are_trained_once_and_end_where_a_fit_alone_ends(row
             np.testing.assert_array_equal(model.history_[name], other.history_[name])
 
 
-def test_numbers_of_updates_of_one_path_are_trained_once_whatever_epochs_they_cut(rows, trained):
+def test_numbers_of_updates_of_one_path_are_trained_once_whatever_epochs_they_cut(rows, loops):
     X, _ = rows
     # Of 140 rows in batches of 10, an epoch is 14 updates: 3 and 17 end within one.
     settings = [(None, 5), (3, 8), (28, 8), (17, 8), (None, 2), (40, 8)]
     alone = [hrn(max_updates=n, max_iter=m, n_estimators=2).fit(X) for n, m in settings]
     together = [clone(model) for model in alone]
-    trained.clear()
+    loops.clear()
     fit_all(together, X)
-    assert trained == [4]  # two seeds, each by epochs and by updates
+    assert loops == [4]  # two seeds, each by epochs and by updates
     for model, other in zip(together, alone, strict=True):
         np.testing.assert_array_equal(model.coefs_[0], other.coefs_[0])
         assert (model.n_iter_, model.n_updates_) == (other.n_iter_, other.n_updates_)
@@ -575,3 +561,14 @@ def test_a_misspelt_parameter_is_refused_before_anything_is_trained(rows, monkey
     for strategy in ("grid", "coordinate"):
         with pytest.raises(ValueError, match="reg_exponents"):
             HRNSearchCV(hrn(), grid, cv=2, strategy=strategy).fit(*rows)
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_labelled_anomalies_have_no_part_in_the_refit_either(rows, piped):
+    X, y = rows
+    model = HRNOneClassClassifier(6, max_iter=3, anomaly_weight=1.0, random_state=0)
+    model = OneClassPipeline([("hrn", model)]) if piped else model
+    grid = {"hrn__reg_lambda" if piped else "reg_lambda": [0.1]}
+    search = HRNSearchCV(model, grid, cv=2).fit(X, y)
+    alone = clone(model).fit(X[y == 1])
+    assert np.array_equal(search.score_samples(X), alone.score_samples(X))

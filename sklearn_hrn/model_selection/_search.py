@@ -53,15 +53,15 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
     """Cross-validated search over parameters, used like `GridSearchCV`, that trains jointly.
 
     Candidates that differ in nothing but `reg_lambda`, `reg_exponent`, `learning_rate_init`,
-    `anomaly_weight`, `max_iter`, `max_updates`, `tol`, `n_estimators` or `random_state` of the
-    classifier train together, over all folds: they share matrix products, and with one seed
-    batches. Of candidates that differ in `max_iter` or `max_updates` alone only the longest is
-    trained. Other candidates are grouped by what they differ in. The earlier steps of a pipeline
-    are fitted once a fold for all candidates in whose parameters they agree, and transform the rows
-    they are scored on once.
+    `max_iter`, `max_updates`, `tol`, `n_estimators` or `random_state` of the classifier train
+    together, over all folds: they share matrix products, and with one seed batches. Of candidates
+    that differ in `max_iter` or `max_updates` alone only the longest is trained. Other candidates
+    are grouped by what they differ in. The earlier steps of a pipeline are fitted once a fold for
+    all candidates in whose parameters they agree, and transform the rows they are scored on once.
 
     Rows with ``y == -1`` are left out of all training, before the first step of a pipeline and at
-    the refit as well.
+    the refit as well; an `anomaly_weight`, which is one of such rows, has no effect. To keep them
+    below, fit ``clone(search.best_estimator_)`` to all rows.
 
     Parameters
     ----------
@@ -490,7 +490,8 @@ def _group(estimator, params):
 
 def _fit_normal(estimator, X, y, normal, fit_params):
     """Fit on the normal rows; what drops the others by itself is handed all, and need not copy."""
-    if normal is None or not isinstance(estimator, Pipeline):
+    drops_others = not isinstance(estimator, Pipeline) and not _model(estimator).anomaly_weight
+    if normal is None or drops_others:
         estimator.fit(X, y, **fit_params)
         return
     estimator.fit(*take(X, y, normal), **_check_method_params(X, fit_params, normal))
