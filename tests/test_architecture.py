@@ -71,7 +71,7 @@ ARROWS = {
         "exceptions",
     },
     "_steps": {"_base", "_refusals", "_sklearn"},
-    "_threads": {"_sklearn", "_steps", "core"},
+    "_threads": {"_sklearn", "_steps", "core", "exceptions"},
     "continual": {
         *("_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"),
         "exceptions",
@@ -96,8 +96,8 @@ ARROWS = {
     "__main__": {"datasets", "exceptions", "interop", "recipes"},
     "grouped": {"_base", "_joint_fit", "_labels", "_refusals", "_sklearn", "exceptions"},
     "inspection": {
-        *("_base", "_calibration", "_reference", "_sklearn", "conformal", "core", "grouped"),
-        *("_validation", "image", "kernel_approximation", "networks"),
+        *("_base", "_calibration", "_reference", "_refusals", "_sklearn", "conformal", "core"),
+        *("_validation", "grouped", "image", "kernel_approximation", "networks"),
         *("one_class", "preprocessing"),
     },
     "recipes": {

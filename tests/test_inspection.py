@@ -605,3 +605,13 @@ def test_an_empty_column_that_an_imputer_keeps_is_one_of_those_that_come_out(kee
     X = np.array([[1.0, np.nan, 2.0], [3.0, np.nan, 4.0]])
     step = SimpleImputer(add_indicator=True, keep_empty_features=keeps).fit(X)
     assert_array_equal(sources(step, 3), expected)
+
+
+def test_parameters_that_are_set_after_a_fit_explain_nothing(rng):
+    X = rng.normal(size=(60, 3))
+    hrn = HRNOneClassClassifier(5, init=0.5, max_iter=5, random_state=0)
+    fourier = FourierFeatures(40, random_state=0)
+    pipeline = OneClassPipeline([("fourier", fourier), ("hrn", hrn)]).fit(X)
+    before = feature_attribution(pipeline, X[:5])
+    pipeline["fourier"].set_params(n_components=10)
+    assert before.any() and np.array_equal(before, feature_attribution(pipeline, X[:5]))

@@ -331,3 +331,14 @@ def test_the_benchmark_puts_graphs_beside_python(tmp_path, capsys):
     benchmark(command)
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("paper")]
     assert "0 of 1705" in row
+
+
+def test_parameters_that_are_set_after_a_fit_are_in_no_graph(rng):
+    X = rng.normal(size=(60, 3))
+    hrn = HRNOneClassClassifier(5, init=0.5, n_estimators=2, max_iter=5, random_state=0)
+    fourier = FourierFeatures(40, random_state=0)
+    pipeline = OneClassPipeline([("fourier", fourier), ("hrn", hrn)]).fit(X)
+    before = to_onnx(pipeline).graph.initializer
+    pipeline["fourier"].set_params(n_components=10)
+    pipeline["hrn"].set_params(n_estimators=1)
+    assert list(to_onnx(pipeline).graph.initializer) == list(before)

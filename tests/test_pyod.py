@@ -2,6 +2,8 @@
 
 import random
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from sklearn_hrn import (
     InstanceL2Normalizer,
     OneClassPipeline,
 )
+from sklearn_hrn.inspection import feature_attribution
 from sklearn_hrn.interop import HRNDetector, PyODDetector, _pyod
 
 pyod = pytest.importorskip("pyod", reason="needs the extra peers")
@@ -252,3 +255,27 @@ def test_what_is_no_detector_of_pyod_is_refused_by_name(rows):
         HRNDetector(KNN()).fit(X)
     with pytest.raises(ValueError, match=r"X holds text in column 1, .* HRNDetector takes"):
         HRNDetector().fit(np.array([[1.0, "a"]] * 9, dtype=object))
+
+
+def test_threads_put_the_global_generators_back_where_they_were():
+    before, inside = random.getstate(), threading.Event()
+
+    def first():
+        with _pyod._seeded(0):
+            inside.set()
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with _pyod._seeded(1):
+        thread.join()
+    assert random.getstate() == before
+
+
+def test_a_pipeline_that_ends_in_a_detector_of_pyod_is_explained_with_our_signs(rows):
+    normal, _ = rows
+    strange = normal[:1] + np.array([0, 9, 0, 0])
+    for detector in (iforest(), make_pipeline(StandardScaler(), iforest())):
+        parts = feature_attribution(detector.fit(normal), strange, reference=normal[:1])
+        assert parts[0, 1] < 0

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._base import dense, row_blocks
 from .._reference import as_columns, as_frame, as_pandas, library_of
+from .._refusals import scores_anomalies
 from .._sklearn import _safe_indexing
 from .._typing import Estimator, Floats, Rows
 from .._validation import check_axes, without_axes
@@ -389,5 +390,4 @@ def scores_of(detector, X):
             "is nothing to explain (LocalOutlierFactor has both with novelty=True)."
         )
     scores = detector.decision_function(X)
-    # PyOD's detectors, which this attribute tells, score anomalies high.
-    return -scores if hasattr(detector, "decision_scores_") else scores
+    return -scores if scores_anomalies(detector) else scores

@@ -82,7 +82,7 @@ def _(step: FourierFeatures, a, b, g):
     slopes = np.sin(angles)
     slopes *= np.divide(np.sin(half), half, out=np.ones_like(half), where=half != 0)
     slopes *= g
-    return slopes @ step.random_weights_.T * -np.sqrt(2 / step.n_components)
+    return slopes @ step.random_weights_.T * -np.sqrt(2 / len(step.random_offset_))
 
 
 @pull_back.register

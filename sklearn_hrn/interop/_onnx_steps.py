@@ -142,7 +142,7 @@ def _fourier(features, X):
     angles = op("MatMul", X, features.random_weights_.astype(np.float64))
     # Earlier releases of onnxruntime have no cosine in float64.
     cosines = op("Sin", op("Add", angles, features.random_offset_ + np.pi / 2))
-    return _rounded(op("Mul", cosines, np.array([np.sqrt(2 / features.n_components)])))
+    return _rounded(op("Mul", cosines, np.array([np.sqrt(2 / len(features.random_offset_))])))
 
 
 def _landmarks(features, X):
@@ -201,7 +201,7 @@ def _averages(n_places, n_parts):
 def _mean_output(classifier, X):
     """``mean_m f_m(x)``, (n, 1)."""
     outputs = []
-    for m in range(classifier.n_estimators):
+    for m in range(len(classifier.coefs_[0])):
         A = X
         *hidden, last = [_weights(W[m]) for W in classifier.coefs_]
         for W in hidden:

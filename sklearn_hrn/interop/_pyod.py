@@ -1,6 +1,7 @@
 """PyOD's detectors in scikit-learn's clothes, and a detector of ours in PyOD's."""
 
 import random
+import threading
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
@@ -167,21 +168,26 @@ class PyODDetector(OutlierMixin, NormalRowsEstimator):
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
 
+# The generators are one for all threads: who seeds them must be alone until they are put back.
+_GENERATORS = threading.RLock()
+
+
 @contextmanager
 def _seeded(seed):
     """The global generators at a seed, and back where they were."""
     import torch
 
-    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng(devices=[]):
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
-            torch.manual_seed(seed)
-            yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)  # noqa: NPY002
+    with _GENERATORS:
+        of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+        try:
+            with torch.random.fork_rng(devices=[]):
+                random.seed(seed)
+                np.random.seed(seed)  # noqa: NPY002
+                torch.manual_seed(seed)
+                yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)  # noqa: NPY002
 
 
 class HRNDetector(BaseDetector):
