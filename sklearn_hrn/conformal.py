@@ -295,9 +295,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         if isinstance(self.estimator, FrozenEstimator):
             check_is_fitted(self.estimator)
             scores = scores_of(self.estimator, _safe_indexing(X, rows))
-            self._keep([self.estimator], scores, groups=groups)
-            self._reference = None
-            return self
+            return self._keep([self.estimator], scores, groups=groups, _reference=None)
         rng = check_random_state(self.random_state)
         sizes = {"n_models": self.n_models, "calibration_size": self.calibration_size}
         folds = draw_folds(self.strategy, len(rows), rng, groups=groups, **sizes)
@@ -317,9 +315,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             kept = drawn_rows(_safe_indexing(X, rows[trained]), self.reference_rows)
         scored = count > 0
         groups = None if groups is None else groups[scored]
-        self._keep(models, total[scored] / count[scored], groups=groups)
-        self._reference = as_columns(kept)
-        return self
+        scores = total[scored] / count[scored]
+        return self._keep(models, scores, groups=groups, _reference=as_columns(kept))
 
     @_fit_context(prefer_skip_nested_validation=False)
     def calibrate(
@@ -428,9 +425,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             flags=lambda rows: self.score_samples(rows) < self.offset_,
             place=partial(false_alarm_threshold, rate=self.false_alarm_rate),
         )
-        self._keep([*map(with_last_step, models, lasts)], scores)
-        self._lessons = lessons
-        return self
+        return self._keep([*map(with_last_step, models, lasts)], scores, _lessons=lessons)
 
     def score_samples(self, X: Rows) -> Floats:
         """Scores of the detector, higher = more normal.
@@ -589,13 +584,15 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         p_values = calibration.p_values(scores, parts)
         return np.where(calibration.discoveries(p_values, parts, fdr, method), -1, 1)
 
-    def _keep(self, models, scores, weights=None, groups=None):
+    def _keep(self, models, scores, weights=None, groups=None, **besides):
+        """Take detectors, their calibration, and attributes of one's own that come with them."""
         calibration = GroupCalibration.of_rows(scores, weights, groups)
         with learning_on_copy(self) as learner:
             vars(learner).pop("_lessons", None)
             learner.estimators_ = models
             learner.calibration_scores_, learner.calibration_weights_ = calibration.kept()
             learner.offset_ = calibration.thresholds(self.false_alarm_rate)
+            vars(learner).update(besides)
         return self
 
     def _calibration(self):

@@ -59,6 +59,9 @@ PER_ESTIMATOR = (
     "verbose",
 )
 
+# What a stream, and a calibration, have left behind.
+OF_STREAMS = ("calibration_scores_", "drift_evidence_", "drift_error_")
+
 
 def _row_numbers(name, chosen, X):
     """The numbers of some rows of X, or None for all of them, of one type."""
@@ -288,6 +291,9 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    # A pipeline refuses fewer by the name of the step.
+    _least_rows = 2
 
     def __init__(
         self,
@@ -663,6 +669,8 @@ def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_ro
         trained = zip(tasks, train(tasks), strict=True)
         for learner, held_out, is_quiet in zip(learners, folds, quiet, strict=True):
             task, learned = next(trained)
+            for stale in OF_STREAMS:  # a fit that continues places its threshold by its own rows
+                vars(learner).pop(stale, None)
             learner._keep(learned)
             scores = learner._score(task.X, task.rows)
             with quietly() if is_quiet else nullcontext():

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse, vstack
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
@@ -30,7 +29,7 @@ from ._folds import make_folds, out_of_fold_scores
 from ._joint_fit import at_most, finished, fit_last, prepare_folds, take
 from ._labels import judged_labels, normal_rows
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
-from ._reference import as_columns, as_frame, drawn_rows
+from ._reference import as_columns, as_frame, drawn_rows, joined
 from ._refusals import refuse_lazy, refuse_scores_of_anomalies
 from ._sklearn import (
     _check_method_params,
@@ -44,7 +43,7 @@ from ._streams import OF_CALIBRATION, learn_from_stream
 from ._threads import each_at_once, few_threads, n_at_once
 from ._typing import Floats, Integers, Rows
 from ._verdicts import after_feedback, can_learn, first_lessons
-from .exceptions import FarRowsPassWarning, quietly, warn
+from .exceptions import CalibrationError, FarRowsPassWarning, quietly, warn
 
 __all__ = ["OneClassPipeline"]
 
@@ -399,9 +398,12 @@ class OneClassPipeline(StepsAsGiven):
         labels : ndarray of shape (n_samples,)
             Predictions of the last step, one a row of X.
         """
-        if self.calibration is None and self._fits_all_rows(X, y):
+        fits_all_rows = self._fits_all_rows(X, y)
+        if self.calibration is None and fits_all_rows:
             return self._run_on_clone("fit_predict", X, y, params)
-        return self.fit(X, y, **params).predict(X)
+        with judged_labels():
+            self.fit(X, y, **params)
+        return self.predict(X)
 
     @available_if(_pipeline_has("fit_transform"))
     def fit_transform(self, X: Rows, y: ArrayLike | None = None, **params: Any) -> Any:
@@ -420,7 +422,9 @@ class OneClassPipeline(StepsAsGiven):
         """
         if self._fits_all_rows(X, y):
             return self._run_on_clone("fit_transform", X, y, params)
-        return self.fit(X, y, **params).transform(X)
+        with judged_labels():
+            self.fit(X, y, **params)
+        return self.transform(X)
 
     @available_if(_pipeline_has("score_samples"))
     def score_samples(self, X: Rows) -> Floats:
@@ -555,6 +559,7 @@ class OneClassPipeline(StepsAsGiven):
         return self._by_block("predict", X)
 
     def _fits_all_rows(self, X, y):
+        """Whether a fit takes all rows; it judges y, which need not be judged again."""
         self._validate_params()
         rows = at_most(normal_rows(X, y, self), X, self.subsample)
         return rows is None and not self.outlier_share
@@ -586,6 +591,7 @@ class OneClassPipeline(StepsAsGiven):
         if self.reference_rows and hasattr(fitted, "score_samples"):
             drawn = drawn_rows(X, self.reference_rows)
         folds = None if self.calibration is None else fitted._calibration_folds(X, rate)
+        fitted._refuse_few_rows(X, folds)
         looked_at = drawn_rows(X, N_LOOKED_AT) if folds else None
         in_folds = None
         is_joint = (folds or in_company) and not params and anomalies is None
@@ -637,6 +643,23 @@ class OneClassPipeline(StepsAsGiven):
         fitted, before = clone(self), dict(self.steps)
         fitted.steps = [(name, _continued(step, before[name])) for name, step in fitted.steps]
         return fitted
+
+    def _refuse_few_rows(self, X, folds):
+        """Refuse fewer rows than the last step takes, which would name itself alone."""
+        (name, last), n_rows = self.steps[-1], _num_samples(X)
+        least = getattr(last, "_least_rows", 1)
+        if n_rows < least:
+            raise ValueError(
+                f"{n_rows} normal row(s) to train on (n_samples = {n_rows}), but the last step, "
+                f"{name!r}, takes {least} at least (rows with y == -1 are left out)."
+            )
+        in_fold = min([n_rows, *(len(train) for train, _ in folds or ())])
+        if in_fold < least:
+            raise CalibrationError(
+                f"calibration={self.calibration!r} of {n_rows} normal rows trains on {in_fold} of "
+                f"them in a fold, but the last step, {name!r}, takes {least} at least: give more "
+                "rows, other folds, or calibration=None."
+            )
 
     def _place_threshold(self, scores, rate):
         self.calibration_scores_, self._offset = scores, _threshold(scores, rate)
@@ -703,9 +726,8 @@ class OneClassPipeline(StepsAsGiven):
         parts = [X, anomalies]
         if front.steps:
             parts = [front.fit_transform(X, y, **params), front.transform(anomalies)]
-        stack = vstack if any(map(issparse, parts)) else np.concatenate
         labels = np.repeat([1, -1], [_num_samples(part) for part in parts])
-        self.steps = [*front.steps, (name, last.fit(stack(parts), labels))]
+        self.steps = [*front.steps, (name, last.fit(joined(parts), labels))]
         return self
 
     def _calibration_folds(self, X, rate):

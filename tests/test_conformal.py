@@ -1275,3 +1275,16 @@ def test_the_scores_of_a_detector_are_its_score_samples_where_it_has_them(X):
 
     conformal = ConformalOutlierDetector(Both(), random_state=0).fit(X)
     np.testing.assert_array_equal(conformal.score_samples(X), X[:, 0])
+
+
+def test_a_fit_that_fails_while_it_keeps_rows_for_feedback_leaves_the_one_before(X, monkeypatch):
+    conformal = ConformalOutlierDetector(Learning(), random_state=0).fit(X)
+    before = dict(vars(conformal))
+
+    def full(kept):
+        raise MemoryError
+
+    monkeypatch.setattr("sklearn_hrn.conformal.as_columns", full)
+    with pytest.raises(MemoryError):
+        conformal.fit(X + 1)
+    assert all(vars(conformal)[name] is value for name, value in before.items())

@@ -756,3 +756,13 @@ def test_of_a_module_it_is_not_known_what_the_length_of_a_row_does():
             warnings.simplefilter("always")
             HRNOneClassClassifier(module=module, max_iter=20, random_state=0).fit(X)
         assert [w.category for w in said] == [RowLengthWarning] * is_told
+
+
+@pytest.mark.parametrize("first", ["partial_fit", "fit"])
+def test_a_fit_that_continues_leaves_no_calibration_of_another_network(X, first):
+    continued = hrn(calibration=None if first == "partial_fit" else "cross", max_iter=3)
+    getattr(continued, first)(X)
+    assert hasattr(continued, "calibration_scores_")
+    continued.set_params(warm_start=True, calibration=None).fit(X)
+    left = {name for name in vars(continued) if name.startswith(("calibration_s", "drift_"))}
+    assert not left

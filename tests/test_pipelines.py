@@ -2,6 +2,7 @@
 
 import pickle
 import tracemalloc
+import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -23,9 +24,14 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import check_estimator
 
-from sklearn_hrn import HRNOneClassClassifier, HRNSearchCV, LandmarkFeatures
+from sklearn_hrn import (
+    HRNOneClassClassifier,
+    HRNSearchCV,
+    LandmarkFeatures,
+    make_hrn_pipeline,
+)
 from sklearn_hrn._joint_fit import at_most
-from sklearn_hrn.exceptions import LabelConventionWarning
+from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning
 from sklearn_hrn.model_selection import InlierKFold
 from sklearn_hrn.pipelines import OneClassPipeline
 
@@ -618,3 +624,42 @@ def test_a_search_draws_the_same_rows_in_every_fold(wild):
     searches = [s(pipeline, scoring="roc_auc", **how) for s in (HRNSearchCV, GridSearchCV)]
     scores = [s.fit(X, y).cv_results_["mean_test_score"] for s in searches]
     np.testing.assert_allclose(*scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("calibration", [None, "cross"])
+def test_too_few_rows_are_told_by_the_names_that_the_user_knows(calibration):
+    recipe = make_hrn_pipeline("tabular", random_state=0).set_params(calibration=calibration)
+    X = np.arange(9.0).reshape(3, 3)
+    with pytest.raises(ValueError, match="n_samples = 1") as told:
+        recipe.fit(X, [1, -1, -1])
+    assert "HRNOneClassClassifier" not in str(told.value)
+    if calibration is None:
+        assert "the last step, 'hrn', takes 2 at least" in str(told.value)
+        recipe.fit(X[:2])
+        return
+    with pytest.raises(CalibrationError, match=r"of 2 normal rows trains on 1.*'hrn', takes 2"):
+        recipe.fit(X[:2])
+
+
+@pytest.mark.parametrize("of_pandas", [True, False])
+def test_the_last_step_knows_the_names_of_columns_also_where_it_sees_anomalies(of_pandas):
+    X = pd.DataFrame(np.random.default_rng(0).normal(2, 1, size=(40, 2)), columns=["a", "b"])
+    y = np.where(np.arange(40) < 5, -1, 1)
+    steps = [("scale", StandardScaler().set_output(transform="pandas"))] if of_pandas else []
+    hrn = HRNOneClassClassifier(5, anomaly_weight=1.0, max_iter=3, random_state=0)
+    pipeline = OneClassPipeline([*steps, ("hrn", hrn)]).fit(X, y)
+    assert pipeline["hrn"].feature_names_in_.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("options", [{}, {"outlier_share": 0.1}, {"subsample": 20}])
+@pytest.mark.parametrize("method", ["fit_predict", "fit_transform"])
+def test_a_doubtful_y_is_told_once_by_methods_that_fit_and_answer(method, options):
+    X, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
+    is_detector = method == "fit_predict"
+    last = IsolationForest(n_estimators=5, random_state=0) if is_detector else StandardScaler()
+    pipeline = OneClassPipeline([("scale", StandardScaler()), ("last", last)], **options)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        answers = getattr(pipeline, method)(X, y)
+    assert [warning.category for warning in told] == [LabelConventionWarning]
+    assert len(answers) == 40
