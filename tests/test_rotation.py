@@ -183,3 +183,10 @@ def test_so_many_images_are_compared_and_no_more(skies, monkeypatch):
     monkeypatch.setattr("sklearn_hrn.image._rotation.MAX_COMPARED", 30)
     RotationWhitening(AS_IT_IS, threshold=1).fit(skies)
     assert sizes == [30, len(skies) - 30]  # those compared, and the others for the covariance
+
+
+def test_a_single_image_may_look_the_same_when_it_is_turned(few_patches):
+    words = PatchDictionary(2, patch_size=2, random_state=0)
+    image = np.ones((1, 9))
+    fitted = RotationWhitening(words, random_state=0).fit(image)
+    assert fitted.is_whitened_ and np.isfinite(fitted.transform(image)).all()

@@ -181,7 +181,8 @@ class RotationWhitening(
         self.otherwise_ = None
         if self.is_whitened_:
             others = np.setdiff1d(drawn, compared)
-            turned = chain([features[drawn]], turned, self._turned(X[others]))
+            of_others = self._turned(X[others]) if len(others) else ()
+            turned = chain([features[drawn]], turned, of_others)
             self.mean_, self.whitening_ = self._whitening(features[drawn].mean(axis=0), turned)
         elif self.otherwise is not None:
             self.otherwise_ = clone(self.otherwise).fit(features)

@@ -335,7 +335,7 @@ def _even_parts(n_places, n_parts):
 
 
 def _responses_of_tensors(images, words, bias, threshold):
-    """`_responses` (n, n_words, rows, columns) of images (n, channels, height, width) in float64.
+    """Responses (n, n_words, rows, columns) of images (n, channels, height, width) in float64.
 
     The words are mean-free: their product with a patch is that with the patch freed of its mean,
     and what is left of bringing the patch to one contrast is a division.

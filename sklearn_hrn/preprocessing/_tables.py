@@ -216,7 +216,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 X.sum_duplicates()
             is_numeric = sparse.issparse(X) or X.dtype.kind in "biuf"
             if is_numeric and (reset or set(self.kinds_) == {"number"}):
-                self.kinds_, self.zoned_ = ["number"] * X.shape[1], [None] * X.shape[1]
+                if reset:
+                    self.kinds_, self.zoned_ = ["number"] * X.shape[1], [None] * X.shape[1]
                 return X
             columns = _columns(X)
         else:
