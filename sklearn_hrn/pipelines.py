@@ -308,20 +308,17 @@ class OneClassPipeline(StepsAsGiven):
         FarRowsPassWarning
             If rows far from all training rows would be taken for normal.
         """
-        rows, *given = self._to_fit_on(X, y, params)
+        given = self._to_fit_on(X, y, params)
         with few_threads(given[0]):
             self._run_on_clone("fit", *given)
-        self._count_left_out(rows)
         return self
 
     def _fitting(self, X):
         """As `fit`, in company: folds that wait to be trained are yielded, and trained outside."""
-        rows, *given = self._to_fit_on(X, None, {})
-        yield from self._running("fit", *given, in_company=True)
-        self._count_left_out(rows)
+        yield from self._running("fit", *self._to_fit_on(X, None, {}), in_company=True)
 
     def _to_fit_on(self, X, y, params):
-        """Numbers of the rows to fit on (None: all), these, what comes with them, and anomalies."""
+        """Rows, what comes with them, anomalies, and the numbers of these rows (None: all)."""
         self._validate_params()
         normal, anomalies = normal_rows(X, y, self), None
         rows = at_most(normal, X, self.subsample)
@@ -331,12 +328,7 @@ class OneClassPipeline(StepsAsGiven):
                 anomalies = _safe_indexing(X, np.setdiff1d(np.arange(_num_samples(X)), normal))
             params = _check_method_params(X, params, rows)
             X, y = (*take(X, y, rows), None)[:2]
-        return rows, X, y, params, anomalies
-
-    def _count_left_out(self, rows):
-        """Number the rows that are left out among all, not among those chosen to fit on."""
-        if rows is not None and self.outlier_share:
-            self.left_out_ = rows[self.left_out_]
+        return X, y, params, anomalies, rows
 
     @available_if(_last_step_has("partial_fit"))
     def partial_fit(self, X: Rows, y: ArrayLike | None = None) -> Self:
@@ -570,11 +562,14 @@ class OneClassPipeline(StepsAsGiven):
         return False
 
     @judged_labels()
-    def _run_on_clone(self, method, X, y, params, anomalies=None):
-        """Call a fitting method of `Pipeline` on a clone, and take its steps once it is done."""
-        return finished(self._running(method, X, y, params, anomalies))
+    def _run_on_clone(self, method, X, y, params, anomalies=None, numbers=None):
+        """Call a fitting method of `Pipeline` on a clone, and take its steps once it is done.
 
-    def _running(self, method, X, y, params, anomalies=None, *, in_company=False):
+        `numbers` are those of the rows of X among all that were given; None is all.
+        """
+        return finished(self._running(method, X, y, params, anomalies, numbers))
+
+    def _running(self, method, X, y, params, anomalies=None, numbers=None, *, in_company=False):
         """As `_run_on_clone`; what may be trained beside other fits is yielded, to be trained."""
         self._validate_params()
         refuse_lazy(X)
@@ -613,7 +608,7 @@ class OneClassPipeline(StepsAsGiven):
                 vars(learner).pop(stale, None)
             learner.steps_ = fitted.steps
             if left_out is not None:
-                learner.left_out_ = left_out
+                learner.left_out_ = left_out if numbers is None else numbers[left_out]
             if drawn is not None:
                 learner._reference = as_columns(drawn)
             if folds:

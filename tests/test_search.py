@@ -1,6 +1,7 @@
 """The search that trains its candidates together, against one fit after the other."""
 
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from sklearn_hrn import (
     shuffled_columns_score,
 )
 from sklearn_hrn.core.training import Trainer
-from sklearn_hrn.exceptions import LabelConventionWarning
+from sklearn_hrn.exceptions import DominantColumnWarning, LabelConventionWarning
 from sklearn_hrn.model_selection._search import PAPER_GRID, HRNSearchCV, _group
 
 # AUC moves in steps of one pair, and float32 rounding may swap a few; the best is compared by rank.
@@ -572,3 +573,19 @@ def test_labelled_anomalies_have_no_part_in_the_refit_either(rows, piped):
     search = HRNSearchCV(model, grid, cv=2).fit(X, y)
     alone = clone(model).fit(X[y == 1])
     assert np.array_equal(search.score_samples(X), alone.score_samples(X))
+
+
+def test_what_other_processes_warn_of_is_told_once_and_here(capfd):
+    X = np.random.default_rng(0).uniform(1, 2, size=(60, 3)) * [50, 1, 1]
+    pipeline = make_pipeline(InstanceL2Normalizer(), HRNOneClassClassifier(max_iter=1))
+    pipeline = OneClassPipeline(pipeline.steps)
+    grid = {"hrnoneclassclassifier__max_iter": [1, 2]}
+    search = HRNSearchCV(pipeline, grid, cv=2, scoring=shuffled_columns_score, n_jobs=2)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        search.fit(X, np.arange(60) % 2)
+    kinds = [warning.category for warning in told]
+    assert kinds.count(DominantColumnWarning) == kinds.count(LabelConventionWarning) == 1
+    (column,) = (w for w in told if w.category is DominantColumnWarning)
+    assert column.filename == __file__ and "(2 more of this kind.)" in str(column.message)
+    assert "Warning" not in capfd.readouterr().err

@@ -33,7 +33,7 @@ from .._sklearn import (
 from .._steps import last_step
 from .._typing import Estimator, Rows, Splitter
 from .._validation import draw_seeds
-from ..exceptions import once_a_kind
+from ..exceptions import gathered, once_a_kind, warn
 from ..one_class import HRNOneClassClassifier
 from ._joint_evaluation import Settings, evaluate
 from ._scorer import shuffled_columns_score
@@ -418,11 +418,13 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
             for batch in gen_batches(len(group), max(1, MAX_NETWORKS // networks)):
                 jobs.extend((group[batch], part) for part in parts)
         done = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)(
-            delayed(evaluate)([estimators[i] for i in group], X, y, [folds[k] for k in part], how)
+            delayed(_evaluated)([estimators[i] for i in group], X, y, [folds[k] for k in part], how)
             for group, part in jobs
         )
         of = {}
-        for (group, part), outcomes in zip(jobs, done, strict=True):
+        for (group, part), (outcomes, told) in zip(jobs, done, strict=True):
+            for message, category in told:
+                warn(message, category)
             of.update(zip([(i, k) for k in part for i in group], outcomes, strict=True))
         outcomes = [of[i, k] for i in range(len(candidates)) for k in numbers]
         errors = [outcome.pop("error") for outcome in outcomes]
@@ -486,6 +488,12 @@ def _group(estimator, params):
         for name, value in params.items()
         if name != last and not name.startswith(prefix)
     )
+
+
+def _evaluated(*arguments):
+    """What `evaluate` returns, and the warnings given: a process of its own knows no caller."""
+    with judged_labels(), gathered() as told:
+        return evaluate(*arguments), told
 
 
 def _fit_normal(estimator, X, y, normal, fit_params):
