@@ -183,6 +183,12 @@ def test_every_room_has_its_arrows_written_down():
     assert not internal(f"sklearn_hrn.{TYPES}")
 
 
+def test_the_map_of_the_rooms_has_them_all():
+    text = (PACKAGE.parent / "CONTRIBUTING.rst").read_text(encoding="utf-8")
+    found = set(re.findall(r"\b(\w+)(?:\.py|/)", text))
+    assert set(ARROWS) | {TYPES, "benchmark"} <= found
+
+
 @pytest.mark.parametrize("name", ARROWS)
 def test_a_room_imports_what_is_written_down_and_nothing_else(name):
     used = {room(other) for module in in_rooms(name) for other in internal(module)}
