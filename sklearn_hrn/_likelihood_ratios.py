@@ -9,6 +9,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ._base import rows_of_list
 from ._labels import judged_labels
 from ._refusals import first_that_is_no_number, listed, refuse_equal_names, refuse_lazy
 from ._sklearn import HasMethods, Interval, validate_params
@@ -137,7 +138,7 @@ def _stacked(X_calibration, X_new):
             both = [X_calibration, new]
     if not all(hasattr(X, "iloc") for X in both):
         try:
-            both = [X if sparse.issparse(X) else np.asarray(X) for X in both]
+            both = [X if sparse.issparse(X) else np.asarray(rows_of_list(X)) for X in both]
         except ValueError as error:
             raise ValueError(f"X_calibration and X_new must be rows of columns: {error}") from error
     shapes = [X.shape for X in both]

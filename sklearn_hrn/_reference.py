@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import indexable
 
+from ._base import rows_of_list
 from ._labels import is_missing
 from ._sklearn import _num_samples, _safe_indexing
 
@@ -35,7 +36,9 @@ def joined(chunks):
         return import_module(library).concat(chunks, how="vertical_relaxed")
     if library == "pyarrow":
         return import_module(library).concat_tables(chunks, promote_options="permissive")
-    return (sparse.vstack if any(map(sparse.issparse, chunks)) else np.concatenate)(chunks)
+    if any(map(sparse.issparse, chunks)):
+        return sparse.vstack(chunks)
+    return np.concatenate([rows_of_list(chunk) for chunk in chunks])
 
 
 def as_columns(X):

@@ -28,7 +28,7 @@ def n_at_once(candidate, X):
     parts = candidate.get_params().values()
     if any(callable(part) or not _is_known(part) for part in parts):
         return 1
-    first = candidate.steps[0][1]
+    first = next(step for _, step in candidate.steps if step not in (None, "passthrough"))
     if hasattr(first, "get_params") and not first.get_params().get("copy", True):
         return 1  # it would write to rows that others read
     from .core.threads import n_threads

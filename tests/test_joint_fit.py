@@ -281,7 +281,9 @@ def test_steps_of_the_user_and_steps_with_functions_are_fitted_one_by_one(X, two
         assert n_at_once(make_pipeline(front, hrn()), X) == 1
     assert n_at_once(make_pipeline(StandardScaler(), IsolationForest()), X) == 1
     assert n_at_once(make_pipeline(StandardScaler(), hrn(), memory="cache"), X) == 1
-    assert n_at_once(make_pipeline(StandardScaler(copy=False), hrn()), X) == 1
+    for first in ([], ["passthrough"]):
+        in_place = make_pipeline(*first, StandardScaler(copy=False), hrn())
+        assert n_at_once(in_place, X) == 1
     assert n_at_once(hrn(), X) == 1
 
 

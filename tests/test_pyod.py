@@ -279,3 +279,16 @@ def test_a_pipeline_that_ends_in_a_detector_of_pyod_is_explained_with_our_signs(
     for detector in (iforest(), make_pipeline(StandardScaler(), iforest())):
         parts = feature_attribution(detector.fit(normal), strange, reference=normal[:1])
         assert parts[0, 1] < 0
+
+
+def test_a_fit_that_fails_at_its_end_leaves_the_one_before(rows, monkeypatch):
+    detector = ours().fit(rows[0])
+    before = dict(vars(detector))
+
+    def full(self):
+        raise MemoryError
+
+    monkeypatch.setattr(HRNDetector, "_process_decision_scores", full)
+    with pytest.raises(MemoryError):
+        detector.fit(rows[1])
+    assert all(vars(detector)[name] is value for name, value in before.items())

@@ -589,3 +589,13 @@ def test_what_other_processes_warn_of_is_told_once_and_here(capfd):
     (column,) = (w for w in told if w.category is DominantColumnWarning)
     assert column.filename == __file__ and "(2 more of this kind.)" in str(column.message)
     assert "Warning" not in capfd.readouterr().err
+
+
+def test_a_search_that_took_no_labels_is_not_told_that_it_needs_none(rows, monkeypatch):
+    def nothing(detector, X, y=None):
+        return np.nan
+
+    monkeypatch.setattr("sklearn_hrn.model_selection._search.shuffled_columns_score", nothing)
+    search = HRNSearchCV(hrn(), {"reg_lambda": [0.1, 0.2]}, cv=2)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="warnings before say"):
+        search.fit(rows[0])

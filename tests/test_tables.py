@@ -7,9 +7,19 @@ from decimal import Decimal
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from sklearn_hrn import TableEncoder, make_hrn_pipeline
+from sklearn_hrn import (
+    TableEncoder,
+    likelihood_ratios,
+    make_hrn_pipeline,
+    shuffled_columns_score,
+)
 from sklearn_hrn.exceptions import NumbersAsTextWarning
+from sklearn_hrn.inspection import feature_attribution, nearest_normal
 
 ROWS = {
     "amount": [1.5, 2.0, None, 4.0],
@@ -397,3 +407,37 @@ def test_categories_of_another_type_than_in_fit_are_named(first, later):
     # One of them that may be known is enough: the others are strange.
     mixed = pandas.DataFrame({"a": [first[0], *later]}, dtype=object)
     assert encoder.transform(mixed)[:2, -1].tolist() == [0, encoder.unseen_[0]]
+
+
+def of_lists(n_rows, seed=0):
+    """Rows of a number and a word, as lists: NumPy alone would make words of the numbers."""
+    rng = np.random.default_rng(seed)
+    return [[float(rng.normal()), str(rng.choice(["red", "blue"]))] for _ in range(n_rows)]
+
+
+@pytest.fixture(scope="module")
+def of_numbers_and_words():
+    recipe = make_hrn_pipeline("tabular", random_state=0)
+    return recipe.set_params(calibration=None, hrn__max_updates=5).fit(of_lists(60))
+
+
+def test_a_stream_of_lists_keeps_its_numbers(of_numbers_and_words):
+    stream = clone(of_numbers_and_words).partial_fit(of_lists(50)).partial_fit(of_lists(60, 1))
+    assert stream["columns"].kinds_ == ["number", "category"]
+    whole = clone(of_numbers_and_words).fit(of_lists(50) + of_lists(60, 1))
+    np.testing.assert_array_equal(
+        stream.score_samples(of_lists(9)), whole.score_samples(of_lists(9))
+    )
+
+
+def test_lists_are_shuffled_explained_and_compared_as_the_numbers_and_words_they_hold(
+    of_numbers_and_words,
+):
+    detector, rows = of_numbers_and_words, of_lists(30, 1)
+    as_objects = np.array(rows, dtype=object)
+    assert shuffled_columns_score(detector, rows) == shuffled_columns_score(detector, as_objects)
+    for answer in (feature_attribution, nearest_normal):
+        np.testing.assert_array_equal(answer(detector, rows), answer(detector, as_objects))
+    classifier = make_pipeline(TableEncoder(), StandardScaler(), LogisticRegression())
+    ratios = [likelihood_ratios(X, X, classifier=classifier) for X in (rows, as_objects)]
+    np.testing.assert_array_equal(*ratios)

@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .._base import dense, row_blocks
+from .._base import dense, row_blocks, rows_of_list
 from .._reference import as_columns, as_frame, as_pandas, library_of
 from .._refusals import scores_anomalies
 from .._sklearn import _safe_indexing
@@ -314,7 +314,7 @@ def _table(X, name):
     if hasattr(X, "toarray"):
         raise TypeError(f"{name} is sparse: give {name}.toarray(), in parts if it is large.")
     try:
-        X = np.asarray(X)
+        X = np.asarray(rows_of_list(X))
     except ValueError as error:  # ragged rows
         raise ValueError(f"{name} must have rows of one length: {error}") from error
     if X.ndim == 1 and name == "reference":

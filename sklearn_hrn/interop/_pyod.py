@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import OutlierMixin, clone
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from .._base import NormalRowsEstimator
+from .._base import NormalRowsEstimator, learning_on_copy
 from .._refusals import first_that_is_no_number, no_numbers
 from .._sklearn import HasMethods
 from .._typing import Estimator, Floats, Integers, Rows, Seed
@@ -268,10 +268,11 @@ class HRNDetector(BaseDetector):
         if detector is None:
             detector = make_hrn_pipeline("tabular", random_state=self.random_state)
             detector.set_params(calibration=None)
-        self._set_n_classes(y)
-        self.detector_ = clone(detector).fit(X)
-        self.decision_scores_ = -self.detector_.score_samples(X)
-        self._process_decision_scores()
+        with learning_on_copy(self) as learner:
+            learner._set_n_classes(y)
+            learner.detector_ = clone(detector).fit(X)
+            learner.decision_scores_ = -learner.detector_.score_samples(X)
+            learner._process_decision_scores()
         return self
 
     def decision_function(self, X: Rows) -> Floats:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
-from .._base import dense
+from .._base import dense, rows_of_list
 from .._labels import normal_rows
 from .._refusals import column_names
 from .._sklearn import HasMethods, _num_samples, _safe_indexing, validate_params
@@ -52,7 +52,7 @@ def shuffled_columns_score(estimator: Estimator, X: Rows, y: ArrayLike | None = 
     >>> bool(shuffled_columns_score(forest, X[1::2]) > 0.6)
     True
     """
-    X = np.asarray(X) if isinstance(X, list | tuple) else X
+    X = np.asarray(rows_of_list(X)) if isinstance(X, list | tuple) else X
     rows = normal_rows(X, y)
     if rows is not None:
         X = _safe_indexing(X, rows)

@@ -390,7 +390,7 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
                 "the best. "
                 + (
                     "The warnings before say which fit or scorer failed."
-                    if has_anomalies
+                    if has_anomalies or self.scoring is None
                     else "y marks no anomalies, without which most scores have no value; the "
                     "training part of an outer cross-validation by InlierKFold holds none. "
                     "scoring=None needs no labels."
