@@ -612,6 +612,8 @@ def test_parameters_that_are_set_after_a_fit_explain_nothing(rng):
     hrn = HRNOneClassClassifier(5, init=0.5, max_iter=5, random_state=0)
     fourier = FourierFeatures(40, random_state=0)
     pipeline = OneClassPipeline([("fourier", fourier), ("hrn", hrn)]).fit(X)
-    before = feature_attribution(pipeline, X[:5])
+    before = feature_attribution(pipeline, X[:5], reference=X[5:])
     pipeline["fourier"].set_params(n_components=10)
-    assert before.any() and np.array_equal(before, feature_attribution(pipeline, X[:5]))
+    assert before.any() and np.array_equal(
+        before, feature_attribution(pipeline, X[:5], reference=X[5:])
+    )
