@@ -85,6 +85,7 @@ ARROWS = {
         "_reference",
         "_refusals",
         "_sklearn",
+        "_steps",
         "_validation",
         "conformal",
         "image",
@@ -97,7 +98,7 @@ ARROWS = {
     "grouped": {"_base", "_joint_fit", "_labels", "_refusals", "_sklearn", "exceptions"},
     "inspection": {
         *("_base", "_calibration", "_reference", "_refusals", "_sklearn", "conformal", "core"),
-        *("_validation", "grouped", "image", "kernel_approximation", "networks"),
+        *("_steps", "_validation", "grouped", "image", "kernel_approximation", "networks"),
         *("one_class", "preprocessing"),
     },
     "recipes": {

@@ -1074,6 +1074,10 @@ def test_a_folder_without_files_and_a_missing_result_are_told(tmp_path, monkeypa
         run_command("adbench", "--data-home", tmp_path)
     with pytest.raises(SystemExit, match="SKLEARN_HRN_DATA"):
         run_command("adbench")
+    with pytest.raises(SystemExit, match=r"unknown variants \['nope'\]"):
+        run_command("table1", "--variants", "nope")
+    with pytest.raises(SystemExit, match="2"):
+        run_command("tables", "--methods", "nope")
     with pytest.raises(SystemExit, match="holds no runs"):
         run_command("adbench", "--render", "--output", tmp_path / "none.jsonl")
     with pytest.raises(SystemExit, match=r"holds no \w+\.jsonl"):

@@ -122,9 +122,13 @@ def _run(args):
             sys.exit(f"{path} holds no runs: leave out --render to do them.")
     else:
         others = borrowed(args.table, path)
+        try:
+            settings = table.settings(args)
+        except ValueError as error:  # names that the table does not know
+            sys.exit(str(error))
         done = records.run(
             table.measure,
-            table.settings(args),
+            settings,
             path,
             recipe=getattr(table, "recipe", None),
             borrowed=others,

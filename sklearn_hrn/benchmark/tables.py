@@ -37,7 +37,7 @@ from ..datasets._tables import adbench_paths
 from ..exceptions import ResolutionWarning
 from ..recipes import make_hrn_pipeline
 from . import data, protocol
-from .peers import DEEPOD, available, make_peer
+from .peers import DEEPOD, PEERS, available, make_peer
 from .protocol import recipe  # noqa: F401 - part of a table
 from .records import rst_table, spread, with_marks
 
@@ -60,7 +60,8 @@ FAST = 2
 
 def add_arguments(parser):
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS], metavar="NAME")
-    parser.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME")
+    methods = [*protocol.OURS, *PEERS]
+    parser.add_argument("--methods", nargs="+", choices=methods, default=METHODS, metavar="NAME")
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="default: all of ADBench")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="default: 5")
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import validate_params
+from .._steps import last_step
 from .._typing import Estimator
 from ._attribution import innermost
 from ._displays import axes_of
@@ -81,8 +82,7 @@ class TrainingCurveDisplay:
             If the detector, or the last step of the pipeline, keeps no `history_`.
         """
         check_is_fitted(estimator)
-        last = innermost(estimator)
-        last = last.steps[-1][1] if hasattr(last, "steps") else last
+        last = last_step(innermost(estimator))
         if not hasattr(last, "history_"):
             raise TypeError(
                 f"{type(last).__name__} keeps no history_ of its training: give a fitted "

@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .._reference import as_pandas
+from .._steps import last_step
 from .._typing import Estimator, Table
 from ..conformal import ConformalOutlierDetector
 from ..image import RotationWhitening
@@ -113,7 +114,7 @@ def _scorer(detector):
         return MeanOfScores([_scorer(each) for each in inner])
     if inner:
         return _scorer(inner[0])
-    last = detector.steps[-1][1] if isinstance(detector, Pipeline) else detector
+    last = last_step(detector)
     if not isinstance(last, HRNOneClassClassifier):
         raise TypeError(
             f"to_onnx takes an HRNOneClassClassifier or a pipeline that ends in one, but got "
@@ -131,8 +132,7 @@ def _spread(scorer):
     """Between the lowest and the highest score of a training row."""
     if isinstance(scorer, MeanOfScores):
         return max(map(_spread, scorer.scorers))
-    last = scorer.steps[-1][1] if isinstance(scorer, Pipeline) else scorer
-    return np.ptp(last.train_scores_)
+    return np.ptp(last_step(scorer).train_scores_)
 
 
 def _acting(step):
