@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from ._calibration import switched_off
+from ._reference import joined
 from ._sklearn import (
     _check_method_params,
     _num_samples,
@@ -32,6 +33,8 @@ class Fold:
     ----------
     rows : ndarray of int or None
         None is all.
+    anomalies : ndarray of int or None, default=None
+        Labelled anomalies, for last steps with an `anomaly_weight`.
     is_final : bool, default=False
         Whether what is fitted is to be kept, with a calibration of its own if it has one.
     is_quiet : bool, default=False
@@ -49,6 +52,7 @@ class Fold:
     """
 
     rows: np.ndarray | None
+    anomalies: np.ndarray | None = None
     is_final: bool = False
     is_quiet: bool = False
     front_steps: list = field(default_factory=list)
@@ -107,7 +111,7 @@ def at_most(rows, X, most):
     return np.sort(drawn) if rows is None else rows[np.sort(drawn)]
 
 
-def fit_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False):
+def fit_folds(candidates, X, y, folds, fit_params=None, *, anomalies=None, whole_first=False):
     """Fit candidates in each fold, and generate the folds in their order.
 
     The earlier steps are fitted anew in each fold, once for all candidates; the last steps of all
@@ -125,6 +129,9 @@ def fit_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False):
         The rows that each fold fits on, or as many of them as the `subsample` of a pipeline.
     fit_params : dict, default=None
         Handed to the earlier steps.
+    anomalies : list of ndarray of int, default=None
+        The labelled anomalies that each fold keeps below, by models with an `anomaly_weight`. The
+        earlier steps see none of them.
     whole_first : bool, default=False
         Fit on all rows, too, and generate that first. The folds then warn of nothing.
 
@@ -132,21 +139,31 @@ def fit_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False):
     ------
     fold : Fold
     """
-    for waiting in prepare_folds(candidates, X, y, folds, fit_params, whole_first=whole_first):
+    how = {"anomalies": anomalies, "whole_first": whole_first}
+    for waiting in prepare_folds(candidates, X, y, folds, fit_params, **how):
         yield from fit_last(waiting)
 
 
-def prepare_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False):
+def prepare_folds(candidates, X, y, folds, fit_params=None, *, anomalies=None, whole_first=False):
     """As `fit_folds`, which it leaves to be finished by `fit_last`: maybe with folds of other fits.
 
     Yields
     ------
-    waiting : list of (Fold, array-like, ndarray of int or None)
-        Folds whose earlier steps are fitted, and what their last step trains on: an array and its
-        rows. As many at a time as memory should hold.
+    waiting : list of (Fold, array-like, ndarray of int or None, ndarray of int or None)
+        Folds whose earlier steps are fitted, and what their last step trains on: an array, its
+        rows, and those that are anomalies. As many at a time as memory should hold.
     """
     subsample = isinstance(candidates[0], Pipeline) and getattr(candidates[0], "subsample", None)
-    folds = [Fold(at_most(rows, X, subsample or None), is_quiet=whole_first) for rows in folds]
+    asks = any(getattr(last_step(each), "anomaly_weight", 0) for each in candidates)
+    labelled = anomalies if anomalies is not None and asks else [None] * len(folds)
+    folds = [
+        Fold(
+            at_most(rows, X, subsample or None),
+            below if below is not None and len(below) else None,
+            is_quiet=whole_first,
+        )
+        for rows, below in zip(folds, labelled, strict=True)
+    ]
     if whole_first:
         folds.insert(0, Fold(None, is_final=True))
     waiting, fit_params = [], fit_params or {}
@@ -154,7 +171,7 @@ def prepare_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False
     for first in range(0, len(folds), n_threads):
         some = folds[first : first + n_threads]
         fronts = _fit_fronts(candidates[0], X, y, some, fit_params, n_threads)
-        for fold, (transformed, rows, error) in zip(some, fronts, strict=True):
+        for fold, (*transformed, error) in zip(some, fronts, strict=True):
             if len(candidates) > 1:
                 for _, step in fold.front_steps:
                     if hasattr(step, "transform"):
@@ -163,7 +180,7 @@ def prepare_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False
             if not fold.is_final:
                 fold.models = [switched_off(model, "calibration") for model in fold.models]
             fold.errors = [error] * len(candidates)
-            waiting.append((fold, transformed, rows))
+            waiting.append((fold, *transformed))
         if _n_bytes(waiting) > WAITING_BYTES:
             yield waiting
             waiting = []
@@ -173,7 +190,7 @@ def prepare_folds(candidates, X, y, folds, fit_params=None, *, whole_first=False
 
 def _n_bytes(waiting):
     """What folds hold while they wait; rows of an array that is there anyway are nothing."""
-    return sum(getattr(Z, "nbytes", 0) for _, Z, rows in waiting if rows is None)
+    return sum(getattr(Z, "nbytes", 0) for fold, Z, *_ in waiting if fold.front_steps)
 
 
 def finished(fit):
@@ -281,7 +298,7 @@ def fitted_by_folds(detector, X, folds, fit_params):
 
 
 def _fit_fronts(candidate, X, y, folds, fit_params, n_threads):
-    """For each fold what its last step trains on, an array and its rows, and an error if any."""
+    """For each fold what its last step trains on, as of `prepare_folds`, and an error if any."""
 
     def fit_front(fold):
         start = time.perf_counter()
@@ -289,7 +306,7 @@ def _fit_fronts(candidate, X, y, folds, fit_params, n_threads):
             with _quietly_if(fold.is_quiet):
                 return *_fit_front(candidate, X, y, fold, fit_params), None
         except Exception as error:
-            return None, None, error
+            return None, None, None, error
         finally:
             fold.seconds = time.perf_counter() - start
 
@@ -297,9 +314,9 @@ def _fit_fronts(candidate, X, y, folds, fit_params, n_threads):
 
 
 def _fit_front(candidate, X, y, fold, fit_params):
-    """What the last step trains on: an array and its rows, all if None."""
+    """What the last step trains on: an array, its rows, all if None, and its anomalies."""
     if not isinstance(candidate, Pipeline) or len(candidate.steps) == 1:
-        return X, fold.rows
+        return X, fold.rows, fold.anomalies
     front = clone(candidate)
     if not fold.is_final:
         front = switched_off(front, "calibration", "outlier_share")
@@ -307,33 +324,39 @@ def _fit_front(candidate, X, y, fold, fit_params):
     params = _check_method_params(X, fit_params, fold.rows)
     transformed = front.fit_transform(*take(X, y, fold.rows), **params)
     fold.front_steps = front.steps
-    return transformed, None
+    if fold.anomalies is None:
+        return transformed, None, None
+    below = front.transform(_safe_indexing(X, fold.anomalies))
+    n_normal = _num_samples(transformed)
+    every = np.arange(n_normal + len(fold.anomalies))
+    return joined([transformed, below]), every[:n_normal], every[n_normal:]
 
 
 def fit_last(waiting):
     """Fit the last steps of some folds that wait for it; the folds."""
     start = time.perf_counter()
     pending = [
-        (fold, i, Z, rows)
-        for fold, Z, rows in waiting
+        (fold, i, *transformed)
+        for fold, *transformed in waiting
         for i, error in enumerate(fold.errors)
         if error is None
     ]
-    models = [fold.models[i] for fold, i, _, _ in pending]
+    models = [fold.models[i] for fold, i, *_ in pending]
     errors = fit_each(
         models,
-        [Z for *_, Z, _ in pending],
-        [rows for *_, rows in pending],
+        [Z for _, _, Z, _, _ in pending],
+        [rows for *_, rows, _ in pending],
         [fold.is_quiet for fold, *_ in pending],
+        [anomalies for *_, anomalies in pending],
     )
-    for (fold, i, _, _), error in zip(pending, errors, strict=True):
+    for (fold, i, *_), error in zip(pending, errors, strict=True):
         fold.errors[i] = error
-    for fold, _, _ in waiting:
+    for fold, *_ in waiting:
         fold.seconds += (time.perf_counter() - start) / len(waiting)
-    return [fold for fold, _, _ in waiting]
+    return [fold for fold, *_ in waiting]
 
 
-def fit_each(models, arrays, rows, quiet=None):
+def fit_each(models, arrays, rows, quiet=None, anomalies=None):
     """Fit models, together if they can be; the error of each that cannot be fitted, or None.
 
     Parameters
@@ -345,28 +368,35 @@ def fit_each(models, arrays, rows, quiet=None):
         The rows of its array; None is all.
     quiet : list of bool, default=None
         Which do not warn; None is none of them.
+    anomalies : list of (ndarray of int or None), default=None
+        Rows of its array that are labelled anomalies; None is none of them.
     """
     if not models:
         return []
     quiet = [False] * len(models) if quiet is None else quiet
+    anomalies = [None] * len(models) if anomalies is None else anomalies
+    given = models, arrays, rows, quiet, anomalies
     try:
-        fit_together(models, arrays, rows, quiet)
+        fit_together(*given)
     except Exception as error:
         if len(models) == 1:
             return [error]
         half = len(models) // 2
         return [
-            *fit_each(models[:half], arrays[:half], rows[:half], quiet[:half]),
-            *fit_each(models[half:], arrays[half:], rows[half:], quiet[half:]),
+            *fit_each(*(each[:half] for each in given)),
+            *fit_each(*(each[half:] for each in given)),
         ]
     return [None] * len(models)
 
 
-def fit_together(models, arrays, rows, quiet=None):
+def fit_together(models, arrays, rows, quiet=None, anomalies=None):
     """Fit models of one class, by its method `fit_together` if it has one, else one by one."""
     quiet = [False] * len(models) if quiet is None else quiet
     if hasattr(models[0], "fit_together"):
-        models[0].fit_together(models, arrays, rows, **{"quiet": quiet} if any(quiet) else {})
+        besides = {"quiet": quiet} if any(quiet) else {}
+        if anomalies is not None and any(each is not None for each in anomalies):
+            besides["anomalies"] = anomalies
+        models[0].fit_together(models, arrays, rows, **besides)
         return
     for model, X, chosen, is_quiet in zip(models, arrays, rows, quiet, strict=True):
         with _quietly_if(is_quiet):

@@ -35,7 +35,7 @@ ARROWS = {
     "_training": {"_progress", "_validation", "core", "exceptions"},
     "_group_calibration": {"_calibration", "_labels", "_refusals", "exceptions"},
     "_likelihood_ratios": {"_base", "_labels", "_refusals", "_sklearn"},
-    "_joint_fit": {"_calibration", "_sklearn", "_steps", "_threads", "exceptions"},
+    "_joint_fit": {"_calibration", "_reference", "_sklearn", "_steps", "_threads", "exceptions"},
     "preprocessing": {"_base", "_labels", "_refusals", "_sklearn", "exceptions"},
     "kernel_approximation": {"_base", "_sklearn"},
     "image": {"_base", "_sklearn", "_validation"},
@@ -78,7 +78,7 @@ ARROWS = {
     },
     "model_selection": {
         *("_base", "_joint_fit", "_labels", "_refusals", "_sklearn", "_steps", "_validation"),
-        *("exceptions", "one_class"),
+        *("exceptions", "one_class", "pipelines"),
     },
     "interop": {
         "_base",

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_digits
@@ -565,14 +566,32 @@ def test_a_misspelt_parameter_is_refused_before_anything_is_trained(rows, monkey
 
 
 @pytest.mark.parametrize("piped", [False, True])
-def test_labelled_anomalies_have_no_part_in_the_refit_either(rows, piped):
-    X, y = rows
-    model = HRNOneClassClassifier(6, max_iter=3, anomaly_weight=1.0, random_state=0)
-    model = OneClassPipeline([("hrn", model)]) if piped else model
-    grid = {"hrn__reg_lambda" if piped else "reg_lambda": [0.1]}
-    search = HRNSearchCV(model, grid, cv=2).fit(X, y)
-    alone = clone(model).fit(X[y == 1])
-    assert np.array_equal(search.score_samples(X), alone.score_samples(X))
+@pytest.mark.parametrize("cv", [2, InlierKFold(2, train_anomalies=True)])
+def test_labelled_anomalies_are_kept_below_as_by_a_grid_search(rows, piped, cv):
+    model, grid = hrn(max_iter=9), {"anomaly_weight": [0, 1], "reg_lambda": [0.1, 0.5]}
+    if piped:
+        model = OneClassPipeline([("scale", StandardScaler()), ("hrn", model)])
+        grid = {f"hrn__{name}": values for name, values in grid.items()}
+    search = HRNSearchCV(model, grid, cv=cv).fit(*rows)
+    one_by_one = GridSearchCV(
+        model, grid, scoring="roc_auc", cv=InlierKFold(2, train_anomalies=True)
+    ).fit(*rows)
+    scores, expected = (s.cv_results_["mean_test_score"] for s in (search, one_by_one))
+    assert np.abs(scores[2:] - scores[:2]).min() > 10 * SAME_SCORE  # some learned from anomalies
+    assert_allclose(scores, expected, atol=SAME_SCORE)
+    assert_allclose(search.score_samples(rows[0]), one_by_one.score_samples(rows[0]), rtol=1e-5)
+
+
+def test_a_search_by_anomalies_that_nothing_could_learn_from_is_refused(rows):
+    weighted = hrn(anomaly_weight=1.0)
+    with pytest.raises(ValueError, match=r"(?s)cv=InlierKFold.* has none in some: give .*=True"):
+        HRNSearchCV(weighted, {"reg_lambda": [0.1]}, cv=InlierKFold(2)).fit(*rows)
+    steps = [("scale", StandardScaler()), ("hrn", weighted)]
+    with pytest.raises(TypeError, match=r"give OneClassPipeline\(steps\)"):
+        HRNSearchCV(Pipeline(steps), {"hrn__reg_lambda": [0.1]}, cv=2).fit(*rows)
+    normal = rows[0][rows[1] == 1]
+    search = HRNSearchCV(weighted, {"reg_lambda": [0.1]}, cv=2, scoring=mean_score).fit(normal)
+    assert np.isfinite(search.best_score_)  # without labels there is nothing to keep below
 
 
 def test_what_other_processes_warn_of_is_told_once_and_here(capfd):

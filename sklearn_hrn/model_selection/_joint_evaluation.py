@@ -4,6 +4,8 @@ import time
 import traceback
 from dataclasses import dataclass
 
+import numpy as np
+
 from .._joint_fit import fit_folds, take
 from .._sklearn import _check_method_params, _score
 
@@ -23,13 +25,15 @@ class Settings:
 def evaluate(estimators, X, y, splits, how):
     """Train the candidates of a group over some folds, together, and score them.
 
-    `splits` are the rows of each fold: the normal ones to train on, those of the training part, and
-    those of the test part. Returns a list of what `_format_results` takes, the candidates of the
-    first fold first.
+    `splits` are the rows of each fold: the normal ones to train on, those of the training part, the
+    others of which an `anomaly_weight` keeps below, and those of the test part. Returns a list of
+    what `_format_results` takes, the candidates of the first fold first.
     """
     start = time.perf_counter()
     outcomes = []
-    folds = fit_folds(estimators, X, y, [fit_rows for fit_rows, _, _ in splits], how.fit_params)
+    normal = [rows for rows, _, _ in splits]
+    below = [np.setdiff1d(train, rows) for rows, train, _ in splits]
+    folds = fit_folds(estimators, X, y, normal, how.fit_params, anomalies=below)
     for fold, (_, train, test) in zip(folds, splits, strict=True):
         outcomes.extend(_score_fold(estimators, X, y, fold, train, test, how))
     if how.verbose > 1:

@@ -35,6 +35,7 @@ from .._typing import Estimator, Rows, Splitter
 from .._validation import draw_seeds
 from ..exceptions import gathered, once_a_kind, warn
 from ..one_class import HRNOneClassClassifier
+from ..pipelines import OneClassPipeline
 from ._joint_evaluation import Settings, evaluate
 from ._scorer import shuffled_columns_score
 from ._split import InlierKFold
@@ -53,15 +54,17 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
     """Cross-validated search over parameters, used like `GridSearchCV`, that trains jointly.
 
     Candidates that differ in nothing but `reg_lambda`, `reg_exponent`, `learning_rate_init`,
-    `max_iter`, `max_updates`, `tol`, `n_estimators` or `random_state` of the classifier train
-    together, over all folds: they share matrix products, and with one seed batches. Of candidates
-    that differ in `max_iter` or `max_updates` alone only the longest is trained. Other candidates
-    are grouped by what they differ in. The earlier steps of a pipeline are fitted once a fold for
-    all candidates in whose parameters they agree, and transform the rows they are scored on once.
+    `anomaly_weight`, `max_iter`, `max_updates`, `tol`, `n_estimators` or `random_state` of the
+    classifier train together, over all folds: they share matrix products, and with one seed
+    batches. Of candidates that differ in `max_iter` or `max_updates` alone only the longest is
+    trained. Other candidates are grouped by what they differ in. The earlier steps of a pipeline
+    are fitted once a fold for all candidates in whose parameters they agree, and transform the rows
+    they are scored on once.
 
     Rows with ``y == -1`` are left out of all training, before the first step of a pipeline and at
-    the refit as well; an `anomaly_weight`, which is one of such rows, has no effect. To keep them
-    below, fit ``clone(search.best_estimator_)`` to all rows.
+    the refit as well. Where a candidate has an `anomaly_weight`, its network keeps those of the
+    training part below, as in a fit, and all of them at the refit; there have to be some, as by
+    ``InlierKFold(train_anomalies=True)``, which a number of folds stands for then.
 
     Parameters
     ----------
@@ -270,7 +273,10 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
                     f"Fitting {len(folds)} folds for each of {len(candidates)} candidates, "
                     f"totalling {len(candidates) * len(folds)} fits"
                 )
-            outcomes.extend(self._outcomes(candidates, X, y, folds, how, seed))
+            estimators = [_candidate(self.estimator, params, seed) for params in candidates]
+            if normal is not None and any(_model(e).anomaly_weight for e in estimators):
+                self._check_anomalies(estimators, folds)
+            outcomes.extend(self._outcomes(estimators, candidates, X, y, folds, how))
             tried.extend(candidates)
             results = self._format_results(tried, len(folds), outcomes)
             return results
@@ -323,7 +329,7 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
         """The rows of each fold: the normal ones to train on, the training part, the test part."""
         cv = 5 if self.cv is None else self.cv
         if isinstance(cv, Integral):
-            cv, y = InlierKFold(cv), labels
+            cv, y = InlierKFold(cv, train_anomalies=self._may_keep_anomalies_below()), labels
         every = np.arange(_num_samples(X))
         normal = every if normal is None else normal
         is_splitter = hasattr(cv, "split")
@@ -340,6 +346,13 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
         if not folds:
             raise ValueError(f"cv={self.cv!r} gives no folds: at least one is needed.")
         return [(train[np.isin(train, normal)], train, test) for train, test in folds]
+
+    def _may_keep_anomalies_below(self):
+        """Whether the estimator has, or a candidate may get, an `anomaly_weight`."""
+        grids = self.param_grid if isinstance(self.param_grid, list | tuple) else [self.param_grid]
+        name = f"{_prefix(self.estimator)}anomaly_weight"
+        in_grid = any(isinstance(grid, dict) and name in grid for grid in grids)
+        return in_grid or _model(self.estimator).anomaly_weight > 0
 
     def _run_search(self, evaluate_candidates):
         """Call `evaluate_candidates` with lists of parameters; it returns the results so far."""
@@ -403,10 +416,23 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
                 choice["best_score_"] = results[f"mean_test_{metric}"][best]
         return choice
 
-    def _outcomes(self, candidates, X, y, folds, how, seed):
+    def _check_anomalies(self, estimators, folds):
+        """Refuse an `anomaly_weight` that no anomaly serves, or that earlier steps would see."""
+        if any(len(train) == len(normal) for normal, train, _ in folds):
+            raise ValueError(
+                "anomaly_weight keeps labelled anomalies of the training parts below, but "
+                f"cv={self.cv!r} has none in some: give InlierKFold(train_anomalies=True), or a "
+                "number of folds."
+            )
+        if any(isinstance(e, Pipeline) and not isinstance(e, OneClassPipeline) for e in estimators):
+            raise TypeError(
+                "anomaly_weight needs a pipeline whose earlier steps see no anomaly: give "
+                "OneClassPipeline(steps) in place of Pipeline(steps)."
+            )
+
+    def _outcomes(self, estimators, candidates, X, y, folds, how):
         """A list of what `_format_results` takes, the folds of the first candidate first."""
 
-        estimators = [_candidate(self.estimator, params, seed) for params in candidates]
         groups = defaultdict(list)
         for i, (estimator, params) in enumerate(zip(estimators, candidates, strict=True)):
             groups[_group(estimator, params)].append(i)
@@ -497,8 +523,11 @@ def _evaluated(*arguments):
 
 
 def _fit_normal(estimator, X, y, normal, fit_params):
-    """Fit on the normal rows; what drops the others by itself is handed all, and need not copy."""
-    drops_others = not isinstance(estimator, Pipeline) and not _model(estimator).anomaly_weight
+    """Fit on the normal rows; what drops the others by itself is handed all, and need not copy.
+
+    So is what keeps the others below.
+    """
+    drops_others = not isinstance(estimator, Pipeline) or _model(estimator).anomaly_weight > 0
     if normal is None or drops_others:
         estimator.fit(X, y, **fit_params)
         return
