@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 from sklearn_hrn import make_hrn_pipeline
-from sklearn_hrn.__main__ import main
+from sklearn_hrn.__main__ import _check_header, main
 from sklearn_hrn.interop import trusted_types
 
 pd = pytest.importorskip("pandas", reason="tables are read by pandas")
@@ -224,6 +224,17 @@ def test_a_first_line_or_column_that_is_no_name_is_doubted(wine, options, words)
     table.to_csv(folder / "other.csv", **{"index": False, **options})
     with pytest.warns(UserWarning, match=words):
         main(["fit", f"{folder}/other.csv", "--kind", "paper", "-o", f"{folder}/detector"])
+
+
+def test_names_of_several_columns_may_hold_what_separates_cells_elsewhere():
+    _check_header("table.csv", ["weight|kg", "a; b"], ",")
+
+
+def test_a_half_is_a_rate(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", f"{tmp_path}/none.csv", "--rate=0.5", "-o", f"{tmp_path}/detector"])
+    told = capsys.readouterr().err
+    assert "none.csv" in told and "--rate" not in told
 
 
 @pytest.mark.parametrize("rate", ["0", "0.6", "nan", "-1", "inf"])

@@ -77,6 +77,13 @@ def test_images_that_users_pack_in_another_way_are_refused_with_the_way(tmp_path
         datasets.fetch_cifar100(data_home=tmp_path)
 
 
+def test_parts_of_images_of_different_sizes_are_refused(tmp_path):
+    arrays = save_images(tmp_path / "gtsrb32.npz", 32, 32, 3)
+    np.savez(tmp_path / "gtsrb32.npz", **{**arrays, "X_test": arrays["X_test"][:, :16]})
+    with pytest.raises(ValueError, match=r"X_test has the shape \(4, 1536\)"):
+        datasets.fetch_gtsrb32(data_home=tmp_path)
+
+
 def test_jpeg_images_are_decoded(tmp_path):
     image = pytest.importorskip("PIL.Image", reason="Pillow is the extra [images]")
     grey = [np.full((32, 32, 3), value, dtype=np.uint8) for value in (0, 128, 255)]
@@ -372,6 +379,15 @@ def test_what_is_written_takes_the_place_of_a_file_at_the_end_or_not_at_all(tmp_
                 raise error
         assert [each.name for each in tmp_path.iterdir()] == ["file"]
         assert path.read_bytes() == (b"before" if error else data)
+
+
+def test_who_reads_a_file_that_is_written_reads_it_as_it_was(tmp_path):
+    path, other_name = tmp_path / "file", tmp_path / "before"
+    path.write_bytes(b"before")
+    other_name.hardlink_to(path)
+    with _local.writing(path) as file:
+        file.write(b"after")
+    assert (other_name.read_bytes(), path.read_bytes()) == (b"before", b"after")
 
 
 def test_a_package_that_is_missing_does_not_damage_a_file():

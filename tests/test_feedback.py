@@ -15,7 +15,7 @@ from sklearn_hrn import (
     _training,
 )
 from sklearn_hrn._folds import make_folds
-from sklearn_hrn._verdicts import _after_verdicts, _moved
+from sklearn_hrn._verdicts import _after_verdicts, _moved, after_feedback, first_lessons
 from sklearn_hrn.kernel_approximation import LandmarkFeatures
 from sklearn_hrn.pipelines import OneClassPipeline
 
@@ -320,6 +320,25 @@ def test_calibration_scores_move_as_the_quantiles_of_normal_rows_do():
     scores = np.quantile(before, (np.arange(20) + 0.5) / 20)
     expected = np.where(scores < 0, 3 * scores, scores)
     np.testing.assert_allclose(_moved(scores, before, after), expected, atol=1e-12)
+
+
+class Told:
+    """A last step that says what it would learn from verdicts."""
+
+    def __init__(self, before, after):
+        self.told = before, after
+
+    def _learn_verdicts(self, kept, X, y):
+        return (self, *self.told)
+
+
+def test_the_scores_of_several_networks_move_as_their_mean_does():
+    before, after = np.random.default_rng(0).normal(size=(2, 3, 30))
+    kept, scores = np.zeros((4, 1)), np.arange(9.0)
+    lessons = first_lessons([Told(*each) for each in zip(before, after, strict=True)], scores)
+    fronts, flags = [lambda X: X] * 3, lambda X: np.ones(len(X), bool)
+    *_, found = after_feedback(lessons, fronts, kept, [[0.0]], [1], None, flags, np.min)
+    assert_array_equal(found, _moved(scores, before.mean(axis=0), after.mean(axis=0)))
 
 
 @pytest.mark.parametrize(("given", "weight"), [(0.0, 0.1), (0.7, 0.7)])

@@ -226,6 +226,12 @@ def test_rows_of_an_unknown_group_get_the_answer_of_all_groups_together(pumps):
         strict.predict(X[:5], ["new"] * 5)
 
 
+def test_a_single_group_is_all_groups_together(pumps):
+    X, _ = pumps
+    detector = HRNGroupedDetector(Kept()).fit(X, groups=["a"] * 90)
+    assert detector.pooled_ is detector.detectors_["a"]
+
+
 def test_unknown_groups_get_the_answer_to_rows_drawn_as_many_as_the_largest_has(pumps):
     X, pump = pumps
 

@@ -46,7 +46,7 @@ from sklearn_hrn import (
 )
 from sklearn_hrn.inspection import _attribution, feature_attribution, nearest_normal
 from sklearn_hrn.inspection._columns import sources, transformed
-from sklearn_hrn.inspection._slopes import pull_back
+from sklearn_hrn.inspection._slopes import _perceptron, pull_back
 
 
 def words(**parameters):
@@ -141,6 +141,24 @@ def test_a_mean_slope_becomes_the_derivative(name, rows, rng):
     ahead, behind = (transformed(step, a + s * step_size * other) for s in (1, -1))
     expected = (g * (ahead - behind)).sum(1) / (2 * step_size)
     assert_allclose((near * other).sum(1), expected, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["Fourier", "landmarks"])
+def test_without_a_way_a_mean_slope_is_the_derivative(name, rows, rng):
+    step = SMOOTH[name].fit(rows)
+    g = rng.normal(size=transformed(step, rows).shape)
+    near = pull_back(step, rows, rows + 1e-6 * rng.normal(size=rows.shape), g)
+    assert_allclose(pull_back(step, rows, rows, g), near, rtol=1e-3, atol=1e-5)
+
+
+def test_a_unit_that_stays_where_it_is_has_the_slope_of_that_place():
+    # The sum that the unit takes is the same at both ends: below zero, above it, and on it.
+    a, b = (
+        np.array([[-3.0, 1.0], [3.0, -1.0], [1.0, -1.0]]),
+        np.array([[1.0, -3], [-1, 3], [-1, 1]]),
+    )
+    weights = [np.ones((2, 1)), np.ones((1, 1))]
+    assert_array_equal(_perceptron(weights, a, b, 0.1), [[0.1, 0.1], [1, 1], [0.1, 0.1]])
 
 
 @pytest.mark.parametrize("step", [InstanceL2Normalizer(center=None), InstanceStandardizer()])

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_hrn import HRNOneClassClassifier, InstanceL2Normalizer, OneClassPipeline
 from sklearn_hrn._joint_fit import _Remembered, fit_each, fit_folds, fit_together
-from sklearn_hrn._threads import n_at_once
-from sklearn_hrn.exceptions import DominantColumnWarning, RowLengthWarning, warn
+from sklearn_hrn._threads import each_at_once, n_at_once
+from sklearn_hrn.exceptions import _IS_QUIET, DominantColumnWarning, RowLengthWarning, quietly, warn
 
 
 @pytest.fixture(scope="module")
@@ -276,8 +276,11 @@ def test_steps_of_the_user_and_steps_with_functions_are_fitted_one_by_one(X, two
     class OfTheUser(StandardScaler):
         pass
 
+    class Extra(StandardScaler):
+        __module__ = "sklearn_extra.preprocessing"
+
     assert n_at_once(make_pipeline(StandardScaler(), hrn()), X) == 2
-    for front in (OfTheUser(), FunctionTransformer(np.exp), make_pipeline(OfTheUser())):
+    for front in (OfTheUser(), Extra(), FunctionTransformer(np.exp), make_pipeline(OfTheUser())):
         assert n_at_once(make_pipeline(front, hrn()), X) == 1
     assert n_at_once(make_pipeline(StandardScaler(), IsolationForest()), X) == 1
     assert n_at_once(make_pipeline(StandardScaler(), hrn(), memory="cache"), X) == 1
@@ -285,6 +288,14 @@ def test_steps_of_the_user_and_steps_with_functions_are_fitted_one_by_one(X, two
         in_place = make_pipeline(*first, StandardScaler(copy=False), hrn())
         assert n_at_once(in_place, X) == 1
     assert n_at_once(hrn(), X) == 1
+
+
+def test_what_is_quiet_and_how_scikit_learn_is_set_hold_in_every_thread():
+    def look(_):
+        return _IS_QUIET.get(), get_config()["working_memory"]
+
+    with quietly(), config_context(working_memory=7):
+        assert list(each_at_once(look, range(3), 2)) == [(True, 7)] * 3
 
 
 def test_any_detector_is_fitted_in_folds(X):
@@ -323,7 +334,9 @@ def test_numbers_of_rows_may_be_of_any_whole_type_and_come_twice(X, kind):
     np.testing.assert_array_equal(models[0].score_samples(X), models[1].score_samples(X))
 
 
-@pytest.mark.parametrize("rows", [[[0, 1], [2]], [0.0, 1.0], 3, np.ones((2, 2), int)])
+@pytest.mark.parametrize(
+    "rows", [[[0, 1], [2]], [0.0, 1.0], 3, np.ones((2, 2), int), np.ones(3, bool), np.zeros(3)]
+)
 def test_what_are_no_numbers_of_rows_is_refused_by_name(X, rows):
     model = HRNOneClassClassifier(max_iter=2)
     with pytest.raises(TypeError, match="rows must hold an array of the numbers of rows"):

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.kernel_approximation import Nystroem
 from sklearn.metrics.pairwise import rbf_kernel
 
@@ -134,6 +135,24 @@ def test_the_length_is_one_at_a_landmark_and_zero_far_away(rows):
     assert np.linalg.norm(fitted.transform(rows), axis=1).max() < 1 + 1e-6
 
 
+def test_rows_as_far_as_float64_goes_are_far_from_all_landmarks(rows):
+    fitted = LandmarkFeatures(10, random_state=0).fit(rows)
+    alone = fitted.transform(rows[:1])
+    beside = fitted.transform(np.vstack([rows[:1], 1e200 * rows[:1], 1.7e308 * np.sign(rows[:1])]))
+    assert np.array_equal(beside[0], alone[0])
+    assert np.array_equal(beside[1:], np.zeros((2, 10)))
+
+
+def test_rows_become_landmarks_where_float64_holds_their_squares(rows):
+    assert len(LandmarkFeatures(10).fit(1e140 * rows).landmarks_) == 10
+    with pytest.raises(ValueError, match="cannot hold the squares and sums: rescale X"):
+        LandmarkFeatures(10).fit(1e200 * rows)
+
+
+def test_rows_that_lie_together_far_from_zero_have_finite_features(rows):
+    assert np.isfinite(LandmarkFeatures(random_state=0).fit_transform(1e9 + rows)).all()
+
+
 def test_few_or_repeated_rows_are_no_reason_to_warn(rows):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -158,6 +177,13 @@ def test_a_width_of_scale_follows_the_rows():
     assert features.gamma_ == pytest.approx(1 / (4 * rows.var()))
     np.testing.assert_allclose(features.fit_transform(100 * rows), Z, atol=1e-4)
     assert LandmarkFeatures(gamma="scale").fit(np.ones((3, 2))).gamma_ == 0.5
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_a_width_of_scale_is_that_of_float64_whatever_comes_in(rows, form):
+    X = (1e25 * rows).astype(np.float32)  # whose squares float32 does not hold
+    widths = [LandmarkFeatures(gamma="scale").fit(form(Z)).gamma_ for Z in (X, X.astype(float))]
+    assert widths[0] == pytest.approx(widths[1])
 
 
 def test_another_width_of_scale_is_refused(rows):

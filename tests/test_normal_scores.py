@@ -93,6 +93,13 @@ def test_widths_must_be_positive_numbers(rows, gammas):
         FourierFeatures(7, gammas=gammas).fit(rows)
 
 
+def test_rows_whose_frequencies_cancel_beyond_float64_are_refused_by_name(rows):
+    fitted = FourierFeatures(1, random_state=0).fit(rows[:, :2])
+    fitted.random_weights_ = np.array([[30.0], [-30.0]])
+    with pytest.raises(ValueError, match=r"X holds 1e\+308, .* rescale X"):
+        fitted.transform([[1e308, 1e308]])  # inf - inf
+
+
 def test_names_say_where_the_features_come_from(rows):
     names = FourierFeatures(3).fit(rows).get_feature_names_out()
     assert list(names) == ["fourierfeatures0", "fourierfeatures1", "fourierfeatures2"]
@@ -114,7 +121,8 @@ def test_rows_get_mean_zero_and_variance_one_but_for_what_lies_far(skewed):
     assert np.allclose(scores.std(axis=0), 1, atol=0.02)
 
 
-def test_scores_are_the_equation_of_the_docstring():
+@pytest.mark.parametrize("linear", [0.5, 0.2])
+def test_scores_are_the_equation_of_the_docstring(linear):
     rng = np.random.default_rng(0)
     column = np.r_[rng.normal(size=59), 4.0]
     groups = column.reshape(10, 6)
@@ -127,15 +135,20 @@ def test_scores_are_the_equation_of_the_docstring():
     slope = 1 / norm.pdf(norm.ppf(0.02))
     normal = norm.ppf(inner) + slope * (rank - inner)
     near = (0.5 * np.round(np.clip((x - middle) / deviation, -3, 3) * 2)).mean(axis=1)
-    both = 0.5 * normal + 0.5 * near
+    both = (1 - linear) * normal + linear * near
     unit = away.max(axis=0) / 1.54
     far = np.sign(x) * np.clip(np.abs(x - middle) / unit - 3, 0, None)
     share = (far != 0).mean()
     expected = (both - both.mean()) / both.std() + far.mean(axis=1) / (1 + 20 * share)
-    scores = NormalScoreTransformer().fit_transform(column[:, None])
+    scores = NormalScoreTransformer(linear=linear).fit_transform(column[:, None])
     # The far marks are steps of up to a fifth of a deviation at three.
     assert np.allclose(np.sort(scores.ravel()), expected, atol=0.3)
     assert np.allclose(np.sort(scores.ravel())[5:50], expected[5:50], atol=0.02)
+
+
+def test_a_row_on_the_first_far_mark_is_not_beyond_it():
+    columns, middle = np.array([[-4.0, -3.0, 3.0, 4.0, 9.0]]), np.zeros((1, 1))
+    assert _normal_scores._share_beyond(columns, middle, np.ones((1, 1))) == [3 / 5]
 
 
 def test_scores_keep_the_order_and_the_ties(skewed):

@@ -249,6 +249,20 @@ def test_a_warm_start_cannot_change_the_network(X):
     assert learned(warm) == before
 
 
+def test_a_warm_start_goes_on_with_the_columns_that_it_began_with(X):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(X.shape[1])])
+    for first, later, words in [
+        (frame, frame.iloc[:, ::-1], "feature names should match"),
+        (X, X[:, 1:], f"expecting {X.shape[1]} features"),
+    ]:
+        warm = hrn(warm_start=True).fit(first)
+        before = learned(warm)
+        with pytest.raises(ValueError, match=words):
+            warm.fit(later)
+        assert learned(warm) == before
+
+
 def test_without_a_warm_start_a_fit_begins_anew(X):
     fitted = hrn()
     fitted.fit(X[:50])
@@ -473,6 +487,11 @@ def test_names_of_columns_are_kept_and_checked(X):
         assert np.array_equal(fitted.score_samples(frame), hrn().fit(X).score_samples(X))
     with pytest.raises(ValueError, match="feature names should match"):
         fitted.score_samples(frame.iloc[:, ::-1])
+
+
+def test_a_mask_that_hides_nothing_is_no_mask(X):
+    shown = np.ma.masked_array(X, mask=np.zeros_like(X, bool))
+    assert_equal_fits(hrn().fit(shown), hrn().fit(X))
 
 
 # The neighbourhood

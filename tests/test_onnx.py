@@ -1,5 +1,6 @@
 """ONNX models against the Python detectors they were made from."""
 
+import datetime
 import sys
 
 import numpy as np
@@ -44,6 +45,8 @@ from sklearn_hrn import (
 )
 from sklearn_hrn.benchmark.__main__ import main as benchmark
 from sklearn_hrn.interop import to_onnx
+from sklearn_hrn.interop._onnx import _spread
+from sklearn_hrn.interop._onnx_steps import MeanOfScores
 from sklearn_hrn.recipes import RECIPES
 
 pytest.importorskip("skl2onnx", reason="to_onnx needs the extra onnx")
@@ -97,13 +100,14 @@ def test_every_recipe_agrees_with_python(kind, digits, few_patches):
 
 
 @pytest.mark.parametrize("power", [1.0, 0.5])
-@pytest.mark.parametrize("append", [None, "median", 100.0])
+@pytest.mark.parametrize("append", [None, "median", 100.0, 1e-170])
 @pytest.mark.parametrize("center", [None, "before", "after"])
 def test_every_instance_normalisation_agrees_on_rows_of_any_kind(center, append, power, wine):
     norm = InstanceL2Normalizer(center=center, append=append, power=power)
     detector = make_pipeline(norm, quick()).fit(wine)
     strange = [np.zeros(13), np.full(13, 0.1), -wine[0], 1e200 * wine[0], 1e-200 * wine[0]]
-    assert_same(detector, np.vstack([wine, strange]))
+    rounded = np.where(np.arange(13) == 5, np.nextafter(0.1, 1), 0.1)
+    assert_same(detector, np.vstack([wine, strange, rounded]))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +135,15 @@ def test_every_step_of_ours_and_the_usual_ones_of_scikit_learn_agree(step, wine)
     X = np.vstack([scaled, 50 * scaled[:9], np.zeros((1, 13))])  # far outside, and nothing at all
     steps = [("step", clone(step)), ("norm", InstanceL2Normalizer(append=1.0)), ("hrn", quick())]
     assert_same(OneClassPipeline(steps).fit(scaled), X)
+
+
+def test_rows_with_nothing_beside_the_leading_directions_agree(rng, monkeypatch):
+    monkeypatch.setattr("sklearn_hrn.preprocessing._whitening.MAX_COLUMNS", 10)
+    monkeypatch.setattr("sklearn_hrn.preprocessing._whitening.N_DIRECTIONS", 5)
+    X = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 20))  # in three directions, up to rounding
+    detector = make_pipeline(RidgeWhitener(), InstanceL2Normalizer(append=1.0), quick()).fit(X)
+    assert detector[0].deviations_ is not None
+    assert_same(detector, X)
 
 
 def test_whitened_photographs_that_are_not_square_agree(rng):
@@ -198,6 +211,14 @@ def test_whatever_chose_the_detector_or_its_threshold_is_seen_through(wine):
     assert len(mean.estimators_) > 1
     for detector in (search, conformal.fit(wine), mean, calibrated, FrozenEstimator(fitted)):
         assert_same(detector, wine)
+
+
+def test_of_several_detectors_the_widest_spread_says_what_is_near_a_threshold(wine):
+    narrow, wide = quick().fit(wine / 1000), quick().fit(wine)
+    widths = [np.ptp(each.train_scores_) for each in (narrow, wide)]
+    assert widths[0] < 0.1 * widths[1]
+    for both in ([narrow, wide], [wide, narrow]):
+        assert _spread(MeanOfScores(both)) == widths[1]
 
 
 @pytest.mark.parametrize("offset", [0, 1e3, 1e7])
@@ -304,6 +325,15 @@ def test_an_imputer_that_does_more_than_fill_gaps_is_refused_by_name(imputer, wi
     detector = make_pipeline(imputer, InstanceL2Normalizer(), quick()).fit(X)
     with pytest.raises(TypeError, match="converted to ONNX: SimpleImputer of"):
         to_onnx(detector)
+
+
+@pytest.mark.parametrize("colour", ["deep", datetime.date(2020, 1, 1)], ids=["text", "dates"])
+def test_a_table_that_does_not_hold_numbers_alone_is_refused_by_name(colour, wine):
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"acid": wine[:, 0], "colour": [colour] * len(wine)})
+    detector = make_pipeline(TableEncoder(), StandardScaler(), quick()).fit(table)
+    with pytest.raises(TypeError, match="converted to ONNX: TableEncoder of anything but numbers"):
+        to_onnx(detector, table)
 
 
 def test_a_frozen_network_in_the_pipeline_is_refused_by_name(wine):

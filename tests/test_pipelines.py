@@ -31,6 +31,7 @@ from sklearn_hrn import (
     make_hrn_pipeline,
 )
 from sklearn_hrn._joint_fit import at_most
+from sklearn_hrn._steps import with_last_step
 from sklearn_hrn.exceptions import CalibrationError, LabelConventionWarning
 from sklearn_hrn.model_selection import InlierKFold
 from sklearn_hrn.pipelines import OneClassPipeline
@@ -358,6 +359,17 @@ def test_the_given_steps_stay_unfitted_and_the_fitted_ones_are_found_by_name(wil
     for fitted in (pipeline["scale"], pipeline[0], pipeline.named_steps["scale"]):
         assert fitted is pipeline.steps_[0][1] and hasattr(fitted, "scale_")
     assert pipeline.offset_ == -3.0 and pipeline.n_features_in_ == 3
+
+
+@pytest.mark.parametrize("make", [Pipeline, OneClassPipeline])
+def test_another_last_step_belongs_to_another_pipeline(wild, make):
+    fitted, other = make(steps()).fit(wild[0]), IsolationForest()
+    before = list(fitted.steps)
+    changed = with_last_step(fitted, other)
+    assert changed.steps == [before[0], ("detector", other)]
+    assert fitted.steps == before
+    if make is OneClassPipeline:
+        assert changed.get_params(deep=False) == fitted.get_params(deep=False)
 
 
 def test_a_refit_that_fails_leaves_the_fit_before_it(wild):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,6 +22,7 @@ from sklearn_hrn import (
     InstanceL2Normalizer,
     OneClassPipeline,
 )
+from sklearn_hrn._refusals import scores_anomalies
 from sklearn_hrn.inspection import feature_attribution
 from sklearn_hrn.interop import HRNDetector, PyODDetector, _pyod
 
@@ -168,6 +170,19 @@ def test_higher_is_more_anomalous_and_labels_are_zero_and_one(rows):
     labels = detector.predict(mixed)
     assert np.array_equal(labels, (scores > detector.threshold_).astype(int))
     assert labels[50:].mean() > labels[:50].mean()
+
+
+def test_a_detector_of_pyod_is_known_at_the_end_of_whatever_holds_it():
+    from pyod.models.hbos import HBOS
+
+    for detector, expected in (
+        (HBOS(), True),
+        (PyODDetector(HBOS()), False),
+        (IsolationForest(), False),
+    ):
+        held = FrozenEstimator(make_pipeline(StandardScaler(), detector))
+        for outer in (detector, make_pipeline(StandardScaler(), detector), held):
+            assert scores_anomalies(outer) == expected
 
 
 @pytest.mark.parametrize("method", ["linear", "unify"])

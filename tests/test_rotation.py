@@ -74,6 +74,7 @@ def test_features_that_are_not_whitened_go_through_the_other_transformer():
         fitted.transform(sevens), PCA(3).fit(features).transform(features), atol=1e-5
     )
     assert len(fitted.get_feature_names_out()) == 3
+    assert not hasattr(fitted.otherwise, "components_")  # a parameter, which no fit changes
     whitened = fitted.set_params(threshold=1).fit(sevens)
     assert whitened.otherwise_ is None
     assert whitened.transform(sevens).shape[1] == len(whitened.get_feature_names_out()) == 80

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import FitFailedWarning, NotFittedError
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -506,7 +506,25 @@ def test_values_given_by_row_reach_the_steps_and_are_split_like_the_rows(rows, c
         search = HRNSearchCV(pipeline, {"h__reg_lambda": [0.1]}, cv=2, scoring=scorer)
         name = "sample_weight" if routing else "c__sample_weight"
         search.fit(X, y, **{name: np.arange(len(X))})
-    np.testing.assert_array_equal(counting.weights, np.flatnonzero(y == 1))
+        np.testing.assert_array_equal(counting.weights, np.flatnonzero(y == 1))
+        folds = KFold(2, shuffle=True, random_state=0)
+        search.set_params(cv=folds, refit=False).fit(X, y, **{name: np.arange(len(X))})
+    *_, (last, _) = folds.split(X)
+    np.testing.assert_array_equal(counting.weights, last[y[last] == 1])
+
+
+def test_values_given_by_row_reach_the_scorers_with_the_rows_that_are_scored(rows):
+    X, y = rows
+    weight = np.random.default_rng(0).uniform(size=len(X))
+    folds = KFold(2, shuffle=True, random_state=0)
+    with config_context(enable_metadata_routing=True):
+        scorer = get_scorer("roc_auc").set_score_request(sample_weight=True)
+        search = HRNSearchCV(hrn(), {"reg_lambda": [0.1]}, cv=folds, scoring=scorer)
+        search.fit(X, y, sample_weight=weight)
+    for i, (train, test) in enumerate(folds.split(X)):
+        fitted = hrn(reg_lambda=0.1).fit(X[train], y[train])
+        expected = roc_auc_score(y[test], fitted.score_samples(X[test]), sample_weight=weight[test])
+        assert search.cv_results_[f"split{i}_test_score"] == pytest.approx([expected])
 
 
 @pytest.mark.parametrize(

@@ -316,6 +316,14 @@ def test_what_takes_dense_rows_only_says_what_to_put_in_front(estimator):
         estimator.fit(sparse.csr_array(counts(20, 16)), np.repeat([0, 1], 10))
 
 
+def test_a_frame_of_which_some_columns_are_sparse_is_read_as_one_of_dense_columns():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(np.random.default_rng(0).poisson(1.0, (20, 3)), columns=list("abc"))
+    some = frame.astype({"b": pd.SparseDtype(int, 0)})
+    fitted = HRNOneClassClassifier(max_iter=1, random_state=0).fit(some)
+    assert np.array_equal(fitted.score_samples(some), fitted.score_samples(frame))
+
+
 def test_recipes_say_which_of_them_take_sparse_rows():
     told = {
         kind: get_tags(make_hrn_pipeline(kind)).input_tags.sparse

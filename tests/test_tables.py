@@ -375,6 +375,21 @@ def test_moments_with_and_without_a_time_zone_in_one_column_are_refused():
         TableEncoder().fit(X)
 
 
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_days_and_gaps_of_a_typed_column_have_no_time_zone(zone):
+    pandas = pytest.importorskip("pandas")
+    encoder = TableEncoder().fit(_moments("objects", zone))
+    day = encoder.transform(np.array([["2020-01-01"]], dtype="datetime64[D]"))
+    np.testing.assert_array_equal(day, [[(MOMENTS[0] - datetime.datetime(1970, 1, 1)).days]])
+    if zone is None:
+        six = encoder.transform(np.array([["2020-01-01T06"]], dtype="datetime64[s]"))
+        np.testing.assert_array_equal(six, day + 0.25)
+    gap = encoder.transform(np.array([[None]], dtype=object))
+    moment = pandas.Timestamp(MOMENTS[0], tz=zone)
+    for gaps in (np.array([["NaT"]], dtype="datetime64[ns]"), [[pandas.NaT], [moment]]):
+        np.testing.assert_array_equal(encoder.transform(gaps)[:1], gap)
+
+
 def test_moments_and_durations_of_numpy_among_objects_are_those_of_python():
     X = [
         [1.5, np.datetime64("1970-01-02"), np.timedelta64(12, "h")],
