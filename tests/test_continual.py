@@ -276,6 +276,7 @@ MISTAKES = {
     "labels of another length": (lambda X, y: (X, y[:-1]), "inconsistent numbers"),
     "other columns": (lambda X, y: (X[:, :5], y), "X has 5 features"),
     "a class of one row": (lambda X, y: (X[:3], [7, 7, 8]), "class 8 has 1 row"),
+    "one row beside a known class": (lambda X, y: (X[:3], [0, 0, 8]), "class 8 has 1 row"),
     "mixed types": (
         lambda X, y: (X, np.where(y > 2, "a", y.astype(object))),
         "all numbers or all text",

@@ -395,6 +395,12 @@ def test_a_package_that_is_missing_does_not_damage_a_file():
         raise ImportError("no Pillow")
 
 
+def test_the_folder_of_the_user_can_be_named(monkeypatch, tmp_path):
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert datasets.resolve_data_home("~") == tmp_path
+
+
 def test_an_empty_environment_variable_names_no_folder(monkeypatch):
     monkeypatch.setenv(_local.VARIABLE, "")
     assert datasets.resolve_data_home() is None

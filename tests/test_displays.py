@@ -143,13 +143,14 @@ def test_bars_name_columns_with_their_values(ax):
 
 
 def test_bars_of_a_row_have_its_values_and_are_red_where_it_is_strange(ax):
-    X = pd.DataFrame({"age": [31.0, 64.0], "size": [1.0, 2.0]})
-    display = AttributionDisplay([[-0.5, 0.1], [0.3, -0.9]], X=X).plot(ax, kind="bars", row=1)
+    X = pd.DataFrame({"age": [31.0, 64.0], "size": [1.0, 2.0], "year": [1999.0, 2001.0]})
+    numbers = [[-0.5, 0.1, 0.2], [0.3, -0.9, 0.2]]
+    display = AttributionDisplay(numbers, X=X).plot(ax, kind="bars", row=1)
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
-    assert labels == ["size = 2", "age = 64"]
-    assert [bar.get_width() for bar in ax.patches] == [-0.9, 0.3]
+    assert labels == ["size = 2", "age = 64", "year = 2001"]
+    assert [bar.get_width() for bar in ax.patches] == [-0.9, 0.3, 0.2]
     reds, _, blues, _ = np.transpose([bar.get_facecolor() for bar in ax.patches])
-    assert (reds > blues).tolist() == [True, False]
+    assert (reds > blues).tolist() == [True, False, False]
     assert ax.yaxis_inverted()  # the largest is on top
 
 
@@ -166,13 +167,16 @@ def test_many_rows_become_a_swarm_that_hides_no_row(ax, rng):
 def test_a_swarm_is_in_order_of_mean_size_and_has_the_colours_of_the_values(ax):
     X = pd.DataFrame({"age": [1.0, 5.0, 9.0], "town": ["Ulm", "Bonn", "Kiel"]})
     numbers = np.array([[1.0, 3.0], [1.0, -3.0], [1.0, 0.0]])
-    AttributionDisplay.from_predictions(numbers, X=X, ax=ax)
+    display = AttributionDisplay.from_predictions(numbers, X=X, ax=ax)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["town", "age"]
     town, age = ax.collections[:2]
     assert age.get_array().tolist() == [0, 0.5, 1]
     assert town.get_array().tolist() == [1, 0, 0.5]
     assert town.get_offsets()[:, 0].tolist() == [3, -3, 0]
     assert age.get_clim() == (0, 1)
+    ax.clear()
+    display.plot(ax, max_features=1)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["town"]
 
 
 def test_images_become_heat_maps(ax, rng):

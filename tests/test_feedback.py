@@ -322,21 +322,40 @@ def test_calibration_scores_move_as_the_quantiles_of_normal_rows_do():
     np.testing.assert_allclose(_moved(scores, before, after), expected, atol=1e-12)
 
 
+def flags(X):
+    return np.ones(len(X), bool)
+
+
 class Told:
     """A last step that says what it would learn from verdicts."""
 
     def __init__(self, before, after):
-        self.told = before, after
+        self.told, self.seen = (before, after), []
 
     def _learn_verdicts(self, kept, X, y):
+        self.seen.append(X.ravel().tolist())
         return (self, *self.told)
+
+
+def test_a_step_that_writes_to_its_rows_leaves_those_of_the_verdicts():
+    def doubled(X):
+        X *= 2
+        return X
+
+    told = Told(np.zeros(9), np.zeros(9))
+    lessons, fronts = first_lessons([told, told], np.arange(9.0)), [doubled, doubled]
+    for _ in "12":
+        X, kept = np.array([[1.0]]), np.ones((4, 1))
+        lessons, *_ = after_feedback(lessons, fronts, kept, X, [1], None, flags, np.min)
+        assert (X[0, 0], kept[0, 0]) == (1, 1)
+    assert told.seen == [[2], [2], [2, 2], [2, 2]]
 
 
 def test_the_scores_of_several_networks_move_as_their_mean_does():
     before, after = np.random.default_rng(0).normal(size=(2, 3, 30))
     kept, scores = np.zeros((4, 1)), np.arange(9.0)
     lessons = first_lessons([Told(*each) for each in zip(before, after, strict=True)], scores)
-    fronts, flags = [lambda X: X] * 3, lambda X: np.ones(len(X), bool)
+    fronts = [lambda X: X] * 3
     *_, found = after_feedback(lessons, fronts, kept, [[0.0]], [1], None, flags, np.min)
     assert_array_equal(found, _moved(scores, before.mean(axis=0), after.mean(axis=0)))
 

@@ -61,6 +61,8 @@ def test_signs_and_labels_are_scikit_learns(detector, rows):
     assert np.array_equal(scores, -fitted.detector_.decision_function(mixed))
     assert np.array_equal(fitted.predict(mixed), 1 - 2 * fitted.detector_.predict(mixed))
     assert set(fitted.predict(mixed)) == {-1, 1}
+    fitted.offset_ = scores[0]  # a row on the threshold is not beyond it
+    assert fitted.predict(mixed)[0] == 1
 
 
 def test_marked_anomalies_are_left_out(rows):
@@ -115,8 +117,30 @@ def test_a_detector_that_draws_while_it_scores_repeats_itself_and_has_no_batch_t
             return np.random.rand(len(X)) + random.random()  # noqa: NPY002
 
     fitted = PyODDetector(Draws(), random_state=0).fit(rows[0])
+    assert PyODDetector(Draws(), random_state=0).fit(rows[0]).offset_ == fitted.offset_
     assert np.array_equal(*(fitted.score_samples(rows[1]) for _ in "12"))
     assert (fitted.detector_.batch_size, fitted.detector_.n_features) == (60, 4)
+
+
+def test_a_detector_inside_a_detector_of_pyod_is_not_the_one_that_is_fitted(rows):
+    class Holds(pyod.models.base.BaseDetector):
+        def __init__(self, inner=None, contamination=0.1):
+            super().__init__(contamination=contamination)
+            self.inner = inner
+
+        def fit(self, X, y=None):
+            self._set_n_classes(y)
+            self.decision_scores_ = -self.inner.fit(X).score_samples(X)
+            self._process_decision_scores()
+            return self
+
+        def decision_function(self, X):
+            return -self.inner.score_samples(X)
+
+    inner = IsolationForest(n_estimators=2)
+    fitted = PyODDetector(Holds(inner), random_state=0).fit(rows[0])
+    assert hasattr(fitted.detector_.inner, "estimators_")
+    assert not hasattr(inner, "estimators_")
 
 
 def test_a_detector_of_pyod_is_cloned_searched_calibrated_and_piped(rows):
@@ -167,6 +191,7 @@ def test_higher_is_more_anomalous_and_labels_are_zero_and_one(rows):
     detector = HRNDetector(pipeline).fit(normal)
     scores = detector.decision_function(mixed)
     assert np.array_equal(scores, -clone(pipeline).fit(normal).score_samples(mixed))
+    assert "steps_" not in vars(pipeline)  # a parameter, which no fit changes
     labels = detector.predict(mixed)
     assert np.array_equal(labels, (scores > detector.threshold_).astype(int))
     assert labels[50:].mean() > labels[:50].mean()

@@ -141,6 +141,13 @@ def test_anomalies_have_no_part_in_the_words(digits):
     assert np.array_equal(quick().fit(digits, y).words_, quick().fit(digits[:200]).words_)
 
 
+def test_patches_are_drawn_from_all_places_of_all_images(rng):
+    images = np.arange(2 * 4 * 5.0).reshape(2, 4, 5, 1)
+    patches = _random_patches(images, 3, np.random.RandomState(0))
+    assert set(patches[:, 0, 0, 0]) == set(images[:, :2, :3].ravel())
+    assert np.array_equal(patches[:, -1, -1, 0], patches[:, 0, 0, 0] + 12)
+
+
 def test_a_seed_fixes_the_words(digits):
     words = [quick(random_state=seed).fit(digits).words_ for seed in (0, 0, 1)]
     assert np.array_equal(words[0], words[1]) and not np.allclose(words[0], words[2])
