@@ -500,6 +500,13 @@ def test_a_fold_that_fails_is_named_and_an_earlier_fit_stays(X):
     np.testing.assert_array_equal(pipeline.score_samples(X), scores)
 
 
+def test_a_model_that_could_not_be_trained_is_not_scored():
+    folds = make_folds(5, 10)
+    fitted = [*folds[:4], ValueError("too few")]
+    with pytest.raises(CalibrationError, match=r"fold 5 of 5 .*: too few"):
+        out_of_fold_scores(folds, fitted, lambda model, held: np.zeros(len(held)))
+
+
 def test_scores_that_are_not_numbers_are_refused():
     with pytest.raises(CalibrationError, match="2 NaN among 2"):
         folds = make_folds(5, 10)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from copy import copy
 
 import numpy as np
 import pytest
@@ -122,6 +123,14 @@ def test_more_rows_of_a_known_class_continue_its_head(few):
     whole = classifier(max_iter=10).partial_fit(zeros, y[y == 0])
     assert np.array_equal(fitted.heads_[0].coefs_[0], whole.heads_[0].coefs_[0])
     assert fitted.heads_[0].n_iter_ == 10
+
+
+def test_a_copy_that_learns_on_leaves_what_it_was_copied_from(few):
+    X, y = few
+    fitted = classifier().fit(X, y)
+    before = state(fitted)
+    copy(fitted).partial_fit(X, y)
+    assert state(fitted) == before
 
 
 def test_fit_begins_anew(few):

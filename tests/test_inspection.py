@@ -368,6 +368,19 @@ def test_without_slopes_columns_share_what_they_do_together():
     assert_allclose(found, [[3.0, 3.0, -1.0, 0.0]])
 
 
+class Whole(Product):
+    """The product of all columns, of which orders tell more or less."""
+
+    def decision_function(self, X):
+        return X.prod(axis=1)
+
+
+def test_orders_of_columns_are_the_same_at_every_call(rng):
+    X = rng.uniform(1, 2, size=(1, 9))
+    found = [feature_attribution(Whole().fit(X), X, reference=X[0] - 1) for _ in "12"]
+    assert_array_equal(*found)
+
+
 class Pairs(Product):
     """The sum of the products of all pairs of columns, of which each has a half."""
 

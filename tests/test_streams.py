@@ -27,6 +27,7 @@ from sklearn_hrn._drift import (
     decaying_reservoir,
     drift_evidence,
     error_of_carrying,
+    marks,
     training_gain,
 )
 from sklearn_hrn._reference import as_columns, as_frame, joined
@@ -70,6 +71,9 @@ def test_a_stream_goes_on_from_a_fit(chunks):
     assert detector.n_updates_ == 24
     assert len(detector.calibration_scores_) == 300
     assert not np.allclose(detector.calibration_scores_, np.sort(before))
+    scores = detector.score_samples(chunks[1])  # of what it has trained on last
+    ends = detector.train_scores_[[0, -1]]
+    np.testing.assert_allclose(ends, [scores.min(), scores.max()], rtol=1e-5)
 
 
 def test_chunks_come_in_halves_that_can_train(chunks):
@@ -367,6 +371,21 @@ def test_scores_are_carried_over_by_the_line_between_the_quartiles(rng):
     before = rng.normal(size=50)
     assert np.allclose(carried_over(np.array([0.0, 1.0]), before, 3 * before + 2), [2, 5])
     assert np.allclose(carried_over(np.ones(2), np.ones(50), np.full(50, 4.0)), 4)
+    # A gain that leaves nothing between the quartiles does not turn the scores round.
+    gain = np.array([0.0, 0.0, 9.0])
+    assert np.allclose(carried_over(np.array([0.0, 1.0]), before, before, gain), np.median(before))
+
+
+def test_the_marks_of_few_scores_begin_at_the_lowest():
+    scores, ranks = marks(np.arange(9.0), None)
+    assert (scores.tolist(), ranks.tolist()) == ([0, 4], [1, 5])
+    assert marks(np.arange(9.0), 0.05)[0].tolist() == [0, 4]
+
+
+def test_evidence_beyond_all_that_float64_can_tell_is_a_number():
+    with np.errstate(divide="raise", invalid="raise"):
+        found = drift_evidence(np.zeros(2), np.full(200, -1.0), np.arange(200.0), 0.02)
+    assert np.isfinite(found).all() and found.min() > 1e100
 
 
 def evidence_of(chunks, reservoir):
