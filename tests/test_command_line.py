@@ -228,6 +228,15 @@ def test_a_first_line_or_column_that_is_no_name_is_doubted(wine, options, words)
 
 def test_names_of_several_columns_may_hold_what_separates_cells_elsewhere():
     _check_header("table.csv", ["weight|kg", "a; b"], ",")
+    _check_header("table.csv", ["weight, kg"], ",")  # in quotes
+
+
+def test_scores_do_not_take_the_place_of_their_detector(tmp_path, capsys):
+    for name in ("detector", "TABLE.CSV.GZ"):
+        (tmp_path / name).write_bytes(b"as it was")
+    command = ["score", f"{tmp_path}/detector", f"{tmp_path}/TABLE.CSV.GZ", "-o"]
+    assert "would be overwritten" in refused([*command, f"{tmp_path}/detector"], capsys)
+    assert (tmp_path / "detector").read_bytes() == b"as it was"
 
 
 def test_a_half_is_a_rate(tmp_path, capsys):
