@@ -165,10 +165,11 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
               \qquad K_{ij} = k_j(x_i) = (L L^\top)_{ij}
 
     for landmarks :math:`x_j` drawn from the training rows, and the triangular Cholesky factor L.
-    The length of :math:`\phi(x)` is at most
-    one, and says how much of a row its landmarks explain: it is one at a landmark and goes to zero
-    far from all of them. So these rows are ready for HRN as they are; dividing them by their length
-    would take away what it says.
+    The length of :math:`\phi(x)` is at most one, and says how much of a row its landmarks explain:
+    it is one at a landmark and goes to zero far from all of them. So these rows are ready for HRN
+    as they are; dividing them by their length would take away what it says. Distances are
+    differences of squares, of which nothing is left where rows lie some ten million times as far
+    from zero as from each other: centre such columns first.
 
     In contrast to `FourierFeatures` they have no noise of the random draw, which drowns a narrow
     kernel in many dimensions; but they know the neighbourhood of the landmarks alone.
