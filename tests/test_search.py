@@ -602,8 +602,14 @@ def test_labelled_anomalies_are_kept_below_as_by_a_grid_search(rows, piped, cv):
 
 def test_a_search_by_anomalies_that_nothing_could_learn_from_is_refused(rows):
     weighted = hrn(anomaly_weight=1.0)
-    with pytest.raises(ValueError, match=r"(?s)cv=InlierKFold.* has none in some: give .*=True"):
+    with pytest.raises(ValueError, match=r"(?s)cv=InlierKFold.* has none there: give .*=True"):
         HRNSearchCV(weighted, {"reg_lambda": [0.1]}, cv=InlierKFold(2)).fit(*rows)
+    one_anomaly = [*np.flatnonzero(rows[1] == 1), np.flatnonzero(rows[1] == -1)[0]]
+    few = rows[0][one_anomaly], rows[1][one_anomaly]  # which one training part of two holds
+    pairs = [(np.arange(40, 81), np.arange(40)), (np.arange(40), np.arange(40, 81))]
+    for grid in ({"anomaly_weight": [1.0]}, [{"anomaly_weight": [1.0]}]):
+        assert HRNSearchCV(hrn(), grid, cv=pairs, scoring=mean_score).fit(*few).n_splits_ == 2
+        HRNSearchCV(hrn(), grid, cv=2).fit(*rows)  # a number of folds leaves some there
     steps = [("scale", StandardScaler()), ("hrn", weighted)]
     with pytest.raises(TypeError, match=r"give OneClassPipeline\(steps\)"):
         HRNSearchCV(Pipeline(steps), {"hrn__reg_lambda": [0.1]}, cv=2).fit(*rows)

@@ -418,10 +418,10 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
 
     def _check_anomalies(self, estimators, folds):
         """Refuse an `anomaly_weight` that no anomaly serves, or that earlier steps would see."""
-        if any(len(train) == len(normal) for normal, train, _ in folds):
+        if all(len(train) == len(normal) for normal, train, _ in folds):
             raise ValueError(
                 "anomaly_weight keeps labelled anomalies of the training parts below, but "
-                f"cv={self.cv!r} has none in some: give InlierKFold(train_anomalies=True), or a "
+                f"cv={self.cv!r} has none there: give InlierKFold(train_anomalies=True), or a "
                 "number of folds."
             )
         if any(isinstance(e, Pipeline) and not isinstance(e, OneClassPipeline) for e in estimators):
