@@ -1,9 +1,9 @@
 """Table 4: one-class learning on frozen features of a network trained on ImageNet.
 
 The features of CIFAR-10 classes and of the MVTec-AD categories come from a ResNet-18. Half of the
-normal rows train, the other half and all anomalies test. The methods see the features as z-scores
-("HRN tabular" goes on to Fourier features of them), each row scaled to length one, "whitened", or
-"both views", what the embedding recipe does to a row before it looks for landmarks.
+normal rows train, the other half and all anomalies test. The plain peers see the features as
+z-scores, others each row scaled to length one, "whitened", or "both views", what the embedding
+recipe does to a row before it looks for landmarks; our recipes see them as they are.
 
 ``--choice`` compares settings of the embedding recipe on the sets and splits that it was chosen on,
 and on the training texts of DBPedia-14, every class in turn; the table itself is of other splits,
