@@ -610,6 +610,8 @@ def test_rules_of_choice_are_compared_with_the_best_one(folder, capsys, monkeypa
         aucs.setdefault(r["settings"]["dataset"], []).append(r["figures"]["auc"])
     (line,) = (line for line in text.splitlines() if line.startswith("the best"))
     assert f"{np.mean([max(of_set) for of_set in aucs.values()]):.2f}" in line
+    # The default is the first candidate of each set.
+    assert records.lead([max(of_set) - of_set[0] for of_set in aucs.values()]) in line
     assert all(any(line.startswith(rule) for line in text.splitlines()) for rule in choice.RULES)
 
 
