@@ -14,7 +14,7 @@ from ._drift import (
     marks,
     training_gain,
 )
-from ._folds import make_folds
+from ._folds import copies_of, make_folds
 from ._labels import normal_rows
 from .exceptions import DriftWarning, warn
 
@@ -45,7 +45,8 @@ def learn_chunk(classifier, X, y):
     begin = None if begins else classifier._learned()
     # Beside the network itself: from the first chunk, those that score it out of fold; from all
     # others, one on each half, which show how much higher rows score for having trained.
-    folds = make_folds("cross" if begins else 2, *X.shape, classifier.contamination)
+    wanted = "cross" if begins else 2
+    folds = make_folds(wanted, *X.shape, classifier.contamination, copies_of(X))
     tasks = []
     for fit_on in [None, *(fit_on for fit_on, _ in folds)]:
         # An epoch, counted in updates: the chunk before may have had another number of rows.

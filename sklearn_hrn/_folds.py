@@ -1,13 +1,17 @@
 """Which rows train a model and which it is calibrated on: folds, draws and rows set aside."""
 
+import itertools
 from math import ceil
 from numbers import Integral
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.model_selection import KFold
 
 from ._calibration import check_scores
 from ._labels import rows_by_group
+from ._reference import as_columns
+from ._sklearn import _num_samples
 from .exceptions import CalibrationError
 
 # Folds of calibration="cross". A model that has seen four fifths of few rows scores nearly like one
@@ -21,8 +25,112 @@ N_FOLDS, N_FOLDS_OF_WIDE, N_FOLDS_OF_MANY, MANY_ROWS = 5, 10, 3, 500
 # held out for no larger rate, or p-values would be coarse.
 N_BELOW, LARGEST_RATE = 15, 0.01
 
+# What independent draws of tied rows never deviate by in practice, in standard errors, and the
+# share of rows from which on a value is known to be frequent. As m values deviate by the root of m
+# at most, 36 values are looked at or more, among which few can be near that share.
+N_ERRORS, LARGEST_SHARE = 6, 1 / 30
 
-def make_folds(calibration, n_rows, n_columns=1, rate=None):
+
+class Copies:
+    """Which rows are copies of each other, so that those of one row train or are scored together.
+
+    Parameters
+    ----------
+    of_row : ndarray of shape (n_rows,), int
+        The number of each row among the different ones.
+    """
+
+    def __init__(self, of_row):
+        _, self.first = np.unique(of_row, return_index=True)
+        order = np.argsort(of_row, kind="stable")
+        self.rows = np.split(order, np.cumsum(np.bincount(of_row))[:-1])
+
+    def with_copies(self, folds):
+        """Folds of the different rows as folds of all: each trains on copies, and scores one."""
+        return [
+            (np.concatenate([self.rows[i] for i in train]), self.first[held])
+            for train, held in folds
+        ]
+
+
+def copies_of(X):
+    """Copies among rows, or None where there are none or independent draws explain which are equal.
+
+    Rows that were repeated, to weigh more or by mistake, must not be scored by what trained on
+    their copies: fresh rows have none. Rows of few possible values are equal by nature, and fresh
+    ones are equal to them as often. Draws of such rows find each value a number of times that is
+    Poisson, with a mean l of its own. Where n draws find m values c_1, ..., c_m times,
+
+        m >= n g(a / n),   a = sum of c (c - 1),   g(l) = (1 - exp(-l)) / l,
+
+    up to chance: m / n and a / n estimate the means of g(l) and of l over the draws, and g is
+    convex. Copies find fewer values than that, as their counts are too even. This holds of any part
+    of the values: the most frequent, such as rows of zeros, would outweigh copies and are not
+    counted.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_rows, ...)
+
+    Returns
+    -------
+    copies : Copies or None
+    """
+    of_row = _different(X)
+    if of_row is None:
+        return None
+    counts = np.bincount(of_row).astype(np.float64)
+    counts = counts[counts <= LARGEST_SHARE * len(of_row)]
+    pairs = counts * (counts - 1)
+    if not pairs.any():
+        return None
+    mean = pairs.sum() / counts.sum()
+    share = -np.expm1(-mean) / mean
+    slope = (np.exp(-mean) - share) / mean
+    # What each value adds to m - n g(a / n), to first order.
+    terms = 1 - slope * pairs - (share - mean * slope) * counts
+    if terms.sum() >= -N_ERRORS * np.sqrt(np.sum(terms**2)):
+        return None
+    return Copies(of_row)
+
+
+def _different(X):
+    """The number of each row among the different ones (n_rows,), or None where no two are equal."""
+    n_rows = _num_samples(X)
+    of_row = np.zeros(n_rows, dtype=np.int64)
+    for column in _columns(X):
+        _, codes = np.unique(column, return_inverse=True)
+        _, of_row = np.unique(of_row * n_rows + codes, return_inverse=True)
+        if of_row.max(initial=0) + 1 >= n_rows:
+            return None
+    return of_row
+
+
+def _columns(X):
+    """Generate what rows are equal by, (n_rows,) each: all numbers of a row, or its columns."""
+    X = as_columns(X)
+    if isinstance(X, dict):
+        columns = X["arrays"]
+    elif issparse(X):
+        X = X.tocsr()
+        cells = [slice(*ends) for ends in itertools.pairwise(X.indptr)]
+        columns = [_hashes((X.indices[at].tobytes(), X.data[at].tobytes()) for at in cells)]
+    else:
+        try:
+            X = np.asarray(X)
+            X = X.reshape(len(X), -1)
+        except (TypeError, ValueError, RuntimeError):
+            return  # no rows of one shape: for the steps to refuse
+        columns = [_hashes(row.tobytes() for row in X)] if X.dtype.kind in "biufc" else X.T
+    for column in columns:
+        yield _hashes(map(repr, column)) if column.dtype.kind == "O" else column
+
+
+def _hashes(values):
+    return np.fromiter(map(hash, values), dtype=np.int64)
+
+
+def make_folds(calibration, n_rows, n_columns=1, rate=None, copies=None):
     """The rows that train and the rows that are scored, fold by fold.
 
     Parameters
@@ -38,6 +146,8 @@ def make_folds(calibration, n_rows, n_columns=1, rate=None):
     rate : float, default=None
         Share of normal rows that the threshold is to flag. None, for the lowest score, takes all
         folds.
+    copies : Copies, default=None
+        Of these rows: all but a splitter makes folds of the different ones.
 
     Returns
     -------
@@ -46,9 +156,11 @@ def make_folds(calibration, n_rows, n_columns=1, rate=None):
     Raises
     ------
     CalibrationError
-        If there are fewer rows than folds, or the folds of a splitter train on a row that they
-        score, score a row twice, or score none.
+        If there are fewer rows than folds, or a splitter makes no folds of so many rows, or its
+        folds train on a row that they score, score a row twice, or score none.
     """
+    if copies is not None and isinstance(calibration, str | Integral):
+        return copies.with_copies(make_folds(calibration, len(copies.first), n_columns, rate))
     if isinstance(calibration, str):
         if calibration != "cross":  # text has a method "split", too
             raise ValueError(
@@ -69,7 +181,22 @@ def make_folds(calibration, n_rows, n_columns=1, rate=None):
             )
         return _even_folds(int(calibration), n_rows)
     every = np.arange(n_rows)
-    folds = [(every[train], every[held]) for train, held in calibration.split(every[:, None])]
+    try:
+        folds = [(every[train], every[held]) for train, held in calibration.split(every[:, None])]
+    except (IndexError, TypeError, ValueError) as error:
+        raise CalibrationError(
+            f"calibration={calibration!r} makes no folds of the {n_rows} normal rows that are "
+            f"trained on: {error} Its split(X) gets so many rows, without y and groups, and "
+            "returns pairs of their numbers, from 0 (rows that are left out, such as those with "
+            "y == -1, have none). To keep groups of rows together, fit on normal rows alone and "
+            "name the fold of each: sklearn.model_selection.PredefinedSplit(fold)."
+        ) from error
+    for train, held in folds:
+        if not (len(train) and len(held)):
+            raise CalibrationError(
+                f"calibration={calibration!r} makes a fold of the {n_rows} normal rows that trains "
+                f"on {len(train)} and scores {len(held)}: each takes one at least."
+            )
     scored = np.concatenate([held for _, held in folds]) if folds else every[:0]
     overlap = any(np.intersect1d(train, held).size for train, held in folds)
     if overlap or len(np.unique(scored)) < max(len(scored), 1):
@@ -92,7 +219,7 @@ def _even_folds(n_folds, n_rows):
     return [(np.sort(rng.permutation(train)[:n_train]), held) for train, held in folds]
 
 
-def draw_folds(strategy, n_rows, rng, *, n_models, calibration_size, groups=None):
+def draw_folds(strategy, n_rows, rng, *, n_models, calibration_size, groups=None, copies=None):
     """The rows that each model trains on, ascending, and those that it leaves out, at random.
 
     Parameters
@@ -105,6 +232,8 @@ def draw_folds(strategy, n_rows, rng, *, n_models, calibration_size, groups=None
     calibration_size : float or int
     groups : ndarray of shape (n_rows,), default=None
         Of each "split" leaves out its share of rows, one at least.
+    copies : Copies, default=None
+        Of these rows: the different ones are drawn.
 
     Returns
     -------
@@ -115,6 +244,11 @@ def draw_folds(strategy, n_rows, rng, *, n_models, calibration_size, groups=None
     ValueError
         If there are too few rows, or, as a `CalibrationError`, if no row of a group is left out.
     """
+    if copies is not None:
+        of_first = None if groups is None else groups[copies.first]
+        sizes = {"n_models": n_models, "calibration_size": calibration_size}
+        folds = draw_folds(strategy, len(copies.first), rng, groups=of_first, **sizes)
+        return copies.with_copies(folds)
     every = np.arange(n_rows)
     if strategy == "split":
         folds = [_set_aside(n_rows, rng, calibration_size, groups)]

@@ -25,7 +25,7 @@ from ._calibration import (
     seed_where_unseeded,
     switched_off,
 )
-from ._folds import draw_folds
+from ._folds import copies_of, draw_folds
 from ._group_calibration import GroupCalibration, rate_of_each
 from ._joint_fit import fitted_by_folds
 from ._labels import check_groups, normal_rows, rows_by_group
@@ -128,7 +128,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
     rows without ties the rate is a draw from Beta(m, n + 1 - m) with m = floor(false_alarm_rate *
     (n + 1)), whose mean is m / (n + 1): for n = 1000 and a rate of 0.05, 0.05 ± 0.007. It is not a
     promise for each kind of row apart, and none at all once the data drift: then `calibrate` on
-    recent normal rows. Anomalies among the calibration rows make for fewer alarms.
+    recent normal rows. Anomalies among the calibration rows make for fewer alarms. Exact copies of
+    a row, where there are more than chance explains, train together, and one of them is scored.
 
     *Groups.* Whoever scores low for a good reason, such as an old machine, has more than his share
     of the false alarms. With `groups` the rows of each are compared with the calibration rows of
@@ -298,7 +299,8 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             return self._keep([self.estimator], scores, groups=groups, _reference=None)
         rng = check_random_state(self.random_state)
         sizes = {"n_models": self.n_models, "calibration_size": self.calibration_size}
-        folds = draw_folds(self.strategy, len(rows), rng, groups=groups, **sizes)
+        copies = copies_of(_safe_indexing(X, rows))
+        folds = draw_folds(self.strategy, len(rows), rng, groups=groups, copies=copies, **sizes)
         detector = switched_off(clone(self.estimator), "calibration")
         if self.random_state is not None:
             seed_where_unseeded(detector, rng)

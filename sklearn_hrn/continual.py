@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from ._base import VersionedMixin, learning_on_copy
 from ._calibration import false_alarm_threshold
+from ._folds import copies_of
 from ._joint_fit import fit_together
 from ._labels import as_labels, distinct_labels, is_missing
 from ._sklearn import Interval, _fit_context, has_callbacks, validate_params
@@ -352,10 +353,14 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
             heads[label] = head = self._head(label)
             squared_length = np.square(X[mine], dtype=np.float64).sum(axis=1).mean()
             head.learning_rate_init /= max(1.0, squared_length)
-            n_held_out = ceil(self.validation_fraction * len(mine))
-            shuffled = np.random.default_rng(head.random_state).permutation(mine)
-            held_out[label] = shuffled[:n_held_out]
-            fit_rows.append(np.sort(shuffled[n_held_out:]))
+            copies = copies_of(X[mine]) if self.validation_fraction > 0 else None
+            n_rows = len(mine) if copies is None else len(copies.first)
+            n_held_out = ceil(self.validation_fraction * n_rows)
+            shuffled = np.random.default_rng(head.random_state).permutation(n_rows)
+            fold = shuffled[n_held_out:], shuffled[:n_held_out]
+            train, held = fold if copies is None else copies.with_copies([fold])[0]
+            held_out[label] = mine[held]
+            fit_rows.append(np.sort(mine[train]))
             if len(fit_rows[-1]) < 2:
                 raise ValueError(
                     f"class {label!r} has {len(fit_rows[-1])} row(s) to train on, of {len(mine)} "

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from ._base import FEW_ROWS, VersionedMixin, check_fitted, derived, learning_on_copy
 from ._calibration import at_most_as_own, usual_threshold
 from ._continued import learn_chunk, learn_verdicts
-from ._folds import make_folds
+from ._folds import copies_of, make_folds
 from ._labels import normal_rows
 from ._lengths import doubt_lengths
 from ._sklearn import (
@@ -30,6 +30,7 @@ from ._typing import Calibration, Floats, Integers, Rows, Seed
 from ._validation import LARGEST, check_rows
 from .core.scoring import SLOPES, score_rows
 from .exceptions import (
+    CalibrationError,
     ConstantScoresWarning,
     quietly,
     warn,
@@ -602,7 +603,7 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         else:
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
 
-    def _folds(self, rows):
+    def _folds(self, X, rows):
         """The rows that train and the rows that are scored, by fold of the calibration."""
         if self.calibration is None:
             return []
@@ -612,7 +613,14 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
                 "warm_start=False, or calibration=None."
             )
         shape = len(rows), self.n_features_in_
-        folds = make_folds(self.calibration, *shape, self.contamination)
+        folds = make_folds(self.calibration, *shape, self.contamination, copies_of(X[rows]))
+        in_fold = min(len(fit_on) for fit_on, _ in folds)
+        if in_fold < self._least_rows:
+            raise CalibrationError(
+                f"calibration={self.calibration!r} of {len(rows)} normal rows trains on {in_fold} "
+                f"of them in a fold, but {self._least_rows} are needed at least: give more rows, "
+                "other folds, or calibration=None."
+            )
         return [(rows[fit_on], rows[held_out]) for fit_on, held_out in folds]
 
     def _set_calibrated(self, scores):
@@ -664,7 +672,7 @@ def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_ro
             labelled = labelled if learner.anomaly_weight > 0 else None
             ask = partial(learner._after_round, after_round, X, chosen) if after_round else None
             tasks.append(Task(own, shared, X, chosen, labelled, start, ask))
-            folds.append(learner._folds(np.arange(len(X)) if chosen is None else chosen))
+            folds.append(learner._folds(X, np.arange(len(X)) if chosen is None else chosen))
             tasks += [Task(own, shared, X, fit_on, labelled, None) for fit_on, _ in folds[-1]]
         trained = zip(tasks, train(tasks), strict=True)
         for learner, held_out, is_quiet in zip(learners, folds, quiet, strict=True):

@@ -25,7 +25,7 @@ from ._calibration import (
     switched_off,
     usual_threshold,
 )
-from ._folds import make_folds, out_of_fold_scores
+from ._folds import copies_of, make_folds, out_of_fold_scores
 from ._joint_fit import at_most, finished, fit_last, prepare_folds, take
 from ._labels import judged_labels, normal_rows
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
@@ -140,8 +140,11 @@ class OneClassPipeline(StepsAsGiven):
         five folds of the normal rows, ten where there are fewer than two rows a column, and three
         of 500 rows or more, of which it fits no more than hold out enough rows for the rate (see
         the notes); an int makes that many. They are drawn at random, the same for the same number
-        of rows. A splitter of :mod:`sklearn.model_selection` makes its own. *All* steps are fitted
-        anew on the other rows of each fold. The rate is the `contamination` of the last step.
+        of rows; exact copies of a row stay together where there are more than chance explains, and
+        one is scored. A splitter of :mod:`sklearn.model_selection` makes its own, of the number of
+        normal rows alone: :class:`~sklearn.model_selection.PredefinedSplit` keeps groups of rows
+        together. *All* steps are fitted anew on the other rows of each fold. The rate is the
+        `contamination` of the last step.
     outlier_share : float in [0, 0.5) or "auto", default=0.0
         Training rows may be anomalies nobody has labelled, and this is an upper bound of their
         share; "auto" is 0.1. That share of the normal rows, the furthest from all others as the
@@ -177,9 +180,9 @@ class OneClassPipeline(StepsAsGiven):
         the last step, or that of the calibration.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Scores of training rows, each by steps fitted without it, ascending: of all rows, or of
-        those that the folds hold out; all of them lower by a constant where their threshold would
-        flag far more training rows than the rate, as where few rows differ. Only with
-        `calibration`.
+        those that the folds hold out, or of one of several copies; all of them lower by a constant
+        where their threshold would flag far more training rows than the rate, as where few rows
+        differ. Only with `calibration`.
     left_out_ : ndarray of int
         Rows of X that `outlier_share` has left out, ascending. Only with `outlier_share`.
     reference_rows_ : {array, data frame} of shape (n_rows, n_features)
@@ -734,7 +737,7 @@ class OneClassPipeline(StepsAsGiven):
             )
         (X,) = indexable(X)
         n_columns = prod(X.shape[1:] if hasattr(X, "shape") else np.shape(X[0]))
-        return make_folds(self.calibration, _num_samples(X), n_columns, rate)
+        return make_folds(self.calibration, _num_samples(X), n_columns, rate, copies_of(X))
 
     def _for_scores(self):
         """An unfitted pipeline with the same steps, which has nothing but scores to give."""

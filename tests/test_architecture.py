@@ -54,7 +54,7 @@ ARROWS = {
         "exceptions",
     },
     "_calibration": {"_refusals", "_sklearn", "exceptions"},
-    "_folds": {"_calibration", "_labels", "exceptions"},
+    "_folds": {"_calibration", "_labels", "_reference", "_sklearn", "exceptions"},
     "_outlier_share": {"_base"},
     "_drift": set(),
     "_continued": {"_drift", "_folds", "_labels", "_training", "exceptions"},
@@ -73,8 +73,8 @@ ARROWS = {
     "_steps": {"_base", "_refusals", "_sklearn"},
     "_threads": {"_sklearn", "_steps", "core", "exceptions"},
     "continual": {
-        *("_base", "_calibration", "_joint_fit", "_labels", "_sklearn", "_validation", "one_class"),
-        "exceptions",
+        *("_base", "_calibration", "_folds", "_joint_fit", "_labels", "_sklearn", "_validation"),
+        *("exceptions", "one_class"),
     },
     "model_selection": {
         *("_base", "_joint_fit", "_labels", "_refusals", "_sklearn", "_steps", "_validation"),

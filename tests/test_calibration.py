@@ -14,7 +14,14 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, TimeSeriesSplit
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    PredefinedSplit,
+    ShuffleSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -22,13 +29,15 @@ from sklearn.svm import OneClassSVM
 from sklearn.utils.validation import _num_samples
 
 from sklearn_hrn import (
+    ConformalOutlierDetector,
+    HRNContinualClassifier,
     HRNOneClassClassifier,
     conformal_p_values,
     false_alarm_threshold,
     make_hrn_pipeline,
 )
 from sklearn_hrn._calibration import at_most_as_own, usual_threshold
-from sklearn_hrn._folds import draw_folds, make_folds, out_of_fold_scores
+from sklearn_hrn._folds import copies_of, draw_folds, make_folds, out_of_fold_scores
 from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from sklearn_hrn.exceptions import (
     CalibrationError,
@@ -264,6 +273,113 @@ def test_rows_left_out_join_by_the_share_of_those_kept_that_are_scored(rng):
     assert 0.03 < (pipeline.predict(fresh) == -1).mean() < 0.08
 
 
+def repeated(rng, n_different, n_columns=2):
+    """Rows of which each is there two to five times, in any order, and the number of each."""
+    of_row = rng.permutation(np.repeat(np.arange(n_different), rng.integers(2, 6, n_different)))
+    return rng.normal(size=(n_different, n_columns))[of_row], of_row
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [
+        calibrated(contamination=0.1),
+        calibrated(contamination=0.1, calibration=3),
+        *(
+            ConformalOutlierDetector(NearestRow(), false_alarm_rate=0.1, random_state=0).set_params(
+                strategy=strategy
+            )
+            for strategy in ("split", "cross", "bootstrap")
+        ),
+    ],
+)
+def test_rows_that_come_several_times_are_not_scored_by_what_trained_on_a_copy(rng, detector):
+    realised = []
+    for _ in range(8):
+        X, _ = repeated(rng, 150)
+        detector = clone(detector).fit(X)
+        realised.append(np.mean(detector.predict(rng.normal(size=(500, 2))) == -1))
+        # A score for each of the different rows that are held out, and none of 0 for a copy.
+        assert len(detector.calibration_scores_) in (150, 30)
+        assert detector.calibration_scores_.max() < 0
+    assert 0.04 < np.mean(realised) < 0.15  # by copies all fresh rows are flagged
+
+
+@pytest.mark.parametrize("n_folds", [2, 5])
+def test_folds_of_copies_train_on_all_of_a_row_and_score_one(rng, n_folds):
+    X, of_row = repeated(rng, 80)
+    for train, held in make_folds(n_folds, len(X), copies=copies_of(X)):
+        assert np.intersect1d(of_row[train], of_row[held]).size == 0
+        assert len(np.unique(of_row[held])) == len(held) == 80 // n_folds
+        counts, of_all = np.bincount(of_row[train], minlength=80), np.bincount(of_row)
+        assert (counts[counts > 0] == of_all[counts > 0]).all()
+    drawn = draw_folds(
+        "bootstrap", len(X), rng_of(0), n_models=3, calibration_size=0.2, copies=copies_of(X)
+    )
+    for train, held in drawn:
+        assert np.intersect1d(of_row[train], of_row[held]).size == 0
+        assert np.bincount(of_row[train]).max() > 5  # drawn twice, and copied
+
+
+def rng_of(seed):
+    return np.random.RandomState(seed)
+
+
+def test_heads_and_streams_are_not_calibrated_by_copies_either(rng, monkeypatch):
+    X, _ = repeated(rng, 60, 30)
+    X = X + 1
+    placed_by = []
+    monkeypatch.setattr(
+        "sklearn_hrn.continual.false_alarm_threshold",
+        lambda scores, rate: placed_by.append(scores) or false_alarm_threshold(scores, rate),
+    )
+    for calibration, validation_fraction in (("cross", 0.0), (None, 0.3)):
+        heads = HRNContinualClassifier(
+            HRNOneClassClassifier(max_iter=2, calibration=calibration),
+            validation_fraction=validation_fraction,
+            false_alarm_rate=0.1,
+            random_state=0,
+        ).fit(X, np.zeros(len(X)))
+        if calibration:
+            placed_by.append(heads.heads_[0].calibration_scores_)
+    stream = HRNOneClassClassifier(contamination=0.1, random_state=0).partial_fit(X)
+    placed_by.append(stream.calibration_scores_)
+    assert [len(scores) for scores in placed_by] == [60, 18, 60]
+
+
+def test_copies_are_found_among_rows_of_any_kind_and_other_equal_rows_are_not(rng):
+    X, of_row = repeated(rng, 60, 3)
+    words = np.array(["a", "b", None, "d"], dtype=object)[(10 * np.abs(X[:, 1])).astype(int) % 4]
+    frame = pd.DataFrame({"word": words, "x": np.where(X[:, 0] > 1, np.nan, X[:, 0]), "z": X[:, 2]})
+    frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(of_row % 7, unit="D")
+    frame["kind"] = pd.Categorical(words)
+    kinds = [X, X.tolist(), np.asfortranarray(X), X.astype(object), csr_array(X * (X > -1)), frame]
+    kinds += [X.reshape(-1, 1, 3), [f"row {i}" for i in of_row], frame.to_numpy()]
+    for rows in kinds:
+        found = copies_of(rows)
+        assert found is not None
+        assert len(found.first) > 50
+        for equal in found.rows:
+            assert len(np.unique(X[equal] * (X[equal] > -1), axis=0)) == 1
+    shared = rng.integers(0, 200, size=400)
+    natural = [
+        rng.normal(size=(100, 3)),
+        rng.normal(size=(200, 3))[shared],  # independent draws of as many rows
+        rng.integers(0, 3, size=(500, 2)),
+        rng.poisson([0.5, 3], size=(400, 2)),
+        (rng.random((600, 8)) < 0.1) * 1.0,
+        X[:1],
+        X[:0],
+        [[1, 2], [3]],
+    ]
+    assert [copies_of(rows) for rows in natural] == [None] * len(natural)
+
+
+def test_a_few_rows_that_are_there_twice_change_no_fold(rng):
+    X = rng.normal(size=(200, 3))
+    assert copies_of(X[np.r_[:200, :5]]) is None
+    assert copies_of(X[np.r_[:200, :100]]) is not None
+
+
 def test_rows_in_order_are_shuffled_before_they_are_cut():
     _, held = make_folds("cross", 100)[0]
     assert held.max() - held.min() > 50
@@ -280,6 +396,66 @@ def test_a_splitter_may_leave_rows_out_of_every_test_part(X):
 def test_a_splitter_that_does_not_fit_is_refused(X, calibration):
     with pytest.raises(ValueError, match=r"at most once|groups"):
         calibrated(calibration=calibration).fit(X)
+
+
+class Pairs:
+    """A splitter of given pairs."""
+
+    def __init__(self, *pairs):
+        self.pairs = pairs
+
+    def get_n_splits(self):
+        return len(self.pairs)
+
+    def split(self, X):
+        return iter(self.pairs)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "why"),
+    [
+        (GroupKFold(2), "'groups' parameter should not be None"),
+        (StratifiedKFold(2), "missing 1 required positional argument: 'y'"),
+        (KFold(400), "Cannot have number of splits"),
+        (PredefinedSplit(np.arange(310) % 5), "out of bounds"),
+        (Pairs((np.arange(200), np.arange(299, 301))), "out of bounds"),
+        (Pairs((np.arange(200.0), np.arange(200.0, 300))), "integer"),
+        (Pairs((np.arange(200), np.arange(200, 300), np.arange(300))), "unpack"),
+        (Pairs((np.arange(200), np.arange(200, 200))), "trains on 200 and scores 0"),
+        (Pairs((np.arange(0), np.arange(200, 300))), "trains on 0 and scores 100"),
+    ],
+)
+def test_a_splitter_without_folds_of_the_rows_is_told_what_it_gets(X, calibration, why):
+    pipeline, features = calibrated().fit(X), X + 5
+    before = pipeline.calibration_scores_.copy()
+    for detector, rows in (
+        (pipeline.set_params(calibration=calibration), X),
+        (HRNOneClassClassifier(max_iter=1, calibration=calibration), features),
+    ):
+        with pytest.raises(CalibrationError, match=f"300 normal rows.*{why}") as raised:
+            detector.fit(rows)
+        if "trains on" not in why:
+            assert "PredefinedSplit" in str(raised.value)
+    np.testing.assert_array_equal(pipeline.calibration_scores_, before)
+
+
+def test_groups_of_rows_are_kept_together_by_a_split_that_names_their_folds(rng):
+    patient = np.repeat(np.arange(60), 3)
+    realised = {}
+    for name, calibration in (("cross", "cross"), ("groups", PredefinedSplit(patient % 5))):
+        detector = calibrated(contamination=0.1, calibration=calibration)
+        flagged = []
+        for _ in range(8):
+            X = rng.normal(size=(60, 2))[patient] + 0.05 * rng.normal(size=(180, 2))
+            flagged.append(np.mean(detector.fit(X).predict(rng.normal(size=(500, 2))) == -1))
+        realised[name] = np.mean(flagged)
+    assert realised["cross"] > 0.5
+    assert realised["groups"] < 0.15
+
+
+def test_two_rows_make_no_fold_that_a_network_could_train_on(X):
+    with pytest.raises(CalibrationError, match="'cross' of 2 normal rows trains on 1"):
+        HRNOneClassClassifier(calibration="cross").fit(X[:2])
 
 
 class Leaky:
