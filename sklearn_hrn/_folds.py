@@ -108,7 +108,13 @@ def _different(X):
 
 def _columns(X):
     """Generate what rows are equal by, (n_rows,) each: all numbers of a row, or its columns."""
-    X = as_columns(X)
+    try:
+        X = as_columns(X)
+        if not isinstance(X, dict) and not issparse(X):
+            X = np.asarray(X)
+            X = X.reshape(len(X), -1)
+    except Exception:  # no rows of one shape, or lists in cells: for the steps to refuse by name
+        return
     if isinstance(X, dict):
         columns = X["arrays"]
     elif issparse(X):
@@ -116,11 +122,6 @@ def _columns(X):
         cells = [slice(*ends) for ends in itertools.pairwise(X.indptr)]
         columns = [_hashes((X.indices[at].tobytes(), X.data[at].tobytes()) for at in cells)]
     else:
-        try:
-            X = np.asarray(X)
-            X = X.reshape(len(X), -1)
-        except (TypeError, ValueError, RuntimeError):
-            return  # no rows of one shape: for the steps to refuse
         columns = [_hashes(row.tobytes() for row in X)] if X.dtype.kind in "biufc" else X.T
     for column in columns:
         yield _hashes(map(repr, column)) if column.dtype.kind == "O" else column

@@ -20,6 +20,9 @@ from .exceptions import quietly
 # Rows kept of a training set of which both halves can be trained on.
 MIN_KEPT = 4
 
+# Rows screened of which each has a calibration score, in 80 MB.
+MOST_SCREENED = 10**7
+
 
 def can_learn(last):
     """Whether a fitted last step can go on to learn from verdicts."""
@@ -145,6 +148,11 @@ def _after_verdicts(calibration_scores, offset, scores, verdicts, n_screened, is
     n_passed = int(n_screened) - len(scores)
     if n_passed < 0:
         raise ValueError(f"n_screened={n_screened} is less than the {len(scores)} rows given.")
+    if n_screened > MOST_SCREENED:
+        raise ValueError(
+            f"n_screened={n_screened} is more than {MOST_SCREENED} rows, the most that a feedback "
+            "adds to the calibration: give verdicts on a part of the rows screened, and its number."
+        )
     above = calibration_scores[calibration_scores >= offset]
     passed = np.quantile(above, (np.arange(n_passed) + 0.5) / max(n_passed, 1))
     return np.sort(np.r_[calibration_scores, scores[is_flagged & (verdicts == 1)], passed])

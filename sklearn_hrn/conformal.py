@@ -299,7 +299,7 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
             return self._keep([self.estimator], scores, groups=groups, _reference=None)
         rng = check_random_state(self.random_state)
         sizes = {"n_models": self.n_models, "calibration_size": self.calibration_size}
-        copies = copies_of(_safe_indexing(X, rows))
+        copies = copies_of(X if len(rows) == _num_samples(X) else _safe_indexing(X, rows))
         folds = draw_folds(self.strategy, len(rows), rng, groups=groups, copies=copies, **sizes)
         detector = switched_off(clone(self.estimator), "calibration")
         if self.random_state is not None:
@@ -397,10 +397,10 @@ class ConformalOutlierDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin,
         y : array-like of shape (n_samples,)
             +1 for false alarms, -1 for anomalies.
         n_screened : int, default=None
-            Rows that were screened since then, those of X among them. The others count as normal,
-            and with the false alarms they join the calibration. Flagged rows were chosen for their
-            low scores, and say nothing of a rate without those that passed: None leaves them out of
-            it.
+            Rows that were screened since then, those of X among them, ten million at most. The
+            others count as normal, and with the false alarms they join the calibration. Flagged
+            rows were chosen for their low scores, and say nothing of a rate without those that
+            passed: None leaves them out of it.
 
         Returns
         -------

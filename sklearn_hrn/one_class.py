@@ -603,7 +603,7 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         else:
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
 
-    def _folds(self, X, rows):
+    def _folds(self, X, chosen):
         """The rows that train and the rows that are scored, by fold of the calibration."""
         if self.calibration is None:
             return []
@@ -612,8 +612,10 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
                 "calibration trains anew in every fold, which a fit that continues does not: set "
                 "warm_start=False, or calibration=None."
             )
+        rows = np.arange(len(X)) if chosen is None else chosen
         shape = len(rows), self.n_features_in_
-        folds = make_folds(self.calibration, *shape, self.contamination, copies_of(X[rows]))
+        copies = copies_of(X if chosen is None else X[chosen])
+        folds = make_folds(self.calibration, *shape, self.contamination, copies)
         in_fold = min(len(fit_on) for fit_on, _ in folds)
         if in_fold < self._least_rows:
             raise CalibrationError(
@@ -672,7 +674,7 @@ def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_ro
             labelled = labelled if learner.anomaly_weight > 0 else None
             ask = partial(learner._after_round, after_round, X, chosen) if after_round else None
             tasks.append(Task(own, shared, X, chosen, labelled, start, ask))
-            folds.append(learner._folds(X, np.arange(len(X)) if chosen is None else chosen))
+            folds.append(learner._folds(X, chosen))
             tasks += [Task(own, shared, X, fit_on, labelled, None) for fit_on, _ in folds[-1]]
         trained = zip(tasks, train(tasks), strict=True)
         for learner, held_out, is_quiet in zip(learners, folds, quiet, strict=True):

@@ -475,10 +475,10 @@ class OneClassPipeline(StepsAsGiven):
         y : array-like of shape (n_samples,)
             +1 for false alarms, -1 for anomalies.
         n_screened : int, default=None
-            Rows that were screened since then, those of X among them. The others count as normal,
-            and with the false alarms they join the calibration. Flagged rows were chosen for their
-            low scores, and say nothing of a rate without those that passed: None leaves them out of
-            it.
+            Rows that were screened since then, those of X among them, ten million at most. The
+            others count as normal, and with the false alarms they join the calibration. Flagged
+            rows were chosen for their low scores, and say nothing of a rate without those that
+            passed: None leaves them out of it.
 
         Returns
         -------

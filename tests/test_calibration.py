@@ -286,7 +286,7 @@ def repeated(rng, n_different, n_columns=2):
         calibrated(contamination=0.1, calibration=3),
         *(
             ConformalOutlierDetector(NearestRow(), false_alarm_rate=0.1, random_state=0).set_params(
-                strategy=strategy
+                strategy=strategy, n_models=5
             )
             for strategy in ("split", "cross", "bootstrap")
         ),
@@ -294,12 +294,12 @@ def repeated(rng, n_different, n_columns=2):
 )
 def test_rows_that_come_several_times_are_not_scored_by_what_trained_on_a_copy(rng, detector):
     realised = []
-    for _ in range(8):
+    for _ in range(6):
         X, _ = repeated(rng, 150)
         detector = clone(detector).fit(X)
         realised.append(np.mean(detector.predict(rng.normal(size=(500, 2))) == -1))
         # A score for each of the different rows that are held out, and none of 0 for a copy.
-        assert len(detector.calibration_scores_) in (150, 30)
+        assert 30 <= len(detector.calibration_scores_) <= 150
         assert detector.calibration_scores_.max() < 0
     assert 0.04 < np.mean(realised) < 0.15  # by copies all fresh rows are flagged
 
@@ -372,6 +372,8 @@ def test_copies_are_found_among_rows_of_any_kind_and_other_equal_rows_are_not(rn
         [[1, 2], [3]],
     ]
     assert [copies_of(rows) for rows in natural] == [None] * len(natural)
+    polars = pytest.importorskip("polars")
+    assert copies_of(polars.DataFrame({"cells": [[1.0, 2.0]] * 9})) is None
 
 
 def test_a_few_rows_that_are_there_twice_change_no_fold(rng):

@@ -80,7 +80,12 @@ def test_flagged_rows_alone_would_move_the_threshold_far_down(X):
 
 @pytest.mark.parametrize(
     ("y", "n_screened", "message"),
-    [([1, 0], 9, "-1 for anomalies"), ([1, -1], 1, "less than the 2"), ([1], 9, "inconsistent")],
+    [
+        ([1, 0], 9, "-1 for anomalies"),
+        ([1, -1], 1, "less than the 2"),
+        ([1], 9, "inconsistent"),
+        ([1, -1], 10**7 + 1, "more than 10000000 rows"),
+    ],
 )
 def test_verdicts_that_cannot_be_are_refused(X, y, n_screened, message):
     pipeline = calibrated().fit(X)
