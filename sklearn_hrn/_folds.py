@@ -41,9 +41,11 @@ class Copies:
     """
 
     def __init__(self, of_row):
-        _, self.first = np.unique(of_row, return_index=True)
         order = np.argsort(of_row, kind="stable")
-        self.rows = np.split(order, np.cumsum(np.bincount(of_row))[:-1])
+        rows = np.split(order, np.cumsum(np.bincount(of_row))[:-1])
+        # By their first rows, as the numbers follow hashes, which differ from process to process.
+        self.rows = sorted(rows, key=lambda copies: copies[0])
+        self.first = np.array([copies[0] for copies in self.rows])
 
     def with_copies(self, folds):
         """Folds of the different rows as folds of all: each trains on copies, and scores one."""

@@ -32,6 +32,7 @@ from sklearn_hrn import (
     ConformalOutlierDetector,
     HRNContinualClassifier,
     HRNOneClassClassifier,
+    _folds,
     conformal_p_values,
     false_alarm_threshold,
     make_hrn_pipeline,
@@ -374,6 +375,16 @@ def test_copies_are_found_among_rows_of_any_kind_and_other_equal_rows_are_not(rn
     assert [copies_of(rows) for rows in natural] == [None] * len(natural)
     polars = pytest.importorskip("polars")
     assert copies_of(polars.DataFrame({"cells": [[1.0, 2.0]] * 9})) is None
+
+
+def test_folds_of_copies_are_the_same_in_another_process(rng, monkeypatch):
+    X, _ = repeated(rng, 60, 3)
+    here = make_folds("cross", len(X), copies=copies_of(X))
+    hashes = _folds._hashes  # of bytes, for which Python draws a seed a process
+    monkeypatch.setattr(_folds, "_hashes", lambda values: -hashes(values))
+    there = make_folds("cross", len(X), copies=copies_of(X))
+    for fold, other in zip(here, there, strict=True):
+        assert all(map(np.array_equal, fold, other))
 
 
 def test_a_few_rows_that_are_there_twice_change_no_fold(rng):
