@@ -67,6 +67,10 @@ _COLUMNS = _Beside()
 # Where a pickle has the version that wrote it.
 VERSION = "_sklearn_hrn_version"
 
+# Where a state has the keys and values of a dict whose keys are not all text: files of skops make
+# text of keys, and lose one of 1 and "1", and of True and False.
+ITEMS = "_sklearn_hrn_items"
+
 # What NumPy says of values of which it makes no numbers.
 WRONG_VALUES = "could not convert|float.. argument|array element with a sequence"
 
@@ -91,10 +95,16 @@ class VersionedMixin:
     def _get_param_names(cls):
         return super()._get_param_names()
 
+    def __copy__(self):
+        # Not by way of the state: what is copied stays what it is.
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
     def __getstate__(self):
         from . import __version__
 
-        return {**super().__getstate__(), VERSION: __version__}
+        return {**_with_items_listed(super().__getstate__()), VERSION: __version__}
 
     def __setstate__(self, state):
         from . import __version__
@@ -109,7 +119,25 @@ class VersionedMixin:
                 "version that wrote it.",
                 VersionMismatchWarning,
             )
-        super().__setstate__(state)
+        super().__setstate__(_with_items_in_dicts(state))
+
+
+def _with_items_listed(value):
+    """What holds dicts, with the keys and values of those whose keys are not all text in lists."""
+    if type(value) is dict:
+        listed = {key: _with_items_listed(item) for key, item in value.items()}
+        is_text = all(type(key) is str for key in listed)
+        return listed if is_text else {ITEMS: [list(listed), list(listed.values())]}
+    return type(value)(map(_with_items_listed, value)) if type(value) in (list, tuple) else value
+
+
+def _with_items_in_dicts(value):
+    """The reverse of `_with_items_listed`."""
+    if type(value) is dict:
+        if ITEMS in value:
+            value = dict(zip(*value[ITEMS], strict=True))
+        return {key: _with_items_in_dicts(item) for key, item in value.items()}
+    return type(value)(map(_with_items_in_dicts, value)) if type(value) in (list, tuple) else value
 
 
 class NormalRowsEstimator(VersionedMixin, BaseEstimator):

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from importlib import import_module
+from itertools import repeat
 
 import numpy as np
 from scipy import sparse
@@ -31,7 +32,9 @@ def joined(chunks):
     if len(chunks) == 1:
         return chunks[0]
     if library == "pandas":
-        return import_module(library).concat(chunks)
+        whole = import_module(library).concat(chunks)
+        # Columns of categories that differ from chunk to chunk have become what these are.
+        return whole.astype({name: "category" for name in set.intersection(*map(_words, chunks))})
     if library == "polars":
         return import_module(library).concat(chunks, how="vertical_relaxed")
     if library == "pyarrow":
@@ -39,6 +42,11 @@ def joined(chunks):
     if any(map(sparse.issparse, chunks)):
         return sparse.vstack(chunks)
     return np.concatenate([rows_of_list(chunk) for chunk in chunks])
+
+
+def _words(frame):
+    """The columns of categories of a frame of pandas."""
+    return {name for name, dtype in frame.dtypes.items() if dtype == "category"}
 
 
 def as_columns(X):
@@ -51,15 +59,39 @@ def as_columns(X):
         return X
     if not hasattr(X, "columns"):
         return X.to_numpy()
+    if library != "pyarrow":
+        return _arrays(X)
+    # As Arrow writes it: no array of NumPy tells all of its types.
+    stream = import_module(library).BufferOutputStream()
+    with import_module("pyarrow.ipc").new_stream(stream, X.schema) as writer:
+        writer.write_table(X)
+    return {"library": library, "stream": np.frombuffer(stream.getvalue(), dtype=np.uint8)}
+
+
+def _arrays(X):
+    """The columns of a data frame as arrays, of moments of a time zone in UTC, and the zone."""
+    library = library_of(X)
     names = X.column_names if library == "pyarrow" else X.columns
-    arrays = []
-    for j in range(X.shape[1]):
-        values = (X.iloc[:, j] if library == "pandas" else X[names[j]]).to_numpy()
+    columns = [X.iloc[:, j] if library == "pandas" else X[name] for j, name in enumerate(names)]
+    zones, arrays = [_zone(column) for column in columns], []
+    for column, zone in zip(columns, zones, strict=True):
+        column = column.dt.tz_convert(None) if zone and library == "pandas" else column
+        values = column.to_numpy()
         if values.dtype.kind == "O":  # gaps as pandas writes them, which are objects of its own
             values = np.array([None if is_missing(v) else v for v in values], dtype=object)
         arrays.append(values)
-    index = X.index.to_numpy() if library == "pandas" else None
-    return {"library": library, "names": list(names), "arrays": arrays, "index": index}
+    kept = {"library": library, "names": list(names), "arrays": arrays, "zones": zones}
+    if library == "pandas":
+        kept |= {"index": X.index.to_numpy(), "are_words": [d == "category" for d in X.dtypes]}
+    return kept
+
+
+def _zone(column):
+    """The name of the time zone of a column of moments, or None."""
+    dtype = getattr(column, "dtype", getattr(column, "type", None))
+    dtype = getattr(dtype, "pyarrow_dtype", dtype)  # in a frame of pandas
+    zone = getattr(dtype, "tz", getattr(dtype, "time_zone", None))
+    return None if zone is None else str(zone)
 
 
 def library_of(X):
@@ -72,17 +104,41 @@ def as_pandas(X):
     """A frame of polars or Arrow as one of pandas, where that is there; all else as it is."""
     if library_of(X) not in (None, "pandas"):
         with suppress(ImportError):
-            return as_frame({**as_columns(X), "library": "pandas"})
+            return as_frame_of("pandas", X)
     return X
 
 
+def as_frame_of(library, X):
+    """A data frame as one of another library."""
+    return as_frame({"index": None, "are_words": (), **_arrays(X), "library": library})
+
+
 def as_frame(kept):
-    """What `as_columns` was given; a categorical column comes back as the words in it."""
+    """What `as_columns` was given."""
     if not isinstance(kept, dict):
         return kept
     library = import_module(kept["library"])
+    if "stream" in kept:
+        return import_module("pyarrow.ipc").open_stream(kept["stream"]).read_all()
+    columns = map(_of_library, repeat(library), kept["arrays"], kept["zones"])
     if kept["library"] != "pandas":
         make = library.table if kept["library"] == "pyarrow" else library.DataFrame
-        return make(dict(zip(kept["names"], kept["arrays"], strict=True)))
-    columns = dict(enumerate(kept["arrays"]))
-    return library.DataFrame(columns, index=kept["index"]).set_axis(kept["names"], axis=1)
+        return make(dict(zip(kept["names"], columns, strict=True)))
+    frame = library.DataFrame(dict(enumerate(columns)), index=kept["index"])
+    frame = frame.astype({j: "category" for j, are in enumerate(kept["are_words"]) if are})
+    return frame.set_axis(kept["names"], axis=1)
+
+
+def _of_library(library, values, zone):
+    """An array as a column of a data frame."""
+    if library.__name__ == "polars":
+        if values.dtype.kind in "mM" and np.datetime_data(values.dtype)[0] == "s":
+            values = values.astype(f"{values.dtype.kind}8[ms]")  # the coarsest that it has
+        # Of objects it finds the type in a list alone.
+        column = library.Series(values.tolist() if values.dtype.kind == "O" else values)
+        return column.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else column
+    if zone is None:
+        return values
+    if library.__name__ == "pyarrow":
+        return library.array(values, library.timestamp(np.datetime_data(values.dtype)[0], zone))
+    return library.Series(values).dt.tz_localize("UTC").dt.tz_convert(zone).array

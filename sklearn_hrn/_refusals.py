@@ -30,11 +30,13 @@ ADVICE = {
 def refuse_lazy(X):
     """Refuse collections whose rows lie elsewhere, which an array of them would fetch whole.
 
-    Also tensors of which NumPy makes no array, and dicts.
+    Also tensors of which NumPy makes no array, dicts, and batches of Arrow.
     """
     refuse_tensor(X)
     if type(X) is dict:  # sparse rows may be dicts, too
         raise TypeError("X is a dict, which has no rows: give an array or a data frame.")
+    if type(X).__name__ == "RecordBatch":
+        raise TypeError("X is a batch of Arrow: give the table pyarrow.Table.from_batches([X]).")
     if isinstance(X, np.ndarray | list | tuple):
         return
     for method, kind, remedy in LAZY:

@@ -457,6 +457,7 @@ if find_spec("pyarrow") is not None:
     )
     of_arrow = import_module("pyarrow").Table.from_pandas
     OF_TIME["a table of Arrow"] = of_arrow(pd.DataFrame(DAYS + np.datetime64(0, "s")))
+    BAD_ROWS["a batch of Arrow"] = of_arrow(pd.DataFrame(X)).to_batches()[0]
     OF_TIME["text of Arrow"] = of_arrow(pd.DataFrame(np.full((40, 9), "a")))
 BAD_ROWS |= OF_TIME
 NO_NUMBERS = ["NaN", "infinite", "text", "dates", "pandas.NA", "None", *OF_TIME]
@@ -482,6 +483,8 @@ SAID = {
     "equal names": "X has more than one column 'a': rename them",
     "lists": "X holds values of other types in column 'a'|column 'a' .* holds a list",
 }
+if "a batch of Arrow" in BAD_ROWS:
+    SAID["a batch of Arrow"] = r"X is a batch of Arrow: give .* pyarrow\.Table\.from_batches"
 
 
 @pytest.mark.parametrize("kind", SAID)

@@ -1,11 +1,15 @@
 """Fitted estimators through files: pickle, joblib and skops, whole or broken."""
 
+import copy
+import datetime
 import io
 import pickle
 import subprocess
 import sys
 import warnings
 import zipfile
+from datetime import UTC
+from decimal import Decimal
 
 import joblib
 import numpy as np
@@ -16,14 +20,18 @@ from test_sklearn_contract import instance, public_estimators
 
 from sklearn_hrn import (
     ChannelNetwork,
+    ConformalOutlierDetector,
+    HRNContinualClassifier,
+    HRNGroupedDetector,
     HRNOneClassClassifier,
     InstanceL2Normalizer,
     OneClassPipeline,
+    TableEncoder,
     TorchFeatures,
     make_hrn_pipeline,
 )
 from sklearn_hrn.exceptions import ResolutionWarning
-from sklearn_hrn.inspection import feature_attribution
+from sklearn_hrn.inspection import feature_attribution, nearest_normal
 from sklearn_hrn.interop import trusted_types
 from sklearn_hrn.recipes import RECIPES
 
@@ -97,10 +105,17 @@ def test_a_recipe_of_a_table_of_words_comes_back_with_the_rows_it_compares_with(
     colours = ["red", "blue", None, "green"] * 10
     days = np.datetime64("2026-01-01") + np.arange(40)
     columns = {"size": np.arange(40.0), "colour": colours, "day": days.astype("datetime64[ms]")}
+    columns |= {"flag": [None, True, False, True] * 10, "price": [Decimal("1.5"), None] * 20}
+    columns["due"] = [datetime.date(2026, 1, 1 + i % 9) for i in range(40)]
+    columns["seen"] = [datetime.datetime(2026, 1, 1 + i % 9, tzinfo=UTC) for i in range(40)]
     table = (frames.table if library == "pyarrow" else frames.DataFrame)(columns)
     if library == "pandas":
         table["kind"] = frames.Categorical(["a", "b"] * 20)
+        table["level"] = frames.Categorical([1, 2] * 20)
         table["count"] = frames.array([1, 2, None, 4] * 10, dtype="Int64")
+    if library == "pyarrow":
+        words = frames.array(["a", "b"] * 20).dictionary_encode()
+        table = table.append_column("kind", words)
     recipe = make_hrn_pipeline("tabular", random_state=0)
     recipe.set_params(hrn__max_updates=5, calibration=None).fit(table)
     again = through(recipe)
@@ -114,6 +129,52 @@ def test_a_recipe_of_a_table_of_words_comes_back_with_the_rows_it_compares_with(
     some = table.slice(0, 5) if library == "pyarrow" else table[:5]
     expected = feature_attribution(recipe, some)
     assert np.array_equal(feature_attribution(again, some), expected)
+    near = nearest_normal(again, some)
+    assert type(near) is type(table) and np.isfinite(again.score_samples(near)).all()
+
+
+# Of skops, whose files make text of the keys of a dict: True and False, 1 and "1" would be one.
+MIXTURES = [[True, False], [1, "1"], [b"a", "b"], [datetime.date(2026, 1, 1), "b"]]
+
+
+@pytest.mark.parametrize("words", MIXTURES, ids=str)
+@pytest.mark.parametrize("through", WAYS)
+def test_categories_of_any_type_come_back_with_their_surprise(through, words):
+    X = np.array([[words[0]]] * 37 + [[words[1]]] * 2 + [["other"]], dtype=object)
+    encoder = TableEncoder().fit(X)
+    again = through(encoder)
+    assert again.surprise_ == encoder.surprise_
+    assert np.array_equal(again.transform(X), encoder.transform(X))
+
+
+NAMES = [[True, False], [1, 0], [b"a", b"b"], [datetime.date(2026, 1, d) for d in (1, 2)]]
+
+
+@pytest.mark.parametrize("names", NAMES, ids=str)
+@pytest.mark.parametrize("through", WAYS)
+def test_groups_and_classes_of_any_type_come_back(through, names, rng):
+    X, groups = rng.normal(1, 0.5, size=(40, 3)), [names[0]] * 20 + [names[1]] * 20
+    head = HRNOneClassClassifier(max_iter=1, random_state=0)
+    detector = HRNGroupedDetector(head).fit(X, groups=groups)
+    again = through(detector)
+    assert list(again.detectors_) == list(detector.detectors_)
+    assert np.array_equal(*(d.score_samples(X, groups=groups) for d in (again, detector)))
+    calibrated = ConformalOutlierDetector(head, false_alarm_rate=0.2).fit(X, groups=groups)
+    again = through(calibrated)
+    assert again.offset_ == calibrated.offset_
+    assert np.array_equal(*(d.p_values(X, groups=groups) for d in (again, calibrated)))
+    if not isinstance(names[0], bytes | datetime.date):
+        classes = HRNContinualClassifier(head).fit(X, groups)
+        assert np.array_equal(through(classes).predict(X), classes.predict(X))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_holds_what_it_was_copied_from(copied):
+    rates = {True: 0.1, False: 0.2}
+    detector = ConformalOutlierDetector(HRNOneClassClassifier(), false_alarm_rate=rates)
+    again = copied(detector)
+    assert again.false_alarm_rate == rates and again.estimator.get_params()
+    assert (again.false_alarm_rate is rates) == (copied is copy.copy)
 
 
 @pytest.mark.parametrize("through", WAYS)

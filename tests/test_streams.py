@@ -1,5 +1,6 @@
 """Rows that come in chunks."""
 
+import datetime
 import pickle
 import warnings
 
@@ -265,17 +266,31 @@ def test_a_stream_begins_with_rows_of_any_kind(kind, rng):
         library = pytest.importorskip(kind)
         words = np.array(["red", "blue"])[(numbers[..., 0] > 1).astype(int)]
         make = library.table if kind == "pyarrow" else library.DataFrame
+        days = [datetime.datetime(2026, 1, 1 + i % 9, tzinfo=datetime.UTC) for i in range(60)]
+        odd = {
+            "day": days,
+            "flag": [None, True, False] * 20,
+            "time": [datetime.time(i % 9) for i in range(60)],
+        }
         chunks = [
-            make({"a": chunk[:, 0], "b": chunk[:, 1], "word": word})
+            make({"a": chunk[:, 0], "b": chunk[:, 1], "word": word, **odd})
             for chunk, word in zip(numbers, words, strict=True)
         ]
+        if kind == "pandas":  # of categories that differ from chunk to chunk
+            chunks = [c.assign(word=c["a"].round().astype(int).astype("category")) for c in chunks]
+        if kind == "pyarrow":
+            chunks = [
+                chunk.set_column(2, "word", chunk["word"].dictionary_encode()) for chunk in chunks
+            ]
         steps = [("columns", TableEncoder()), ("scale", StandardScaler())]
     stream = OneClassPipeline([*steps, ("hrn", classifier(max_iter=2))])
     for chunk in chunks:
         stream.partial_fit(pickle.loads(pickle.dumps(chunk)))
     assert stream["scale"].n_samples_seen_ == 180
     if "columns" in stream.named_steps:
-        assert stream["columns"].feature_names_in_.tolist() == ["a", "b", "word"]
+        assert stream["columns"].feature_names_in_.tolist() == ["a", "b", "word", *odd]
+        kinds = ["number", "number", "category", "date", "number", "date"]
+        assert stream["columns"].kinds_ == kinds and stream["columns"].zoned_[3] is True
     assert np.isfinite(stream.score_samples(chunks[0])).all()
     with pytest.raises((ValueError, TypeError), match=r"feature|column|dimension"):
         stream.partial_fit(numbers[1, :, :2])

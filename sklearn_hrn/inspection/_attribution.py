@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import dense, row_blocks, rows_of_list
-from .._reference import as_columns, as_frame, as_pandas, library_of
+from .._reference import as_frame, as_frame_of, as_pandas, library_of
 from .._refusals import scores_anomalies
 from .._sklearn import _safe_indexing
 from .._typing import Estimator, Floats, Rows
@@ -166,7 +166,7 @@ def nearest_normal(detector: Estimator, X: Rows, *, reference: Rows | None = Non
         return np.reshape(references, (-1, *np.shape(X)[1:]))
     if library in (None, "pandas"):
         return references
-    return as_frame({**as_columns(references), "library": library})
+    return as_frame_of(library, references)
 
 
 class _Explained:

@@ -1,16 +1,25 @@
 """Files that cannot run code."""
 
 import inspect
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from scipy.sparse import csr_array, csr_matrix
+
+# Beside numbers and text: rows that a detector keeps, names of groups and categories.
+OF_ROWS = (csr_array, csr_matrix, Decimal, UUID)
+OF_ROWS += (date, datetime, time, timedelta, timezone, ZoneInfo)
 
 
 def trusted_types() -> list[str]:
     """The types that a file of skops with a detector of this package may hold.
 
     ``skops.io.load`` makes no object of a type that it neither knows nor is told to trust. These
-    are the public estimators and functions of sklearn_hrn, and SciPy's sparse rows, which a
-    detector that was fitted on some keeps; none of them runs code of a file.
+    are the public estimators and functions of sklearn_hrn, and what a detector keeps of the rows it
+    was fitted on: SciPy's sparse rows, and Python's dates, times, decimals and UUIDs. None of them
+    runs code of a file.
 
     Returns
     -------
@@ -28,4 +37,4 @@ def trusted_types() -> list[str]:
 
     public = [getattr(sklearn_hrn, name) for name in sklearn_hrn.__all__]
     kinds = [item for item in public if inspect.isclass(item) or inspect.isfunction(item)]
-    return [f"{item.__module__}.{item.__qualname__}" for item in [*kinds, csr_array, csr_matrix]]
+    return [f"{item.__module__}.{item.__qualname__}" for item in [*kinds, *OF_ROWS]]
