@@ -260,7 +260,21 @@ def test_frames_of_any_library_have_an_input_a_column(library, wine):
     assert_same(detector.fit(table), table, to_onnx(detector, table), inputs)
 
 
-@pytest.mark.parametrize("name", ["label", "decision", "score", "threshold"])
+def test_a_frame_of_other_columns_than_in_fit_or_in_another_order_is_refused(wine):
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(wine[:, :2], columns=["acid", "ash"])
+    fitted = make_pipeline(TableEncoder(), quick()).fit(table)
+    several = ConformalOutlierDetector(fitted, strategy="cross", false_alarm_rate=0.2).fit(table)
+    for detector in (fitted, several):
+        for other in (table[["ash", "acid"]], table[["acid"]], table.assign(magnesium=1)):
+            with pytest.raises(ValueError, match="feature names should match"):
+                to_onnx(detector, other)
+    numbered = pd.DataFrame(wine[:, :2])
+    model = to_onnx(make_pipeline(TableEncoder(), quick()).fit(numbered), numbered)
+    assert [given.name for given in model.graph.input] == ["_0", "_1", "threshold"]
+
+
+@pytest.mark.parametrize("name", ["label", "decision", "score", "threshold", "end_near"])
 def test_a_column_with_the_name_of_an_output_is_refused_by_name(name, wine):
     pd = pytest.importorskip("pandas")
     table = pd.DataFrame(wine[:, :2], columns=[name, "ash"])

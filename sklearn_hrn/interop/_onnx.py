@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._reference import as_pandas
 from .._steps import last_step
@@ -54,7 +54,8 @@ def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
         `TorchFeatures` (both are exported by ``torch.onnx``), one that skl2onnx does not know, or a
         threshold for each of several groups.
     ValueError
-        If a column has the name of an output.
+        If X has other columns than `fit` has seen, or in another order, or one with the name of an
+        output.
 
     Notes
     -----
@@ -86,6 +87,8 @@ def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
 
     check_is_fitted(detector)
     scorer, threshold = _scorer(detector), _threshold(detector)
+    if X is not None:  # inputs take the columns by their order
+        validate_data(scorer, X, skip_check_array=True, reset=False)
     try:
         model = convert_sklearn(
             scorer,
@@ -172,7 +175,7 @@ def _inputs(scorer, X):
     if X is None:
         return [("X", DoubleTensorType([None, scorer.n_features_in_]))]
     kinds = [DoubleTensorType if dtype.kind in "biuf" else StringTensorType for dtype in X.dtypes]
-    return [(name, kind([None, 1])) for name, kind in zip(X.columns, kinds, strict=True)]
+    return [(str(name), kind([None, 1])) for name, kind in zip(X.columns, kinds, strict=True)]
 
 
 def _append_decision(graph, threshold, near):
@@ -183,11 +186,13 @@ def _append_decision(graph, threshold, near):
     from onnx import TensorProto, helper, numpy_helper
 
     (column,) = [output.name for output in graph.output]
-    taken = [i.name for i in graph.input if i.name in ("label", "decision", "score", "threshold")]
+    own = ("label", "decision", "score", "threshold")
+    taken = [i.name for i in graph.input if i.name in own or i.name.startswith("end_")]
     if taken:
         raise ValueError(
-            f"X has a column {taken[0]!r}, which is the name of an input or output that every "
-            "graph has: rename the column and fit anew."
+            f"X has a column {taken[0]!r}, but every graph has an input or outputs of the names "
+            f"{', '.join(own)}, and parts whose names begin with 'end_': rename the column and fit "
+            "anew."
         )
     constants = {"end_flat": np.array([-1]), "end_normal": np.array(1), "end_anomaly": np.array(-1)}
     constants |= {"end_near": np.array(near), "end_zero": np.array(0.0)}

@@ -28,6 +28,8 @@ class MeanOfScores(BaseEstimator):
     def __init__(self, scorers):
         self.scorers = scorers
         self.n_features_in_ = scorers[0].n_features_in_
+        if hasattr(scorers[0], "feature_names_in_"):
+            self.feature_names_in_ = scorers[0].feature_names_in_
 
 
 # The steps: an estimator and the node of its rows (n, d), float64, to the node of what it makes of
