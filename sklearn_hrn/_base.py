@@ -286,7 +286,8 @@ def plain_numbers(estimator, X, dtypes):
     """
     if not hasattr(estimator, "feature_names_in_"):
         return X if is_plain(estimator, X, dtypes) else None
-    if not hasattr(X, "iloc") or not _are_names_of_fit(estimator, X.columns):
+    is_frame = hasattr(X, "iloc") and hasattr(X, "columns")  # which a row of one is not
+    if not is_frame or not _are_names_of_fit(estimator, X.columns):
         return None
     own = _type_of_numbers(X)
     if own is None:

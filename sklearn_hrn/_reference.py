@@ -40,7 +40,7 @@ def joined(chunks):
     if library == "pyarrow":
         return import_module(library).concat_tables(chunks, promote_options="permissive")
     if any(map(sparse.issparse, chunks)):
-        return sparse.vstack(chunks)
+        return sparse.vstack([c if sparse.issparse(c) else np.asarray(c, float) for c in chunks])
     return np.concatenate([rows_of_list(chunk) for chunk in chunks])
 
 

@@ -5,7 +5,7 @@ from copy import deepcopy
 from sklearn.base import clone
 
 from ._base import learning_on_copy
-from ._reference import as_columns, as_frame, copied, joined
+from ._reference import as_columns, as_frame, copied, joined, library_of
 from ._sklearn import _num_samples
 
 # What a calibration, or feedback after it, leaves in a fitted pipeline.
@@ -40,6 +40,12 @@ def _beginning_with(pipeline, X):
     # A warm start is not to begin anew.
     if chunks is None or any(getattr(step, "warm_start", False) for _, step in pipeline.steps):
         return []
+    if chunks and library_of(chunks[0]) not in (None, library_of(X)):
+        raise TypeError(
+            f"the chunk is of type {type(X).__name__}, but those before it are data frames of "
+            f"{library_of(chunks[0])}, and a stream begins with fits of all of them: give every "
+            "chunk as such a frame."
+        )
     chunks.append(copied(X))
     if sum(map(_num_samples, chunks)) > BEGINNING:
         return []

@@ -481,10 +481,10 @@ def _weights(task, n_features):
         is_same = given["module"] is None and [W.shape[1:] for W in weights] == shapes
     if not is_same or len(weights[0]) != n_networks:
         raise ValueError(
-            f"warm_start=True continues {len(weights[0])} network(s) with weights of shape "
+            f"learning would go on with {len(weights[0])} network(s) with weights of shape "
             f"{[W.shape[1:] for W in weights]}, but n_estimators={n_networks}, "
             f"hidden_layer_sizes={given['hidden_layer_sizes']}, module={given['module']} and "
-            f"{n_features} features ask for others. Keep them, or set warm_start=False."
+            f"{n_features} features ask for others. Keep them, or fit anew, with warm_start=False."
         )
     return weights
 

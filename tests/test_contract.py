@@ -499,6 +499,16 @@ def test_what_holds_no_rows_of_numbers_is_told_in_words_of_its_own(name, kind):
             ask(BAD_ROWS[kind])
 
 
+def test_a_row_or_a_column_of_a_frame_is_no_frame(name):
+    frame = pd.DataFrame(X, columns=list("abcdefghi"))
+    fitted = make(name)
+    fitted.fit(frame, labels_for(fitted, X))
+    ask = getattr(fitted, "score_samples", getattr(fitted, "transform", None))
+    for series in (frame.iloc[0], frame["a"]) if ask is not None else ():
+        with pytest.raises(ValueError, match=r"(?s)(2D|2-dimensional).*(single|reshape)"):
+            ask(series)
+
+
 IMAGES = {
     "arrays": np.zeros((6, 3, 3)),
     "channels first": np.zeros((6, 3, 4, 4)),

@@ -292,8 +292,34 @@ def test_a_stream_begins_with_rows_of_any_kind(kind, rng):
         kinds = ["number", "number", "category", "date", "number", "date"]
         assert stream["columns"].kinds_ == kinds and stream["columns"].zoned_[3] is True
     assert np.isfinite(stream.score_samples(chunks[0])).all()
-    with pytest.raises((ValueError, TypeError), match=r"feature|column|dimension"):
+    with pytest.raises((ValueError, TypeError), match=r"feature|column|dimension|data frames"):
         stream.partial_fit(numbers[1, :, :2])
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+def test_a_stream_that_begins_with_frames_is_one_of_frames(kind, rng):
+    library = pytest.importorskip(kind)
+    numbers = rng.normal(1, 0.5, size=(3, 60, 2))
+    make = library.table if kind == "pyarrow" else library.DataFrame
+    frames = [make({"a": chunk[:, 0], "b": chunk[:, 1]}) for chunk in numbers]
+    stream = OneClassPipeline([("columns", TableEncoder()), ("hrn", classifier(max_iter=2))])
+    before = pickle.dumps(stream.partial_fit(frames[0]))
+    for few in (20, 60):  # less than the beginning doubles by, and as much
+        for other in (numbers[1, :few], numbers[1, :few].tolist(), sparse.csr_array(numbers[1])):
+            with pytest.raises(TypeError, match=f"those before it are data frames of {kind}"):
+                stream.partial_fit(other)
+    assert pickle.dumps(stream) == before
+    stream.partial_fit(frames[1])
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_stream_of_sparse_rows_takes_objects_that_are_numbers(is_first, chunks):
+    numbers = [sparse.csr_array(chunks[0, :60]), np.asarray(chunks[1, :60], dtype=object)]
+    stream = OneClassPipeline([("columns", TableEncoder()), ("lift", LandmarkFeatures(20))])
+    stream.steps.append(("hrn", classifier(max_iter=2)))
+    for chunk in numbers if is_first else numbers[::-1]:
+        stream.partial_fit(chunk)
+    assert stream.reference_rows_.shape == (120, 6)
 
 
 def test_a_calibrated_pipeline_goes_on_from_its_scores(chunks):
