@@ -158,8 +158,18 @@ def _table(path):
     separator = SEPARATORS.get(_kind_of_table(path, is_read=True))
     try:
         table = pd.read_csv(path, sep=separator) if separator else pd.read_parquet(path)
-    except ValueError as error:  # of text in another encoding, an empty file, broken lines
+    except Exception as error:  # of whatever kind the bytes of a broken or foreign file raise
+        if isinstance(error, ImportError | MemoryError) or getattr(error, "filename", None):
+            raise
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
+    if not len(table):
+        raise ValueError(f"{path} has no rows.")
+    # pandas takes cells that have no name for the numbers of the rows.
+    if separator and not table.index.equals(pd.RangeIndex(len(table))):
+        raise ValueError(
+            f"the lines of {path} have more cells than its first line has names of columns: name "
+            "every column."
+        )
     if separator:
         _check_header(path, table.columns.tolist(), separator)
     return table

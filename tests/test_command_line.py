@@ -1,5 +1,8 @@
 """The command line: a table in, a file and scores out."""
 
+import bz2
+import gzip
+import lzma
 import pickle
 import sys
 
@@ -142,6 +145,10 @@ def test_a_file_that_is_no_detector_is_named(name, fitted, capsys):
     assert name in refused(["score", f"{fitted}/{name}", f"{fitted}/all.csv"], capsys)
 
 
+ROWS = b"a,b\n" + b"1,2\n" * 9
+COMPRESSED = {".gz": gzip.compress(ROWS), ".bz2": bz2.compress(ROWS), ".xz": lzma.compress(ROWS)}
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -149,6 +156,10 @@ def test_a_file_that_is_no_detector_is_named(name, fitted, capsys):
         ("other.csv", "a\n\xe4\n".encode("utf-16")),
         ("broken.csv", b"a,b\n1,2\n1,2,3\n"),
         ("broken.parquet", b"PAR1"),
+        ("no_rows.csv", b"a,b\n"),
+        ("names_missing.csv", b"a,b\n1,2,3\n4,5,6\n"),
+        *((f"cut.csv{ending}", data[:-4]) for ending, data in COMPRESSED.items()),
+        *((f"text.csv{ending}", b"a,b\n") for ending in COMPRESSED),
     ],
 )
 def test_a_file_that_is_no_table_is_named(name, data, fitted, capsys):

@@ -78,6 +78,24 @@ def test_an_error_while_a_file_is_written_leaves_it_too(tmp_path):
     assert path.read_bytes() == b"before" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_what_is_no_file_is_written_to_and_stays(tmp_path):
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "target")
+    for text in (b"before", b"after"):
+        with writing(link) as file:
+            file.write(text)
+        assert link.is_symlink() and (tmp_path / "target").read_bytes() == text
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(ValueError), writing(pipe) as file:
+        raise ValueError
+    with writing(pipe) as file:
+        file.write(b"scores")
+    assert pipe.is_fifo() and os.read(reader, 10) == b"scores"
+    os.close(reader)
+    assert {file.name for file in tmp_path.iterdir()} == {"link", "target", "pipe"}
+
+
 @pytest.mark.slow
 def test_the_command_line_on_a_full_disk_keeps_the_files_and_says_which(disk, tmp_path, capsys):
     pytest.importorskip("pandas", reason="tables are read by pandas")

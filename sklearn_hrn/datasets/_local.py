@@ -141,7 +141,9 @@ def reading(path):
 def writing(path):
     """A file to write in place of another, which takes that place once all is written.
 
-    Whatever goes wrong, such as a disk that is full, what was there stays.
+    Whatever goes wrong, such as a disk that is full, what was there stays. A link goes on to lead
+    to the file that is written, and a device or a pipe, whose place no file must take, is written
+    to.
 
     Raises
     ------
@@ -149,15 +151,19 @@ def writing(path):
         That of the system, with the name of the file.
     """
     path = Path(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    is_no_file = path.exists() and not path.is_file()
+    goal = path if is_no_file else path.resolve()
+    part = path if is_no_file else goal.with_name(f"{goal.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             yield file
-        part.replace(path)
+        if not is_no_file:
+            part.replace(goal)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        part.unlink(missing_ok=True)
+        if not is_no_file:
+            part.unlink(missing_ok=True)
 
 
 def downloaded(name, fetch, *arguments, **options):
