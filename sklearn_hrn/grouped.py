@@ -195,6 +195,25 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
         self.detectors_ = dict(zip(names[:n_groups], found[:n_groups], strict=True))
         self.pooled_ = found[-1] if self.unknown == "pooled" else None
 
+    def fit_predict(
+        self, X: Rows, y: ArrayLike | None = None, *, groups: ArrayLike | None = None
+    ) -> Integers:
+        """Fit on the rows without ``y == -1``, and label all of them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+        groups : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int
+            +1 for normal rows, -1 for anomalies.
+        """
+        return self.fit(X, y, groups=groups).predict(X, groups)
+
     def score_samples(self, X: Rows, groups: ArrayLike | None = None) -> Floats:
         """Scores by the detector of the group of each row: the higher, the more normal.
 
@@ -272,8 +291,8 @@ class HRNGroupedDetector(OutlierMixin, MetaEstimatorMixin, VersionedMixin, BaseE
             )
         if unknown and self.pooled_ is None:
             raise ValueError(
-                f"{len(unknown)} group(s) were not there in fit, such as {unknown[0]!r}: leave the "
-                'rows out, or fit with unknown="pooled".'
+                f"{len(unknown)} group(s) had no normal rows in fit, such as {unknown[0]!r}: leave "
+                'the rows out, or fit with unknown="pooled".'
             )
         answers = np.empty(len(groups))
         for name, part in parts.items():

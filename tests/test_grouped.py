@@ -360,6 +360,15 @@ def test_groups_of_another_type_than_in_fit_are_refused_rather_than_unknown(unkn
     assert len(detector.predict(X[:2], groups=groups[:2])) == 2
 
 
+def test_groups_given_to_fit_predict_are_those_of_both(pumps):
+    X, pump = pumps
+    y = np.where(np.arange(len(X)) % 7, 1, -1)
+    estimator = HRNOneClassClassifier(max_iter=1, contamination=0.2, random_state=0)
+    labels = HRNGroupedDetector(estimator).fit_predict(X, y, groups=pump)
+    fitted = HRNGroupedDetector(estimator).fit(X, y, groups=pump)
+    assert (labels == -1).any() and np.array_equal(labels, fitted.predict(X, groups=pump))
+
+
 def test_a_row_on_the_threshold_is_normal(pumps):
     X, pump = pumps
     labels = HRNGroupedDetector(Kept(), random_state=0).fit(X, groups=pump).predict(X, pump)
