@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
@@ -351,7 +352,8 @@ class OneClassPipeline(StepsAsGiven):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            A chunk, of hundreds of rows or more.
+            A chunk, of hundreds of rows or more: of few tens, the threshold sinks in the long run,
+            and anomalies pass.
         y : array-like of shape (n_samples,), default=None
             Rows with ``y == -1`` are left out; None means that all rows are normal.
 
@@ -453,7 +455,7 @@ class OneClassPipeline(StepsAsGiven):
             threshold may lie between two scores; of rows too few for the rate, those of the
             smallest.
         """
-        check_is_fitted(self)
+        self._check_calibrated()
         return conformal_p_values(self._scores(X), self.calibration_scores_)
 
     @available_if(_is_calibrated)
@@ -491,7 +493,7 @@ class OneClassPipeline(StepsAsGiven):
             `n_screened` by another last step, or by one that was fitted with ``reference_rows=0``.
             Nothing is changed then.
         """
-        check_is_fitted(self)
+        self._check_calibrated()
         lasts = [self.steps[-1][1]]
         before = vars(self).get("_lessons") or first_lessons(lasts, self.calibration_scores_)
         lessons, (last,), scores = after_feedback(
@@ -657,6 +659,14 @@ class OneClassPipeline(StepsAsGiven):
                 f"calibration={self.calibration!r} of {n_rows} normal rows trains on {in_fold} of "
                 f"them in a fold, but the last step, {name!r}, takes {least} at least: give more "
                 "rows, other folds, or calibration=None."
+            )
+
+    def _check_calibrated(self):
+        check_is_fitted(self)
+        if "calibration_scores_" not in vars(self):
+            raise NotFittedError(
+                f"calibration={self.calibration!r} was set after the fit, which has left no scores "
+                "of rows that did not train: fit anew."
             )
 
     def _place_threshold(self, scores, rate):

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import (
@@ -1014,3 +1015,13 @@ def test_rows_fewer_than_two_a_column_are_calibrated_by_ten_folds(given, rng):
     pipeline = OneClassPipeline(steps, calibration="cross")
     pipeline.fit(given(rng.normal(size=(30, 16))))
     assert sorted(fits) == [27] * 10 + [30]
+
+
+def test_a_calibration_that_is_set_after_the_fit_is_told_to_wait_for_the_next(rng):
+    X = rng.normal(size=(60, 3))
+    detector = make_hrn_pipeline("tabular", random_state=0)
+    detector.set_params(hrn__max_updates=5, calibration=None).fit(X).set_params(calibration=2)
+    for ask in (lambda: detector.p_values(X), lambda: detector.feedback(X[:2], [1, -1])):
+        with pytest.raises(NotFittedError, match=r"calibration=2 was set after the fit.*fit anew"):
+            ask()
+    assert detector.fit(X).p_values(X).shape == (60,)
