@@ -114,12 +114,12 @@ def X(rng):
 @pytest.mark.parametrize("rate", [0.02, 0.1])
 def test_a_detector_that_knows_its_rows_by_heart_keeps_the_rate_on_fresh_rows(rng, rate):
     realised, uncalibrated = [], []
-    for _ in range(15):
+    for _ in range(6):
         X, fresh = rng.normal(size=(200, 2)), rng.normal(size=(300, 2))
         realised.append(np.mean(calibrated(contamination=rate).fit(X).predict(fresh) == -1))
         uncalibrated.append(np.mean(calibrated(calibration=None).fit(X).predict(fresh) == -1))
     assert np.mean(uncalibrated) > 0.9
-    standard_error = np.std(realised) / np.sqrt(15)
+    standard_error = np.std(realised) / np.sqrt(6)
     # A final detector of a quarter more rows than each fold scores fresh rows a little higher.
     assert 0.6 * rate - 3 * standard_error < np.mean(realised) < rate + 3 * standard_error
 
@@ -128,7 +128,7 @@ def test_p_values_of_fresh_rows_are_close_to_uniform(rng):
     p_values = np.concatenate(
         [
             calibrated().fit(rng.normal(size=(200, 2))).p_values(rng.normal(size=(300, 2)))
-            for _ in range(20)
+            for _ in range(12)
         ]
     )
     for rate in (0.05, 0.1, 0.25, 0.5, 0.9):
@@ -533,9 +533,9 @@ def test_the_rate_of_few_rows_is_the_one_that_is_named(rng):
                 .predict(rng.normal(size=(200, 2)))
                 == -1
             )
-            for _ in range(40)
+            for _ in range(20)
         ]
-    assert np.mean(realised) <= 1 / 21 + 3 * np.std(realised) / np.sqrt(40)
+    assert np.mean(realised) <= 1 / 21 + 3 * np.std(realised) / np.sqrt(20)
 
 
 def test_no_contamination_is_the_lowest_score(X):
@@ -665,7 +665,7 @@ def test_rows_that_are_all_alike_are_normal():
 
 
 def test_on_average_the_usual_threshold_flags_what_was_asked_for(rng):
-    draws = rng.normal(size=(2000, 140))
+    draws = rng.normal(size=(1000, 140))
     rates = {
         place: np.mean(norm.cdf([place(scores, 0.01) for scores in draws]))
         for place in (usual_threshold, false_alarm_threshold)
@@ -911,7 +911,7 @@ def test_rows_of_every_part_of_a_table_have_a_place_in_the_reference(rng, monkey
 @pytest.mark.parametrize("share", [0.0, 0.05])
 def test_the_rate_asked_for_is_that_of_normal_rows(rng, share):
     realised, found = [], []
-    for _ in range(8):
+    for _ in range(4):
         X, _ = contaminated(rng, share, 0.5)
         pipeline = calibrated(contamination=0.02).set_params(outlier_share=0.1).fit(X)
         realised.append(np.mean(pipeline.predict(rng.normal(size=(500, 5))) == -1))

@@ -70,6 +70,7 @@ def X(rng):
     return rng.normal(size=(400, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # the checks bring a handful of rows
 @pytest.mark.parametrize(
     "estimator",
@@ -109,7 +110,7 @@ def test_the_mean_false_alarm_rate_of_many_repetitions_keeps_its_promise(rng, ra
 @pytest.mark.parametrize("decimals", [None, 0], ids=["no ties", "ties"])
 def test_p_values_of_fresh_normal_rows_are_uniform_or_larger(rng, decimals):
     p_values = []
-    for _ in range(300):
+    for _ in range(120):
         X = rng.normal(size=(60, 2))
         detector = ConformalOutlierDetector(
             DistanceToMean(decimals), calibration_size=19, false_alarm_rate=0.1, random_state=0
@@ -118,7 +119,7 @@ def test_p_values_of_fresh_normal_rows_are_uniform_or_larger(rng, decimals):
     p_values = np.array(p_values)
     for rate in np.arange(1, 20) / 20:
         share = np.mean(p_values <= rate, axis=1)
-        standard_error = np.std(share) / np.sqrt(300)
+        standard_error = np.std(share) / np.sqrt(120)
         # Four standard errors: nineteen rates are looked at.
         assert share.mean() <= rate + 4 * standard_error
         if decimals is None:
@@ -128,7 +129,7 @@ def test_p_values_of_fresh_normal_rows_are_uniform_or_larger(rng, decimals):
 @pytest.mark.parametrize("method", ["bh", "by"])
 def test_the_false_discovery_rate_is_controlled_over_batches(rng, method):
     share_of_false, n_found = [], []
-    for _ in range(150):
+    for _ in range(60):
         detector = ConformalOutlierDetector(FirstColumn(), false_alarm_rate=0.5)
         detector.estimator.fit(np.zeros((1, 1)))
         detector.calibrate(rng.normal(size=(300, 1)))
@@ -136,7 +137,7 @@ def test_the_false_discovery_rate_is_controlled_over_batches(rng, method):
         flagged = detector.predict_fdr(batch, fdr=0.2, method=method) == -1
         share_of_false.append(flagged[:80].sum() / max(flagged.sum(), 1))
         n_found.append(flagged[80:].sum())
-    standard_error = np.std(share_of_false) / np.sqrt(150)
+    standard_error = np.std(share_of_false) / np.sqrt(60)
     assert np.mean(share_of_false) <= 0.2 * 0.8 + 3 * standard_error  # fdr x share of normal rows
     assert np.mean(n_found) > 5  # and it does find anomalies
 
@@ -160,7 +161,7 @@ def test_strategies_that_waste_no_row_come_close_to_the_rate(rng, strategy, rate
 
 def test_the_false_discovery_rate_is_controlled_online(rng):
     share_of_false, n_found = [], []
-    for _ in range(200):
+    for _ in range(80):
         detector = ConformalOutlierDetector(FirstColumn(), false_alarm_rate=0.5)
         detector.estimator.fit(np.zeros((1, 1)))
         detector.calibrate(rng.normal(size=(3000, 1)))
@@ -172,7 +173,7 @@ def test_the_false_discovery_rate_is_controlled_online(rng):
         np.testing.assert_array_equal(flagged[:50], half)
         share_of_false.append((flagged & is_normal).sum() / max(flagged.sum(), 1))
         n_found.append((flagged & ~is_normal).sum())
-    assert np.mean(share_of_false) <= 0.2 + 3 * np.std(share_of_false) / np.sqrt(200)
+    assert np.mean(share_of_false) <= 0.2 + 3 * np.std(share_of_false) / np.sqrt(80)
     assert np.mean(n_found) > 10
 
 
@@ -655,7 +656,7 @@ def shifted(rng, n_rows, mean):
 
 def test_weights_keep_the_rate_where_the_mix_of_rows_has_changed(rng):
     rate, realised = 0.1, {"none": [], "true": [], "own": [], "estimated": []}
-    for repetition in range(200):
+    for repetition in range(80):
         scores, load = shifted(rng, 1000, mean=0)
         fresh, fresh_load = shifted(rng, 200, mean=1)
         ratios = np.exp(load - 0.5)  # of two normal distributions, one apart
@@ -667,7 +668,7 @@ def test_weights_keep_the_rate_where_the_mix_of_rows_has_changed(rng):
                 fresh, scores, calibration_weights=ratios, weights=np.exp(fresh_load - 0.5)
             ),
         }
-        if repetition < 25:
+        if repetition < 12:
             new_load = rng.normal(1, 1, size=(500, 1))
             estimated = likelihood_ratios(load[:, None], new_load)
             flagged["estimated"] = fresh < false_alarm_threshold(scores, rate, weights=estimated)
@@ -886,7 +887,7 @@ def machines(rng, n_rows):
 
 @pytest.mark.parametrize("strategy", ["split", "cross", "bootstrap"])
 def test_every_group_has_the_rate_where_one_threshold_flags_one_far_too_often(rng, strategy):
-    rate, n_repetitions = 0.1, 100 if strategy == "split" else 30
+    rate, n_repetitions = 0.1, 40 if strategy == "split" else 12
     realised = {True: [], False: []}
     for _ in range(n_repetitions):
         X, machine = machines(rng, 400)

@@ -49,7 +49,7 @@ def X(rng):
 @pytest.mark.parametrize("kind", ["pipeline", "conformal"])
 def test_ten_rounds_of_verdicts_keep_the_rate_and_make_it_steadier(rng, kind):
     realised, before = [], []
-    for _ in range(12):
+    for _ in range(6):
         if kind == "pipeline":
             detector = calibrated()
         else:
