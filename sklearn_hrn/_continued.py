@@ -16,10 +16,14 @@ from ._drift import (
 )
 from ._folds import copies_of, make_folds
 from ._labels import normal_rows
-from .exceptions import DriftWarning, warn
+from .exceptions import DriftWarning, ResolutionWarning, warn
 
 # Rows of a chunk of which both halves can be trained on.
 MIN_CHUNK = 4
+
+# Rows of a chunk from which on errors of the threshold are not told, and the largest that is not,
+# over the distance of the quartiles of the scores.
+SMALL_CHUNK, LARGEST_DOUBT = 100, 0.4
 
 # Updates from the fit on that verdicts are trained for, and the weight of labelled anomalies where
 # a fit gives them none: ``python -m sklearn_hrn.benchmark feedback``.
@@ -92,7 +96,18 @@ def _follow(classifier, scores, after, gain):
     error = error * max(0, len(reservoir) - len(scores)) / max(n_before, 1)
     points, _ = marks(reservoir, rate)
     classifier.drift_error_ = np.hypot(error, error_of_carrying(points, scores, after, rng))
-    classifier._set_calibrated(carried_over(reservoir, scores, after, gain))
+    reservoir = carried_over(reservoir, scores, after, gain)
+    low, high = np.quantile(reservoir, [0.25, 0.75])
+    doubt = classifier.drift_error_[0]
+    if len(scores) < SMALL_CHUNK and doubt > LARGEST_DOUBT * (high - low):
+        warn(
+            f"chunks such as this one, of {len(scores)} rows, are too small to move the threshold "
+            f"along with what the network learns: it is in doubt by {doubt:.3g}, and the quartiles "
+            f"of the scores lie {high - low:.3g} apart, so that anomalies may pass, or many normal "
+            "rows be flagged. Gather some hundred rows a chunk.",
+            ResolutionWarning,
+        )
+    classifier._set_calibrated(reservoir)
 
 
 def learn_verdicts(classifier, kept, X, y):

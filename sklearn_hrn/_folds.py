@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 
 from ._calibration import check_scores
 from ._labels import rows_by_group
-from ._reference import as_columns
+from ._reference import column_arrays, library_of
 from ._sklearn import _num_samples
 from .exceptions import CalibrationError
 
@@ -111,14 +111,15 @@ def _different(X):
 def _columns(X):
     """Generate what rows are equal by, (n_rows,) each: all numbers of a row, or its columns."""
     try:
-        X = as_columns(X)
-        if not isinstance(X, dict) and not issparse(X):
+        is_table = library_of(X) is not None and hasattr(X, "columns")
+        X = column_arrays(X)["arrays"] if is_table else X
+        if not is_table and not issparse(X):
             X = np.asarray(X)
             X = X.reshape(len(X), -1)
     except Exception:  # no rows of one shape, or lists in cells: for the steps to refuse by name
         return
-    if isinstance(X, dict):
-        columns = X["arrays"]
+    if is_table:
+        columns = X
     elif issparse(X):
         X = X.tocsr()
         cells = [slice(*ends) for ends in itertools.pairwise(X.indptr)]

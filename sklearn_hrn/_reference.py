@@ -60,7 +60,7 @@ def as_columns(X):
     if not hasattr(X, "columns"):
         return X.to_numpy()
     if library != "pyarrow":
-        return _arrays(X)
+        return column_arrays(X)
     # As Arrow writes it: no array of NumPy tells all of its types.
     stream = import_module(library).BufferOutputStream()
     with import_module("pyarrow.ipc").new_stream(stream, X.schema) as writer:
@@ -68,7 +68,7 @@ def as_columns(X):
     return {"library": library, "stream": np.frombuffer(stream.getvalue(), dtype=np.uint8)}
 
 
-def _arrays(X):
+def column_arrays(X):
     """The columns of a data frame as arrays, of moments of a time zone in UTC, and the zone."""
     library = library_of(X)
     names = X.column_names if library == "pyarrow" else X.columns
@@ -110,7 +110,7 @@ def as_pandas(X):
 
 def as_frame_of(library, X):
     """A data frame as one of another library."""
-    return as_frame({"index": None, "are_words": (), **_arrays(X), "library": library})
+    return as_frame({"index": None, "are_words": (), **column_arrays(X), "library": library})
 
 
 def as_frame(kept):

@@ -97,7 +97,8 @@ class ResolutionWarning(UserWarning):
     """Too few calibration rows for the wanted false-alarm rate.
 
     `ConformalOutlierDetector`, which promises the rate, then flags nothing; a calibrated pipeline
-    flags what scores below all calibration rows.
+    flags what scores below all calibration rows. Also chunks of a stream so small that nobody knows
+    where the threshold belongs.
     """
 
 
@@ -138,6 +139,7 @@ def warn_once_a_kind(found):
 @contextlib.contextmanager
 def once_a_kind():
     """Within the block warnings wait, and the first of each kind is given at its end."""
+    found = []  # for an interrupt before there is another list
     try:
         with gathered() as found:
             yield

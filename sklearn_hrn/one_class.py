@@ -406,8 +406,8 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            A chunk of four rows and more, of hundreds better: of few tens, the scores are moved
-            along with such errors that the threshold sinks and anomalies pass.
+            A chunk of four rows and more, of hundreds better: of few tens, the threshold is
+            moved along with errors that a `ResolutionWarning` tells of.
         y : array-like of shape (n_samples,), default=None
             Rows with ``y == -1`` are left out; all others are taken to be normal.
 

@@ -352,8 +352,8 @@ class OneClassPipeline(StepsAsGiven):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            A chunk, of hundreds of rows or more: of few tens, the threshold sinks in the long run,
-            and anomalies pass.
+            A chunk, of hundreds of rows or more: of few tens, the threshold is moved along with
+            errors that a `ResolutionWarning` tells of.
         y : array-like of shape (n_samples,), default=None
             Rows with ``y == -1`` are left out; None means that all rows are normal.
 

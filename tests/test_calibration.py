@@ -1,7 +1,10 @@
 """Thresholds from rows that did not train: out-of-fold scores, and pipelines with them."""
 
+import contextlib
 import pickle
 import warnings
+from importlib import import_module
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -356,6 +359,9 @@ def test_copies_are_found_among_rows_of_any_kind_and_other_equal_rows_are_not(rn
     frame["kind"] = pd.Categorical(words)
     kinds = [X, X.tolist(), np.asfortranarray(X), X.astype(object), csr_array(X * (X > -1)), frame]
     kinds += [X.reshape(-1, 1, 3), [f"row {i}" for i in of_row], frame.to_numpy()]
+    for library, make in (("polars", "from_pandas"), ("pyarrow", "Table.from_pandas")):
+        with contextlib.suppress(ImportError):
+            kinds.append(attrgetter(make)(import_module(library))(frame))
     for rows in kinds:
         found = copies_of(rows)
         assert found is not None

@@ -33,7 +33,7 @@ from sklearn_hrn._drift import (
 )
 from sklearn_hrn._reference import as_columns, as_frame, joined
 from sklearn_hrn._streams import BEGINNING, _beginning_with
-from sklearn_hrn.exceptions import DriftWarning
+from sklearn_hrn.exceptions import DriftWarning, ResolutionWarning
 
 
 def classifier(**parameters):
@@ -488,6 +488,22 @@ def test_the_error_of_carrying_is_that_of_a_chunk(rng):
         errors.append([error_of_carrying(points, before, after, rng), moved])
     estimated, moved = np.transpose(errors, (1, 2, 0))
     np.testing.assert_allclose(np.sqrt(np.mean(estimated**2, axis=1)), moved.std(axis=1), rtol=0.2)
+
+
+@pytest.mark.parametrize(("n_rows", "is_told"), [(10, True), (100, False)])
+def test_chunks_too_small_for_the_threshold_are_told(rng, n_rows, is_told):
+    norm = InstanceL2Normalizer(center=None, append=3.0).fit(np.ones((2, 5)))
+    stream = HRNOneClassClassifier(8, batch_size=20, random_state=0, contamination=0.05)
+    stream.fit(norm.transform(rng.normal(1, 1, size=(300, 5))))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", ResolutionWarning)
+        for _ in range(30):
+            stream.partial_fit(norm.transform(rng.normal(1, 1, size=(n_rows, 5))))
+    spread = np.ptp(np.quantile(stream.calibration_scores_, [0.25, 0.75]))
+    assert stream.drift_error_[0] > 0.4 * spread
+    told = [each for each in found if f"chunks such as this one, of {n_rows} rows" in str(each)]
+    assert bool(told) == is_told
+    assert all(each.category is ResolutionWarning for each in told)
 
 
 def test_errors_of_carrying_add_up_as_long_as_their_scores_are_there(rng, monkeypatch):
