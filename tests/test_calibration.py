@@ -949,6 +949,9 @@ def test_normal_rows_end_at_the_first_gap_that_is_wide_for_their_tail(rng):
     assert end_of_normal_rows(np.r_[0.0, np.linspace(1, 2, 15)], np.array([])) == 0.75
     # A gap among the rows kept counts, too.
     assert end_of_normal_rows(np.r_[np.zeros(3), kept + 5], np.array([-1.0])) == 5.0
+    # One above t does not, nor do rows left out move t, however many they are.
+    assert end_of_normal_rows(np.r_[kept, kept + 5], np.array([])) == 0.0
+    assert end_of_normal_rows(kept, np.full(40, -9.0)) == 0.0
 
 
 def test_more_rows_than_the_reference_holds_are_concentrated_alike(rng, monkeypatch):
@@ -956,6 +959,22 @@ def test_more_rows_than_the_reference_holds_are_concentrated_alike(rng, monkeypa
     monkeypatch.setattr("sklearn_hrn._outlier_share.MAX_REFERENCE", 100)
     kept = concentrated_rows(csr_array(X), 0.1)
     assert len(kept) == 360 and is_other[kept].sum() <= 2
+
+
+def test_a_row_is_as_far_as_as_many_rows_of_the_reference_as_stand_for_those_to_leave_out(
+    rng, monkeypatch
+):
+    monkeypatch.setattr("sklearn_hrn._outlier_share.MAX_REFERENCE", 30)
+    X, kept = rng.normal(size=(60, 1)), np.arange(60)
+    reference = np.random.default_rng(0).choice(60, 30, replace=False)
+    for _ in range(10):
+        among = np.intersect1d(reference, kept)
+        k = round(12 * len(among) / 60)
+        distances = np.abs(X - X[among].T)
+        distances[among, np.arange(len(among))] = np.inf  # a row is no neighbour of its own
+        order = np.argsort(np.sort(distances, axis=1)[:, k - 1], kind="stable")
+        kept = np.sort(order[:48])
+    np.testing.assert_array_equal(concentrated_rows(X, 0.2), kept)
 
 
 def test_distances_that_are_not_kept_leave_out_the_same_rows(rng, monkeypatch):

@@ -1,5 +1,6 @@
 """Documentation that cannot drift: docstrings against signatures, pages against what they name."""
 
+import ast
 import functools
 import importlib
 import inspect
@@ -112,6 +113,19 @@ def test_a_public_docstring_documents_exactly_its_parameters(name):
     item = (PUBLIC | PUBLIC_METHODS)[name]
     assert inspect.getdoc(item), f"{name} has no docstring"
     assert documented_parameters(item) == parameters(item)
+
+
+@pytest.mark.parametrize("name", PUBLIC | PUBLIC_METHODS)
+def test_the_defaults_that_a_docstring_states_are_those_of_the_signature(name):
+    item = (PUBLIC | PUBLIC_METHODS)[name]
+    defaults = {p.name: p.default for p in inspect.signature(item).parameters.values()}
+    for line in sections(item).get("Parameters", []):
+        if line and not line[0].isspace():
+            names, _, kind = line.partition(" :")
+            _, states, stated = kind.partition("default=")
+            expected = np.nan if stated == "nan" else ast.literal_eval(stated or "None")
+            expected = expected if states else inspect.Parameter.empty
+            assert {defaults[n.strip().lstrip("*")] for n in names.split(",")} == {expected}, line
 
 
 @pytest.mark.parametrize("name", MEMBERS)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -367,6 +368,16 @@ def test_groups_given_to_fit_predict_are_those_of_both(pumps):
     labels = HRNGroupedDetector(estimator).fit_predict(X, y, groups=pump)
     fitted = HRNGroupedDetector(estimator).fit(X, y, groups=pump)
     assert (labels == -1).any() and np.array_equal(labels, fitted.predict(X, groups=pump))
+
+
+def test_moments_of_a_time_zone_are_no_groups_of_moments_without_one():
+    X = np.random.default_rng(0).normal(1, 1, size=(40, 3))
+    days = [datetime(2026, 1, day) for day in (1, 2)]
+    detector = HRNGroupedDetector(HRNOneClassClassifier(max_iter=1))
+    detector.fit(X, groups=np.array(days * 20, dtype=object))
+    zoned = np.array([day.replace(tzinfo=UTC) for day in days], dtype=object)
+    with pytest.raises(ValueError, match=r"moments of a time zone, .* moments without a time zone"):
+        detector.predict(X[:2], groups=zoned)
 
 
 def test_a_row_on_the_threshold_is_normal(pumps):

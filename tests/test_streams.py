@@ -421,6 +421,7 @@ def test_the_marks_of_few_scores_begin_at_the_lowest():
     scores, ranks = marks(np.arange(9.0), None)
     assert (scores.tolist(), ranks.tolist()) == ([0, 4], [1, 5])
     assert marks(np.arange(9.0), 0.05)[0].tolist() == [0, 4]
+    assert marks(np.arange(28.0), 0.1)[1].tolist() == [2, 14]  # 2.9 and 14.5, rounded down
 
 
 def test_evidence_beyond_all_that_float64_can_tell_is_a_number():

@@ -101,7 +101,7 @@ class InlierKFold(KFold):
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             +1 for normal rows, -1 for anomalies; None if all rows are normal.
-        groups : object
+        groups : object, default=None
             Ignored, with a warning.
 
         Yields
