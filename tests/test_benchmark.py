@@ -125,6 +125,16 @@ def test_a_line_that_is_no_record_stops_nothing(tmp_path):
     assert len(records.load(path)) == 2
 
 
+def test_a_record_is_of_its_own_environment_and_not_of_another_in_its_file(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    runs = [
+        {"settings": {"n": n}, "figures": {}, "environment": name} for n, name in enumerate("ab")
+    ]
+    lines = [{"id": "a", "commit": "x"}, {"id": "b", "commit": "y"}, *runs]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert [r["environment"]["commit"] for r in records.load(path)] == ["x", "y"]
+
+
 def test_two_writers_on_one_file_double_no_run(tmp_path):
     path = tmp_path / "runs.jsonl"
     records.run(lambda number, data_home: {"value": 1}, [{"number": 1}], path, verbose=0)

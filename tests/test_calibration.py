@@ -400,6 +400,15 @@ def test_a_few_rows_that_are_there_twice_change_no_fold(rng):
     assert copies_of(X[np.r_[:200, :100]]) is not None
 
 
+def test_every_row_that_is_kept_teaches_every_step(rng):
+    X = rng.normal(size=(60, 3))
+    steps = [("scale", StandardScaler()), ("hrn", HRNOneClassClassifier(4, max_iter=1))]
+    pipeline = OneClassPipeline(steps, calibration=2, outlier_share=0.2).fit(X)
+    kept = np.setdiff1d(np.arange(60), pipeline.left_out_)
+    assert len(kept) == 48
+    np.testing.assert_array_equal(pipeline["scale"].mean_, StandardScaler().fit(X[kept]).mean_)
+
+
 def test_rows_in_order_are_shuffled_before_they_are_cut():
     _, held = make_folds("cross", 100)[0]
     assert held.max() - held.min() > 50
@@ -594,6 +603,13 @@ def test_scores_of_folds_stay_where_chance_explains_what_they_flag():
         scores -= usual_threshold(scores, 0.1) - n_flagged + 0.5
         assert (np.sum(own < usual_threshold(scores, 0.1))) == n_flagged
         assert (at_most_as_own(scores, own, 0.1) is not scores) == moves
+
+
+def test_fewer_training_rows_than_a_rate_takes_are_no_reason_to_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = np.arange(1000.0)
+        assert at_most_as_own(scores, scores[:200] + 500, 0.001) is scores
 
 
 def test_a_bootstrap_trains_on_rows_as_often_as_they_were_drawn_and_few_rows_have_few_folds():

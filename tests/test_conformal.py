@@ -398,6 +398,8 @@ def test_a_seed_reaches_the_steps_of_the_detector_that_have_none(X):
     assert seeds(fitted(0, None)) == seeds(fitted(0, None)) != seeds(fitted(1, None))
     assert seeds(fitted(0, 3)) == [7, 3]
     assert seeds(fitted(None, None)) == [7, None]
+    two = make_pipeline(RBFSampler(), IsolationForest(n_estimators=10))
+    assert len(set(seeds(ConformalOutlierDetector(two, random_state=0).fit(X)))) == 2
 
 
 def test_rows_labelled_as_anomalies_neither_train_nor_calibrate(X):

@@ -292,6 +292,14 @@ def test_rows_that_lie_elsewhere_are_refused_rather_than_fetched(name):
             getattr(fitted, method)(LazyRows())
 
 
+def test_a_pipeline_refuses_rows_that_lie_elsewhere_before_steps_that_would_fetch_them():
+    fitted = OneClassPipeline(
+        [("scale", StandardScaler()), ("hrn", make("HRNOneClassClassifier"))]
+    ).fit(X)
+    with pytest.raises(TypeError, match="lazy collection of Dask, LazyRows"):
+        fitted.score_samples(LazyRows())
+
+
 @pytest.mark.parametrize("kind", ["toPandas", "iter_batches", "collect"])
 def test_lazy_collections_are_told_by_what_they_offer(kind):
     rows = type("Rows", (LazyRows,), {kind: None, "__dask_graph__": property()})()

@@ -133,6 +133,7 @@ def test_bars_show_the_largest_numbers_and_the_sum_of_the_others(ax, rng):
     widths = [bar.get_width() for bar in ax.patches]
     assert widths[0] == numbers.min()
     assert_allclose(sum(widths), numbers.sum())
+    assert ax.get_yticklabels()[1].get_text() == "3 other columns"
 
 
 def test_bars_name_columns_with_their_values(ax):

@@ -200,6 +200,12 @@ def test_verdicts_from_which_nothing_can_be_learned_are_refused(started, X, last
     assert_array_equal(pipeline.score_samples(X), scores)
 
 
+def test_no_verdicts_on_no_number_of_rows_are_refused(started):
+    pipeline, X, *_ = started
+    with pytest.raises(ValueError, match=r"nothing can be learned.*give n_screened"):
+        deepcopy(pipeline).feedback(X[:0], [])
+
+
 def test_a_new_fit_forgets_the_verdicts_and_a_new_calibration_keeps_what_was_learned(started):
     pipeline, X, normal, _ = started
     again = deepcopy(pipeline).feedback(normal[:9], [1] * 9).fit(X)

@@ -11,7 +11,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import IsolationForest
 from sklearn.model_selection import KFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_hrn import (
@@ -255,9 +255,12 @@ def test_anomalies_teach_no_detector(pumps):
         assert np.array_equal(with_them.score_samples(X, groups), expected)
 
 
-def test_a_group_that_cannot_be_fitted_is_named_and_nothing_is_changed(pumps):
+@pytest.mark.parametrize("kind", [OneClassPipeline, Pipeline, "the last step alone"])
+def test_a_group_that_cannot_be_fitted_is_named_and_nothing_is_changed(kind, pumps):
     X, pump = pumps
-    detector = HRNGroupedDetector(pipeline(), random_state=0).fit(X, groups=pump)
+    steps = pipeline().steps
+    estimator = kind(steps) if isinstance(kind, type) else steps[-1][1]
+    detector = HRNGroupedDetector(estimator, random_state=0).fit(X, groups=pump)
     before = detector.score_samples(X, pump)
     alone = np.where(np.arange(len(pump)) == 0, "d", pump)
     with pytest.raises(ValueError, match=r"row|sample") as error:

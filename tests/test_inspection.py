@@ -514,6 +514,9 @@ def test_words_and_gaps_have_a_distance(rng):
     plain = make_pipeline(FunctionTransformer(detector[0].transform), *detector[1:]).fit(table)
     nearest = nearest_normal(plain, table[:1], reference=table[::-1])
     assert nearest.index[0] == 0
+    filled = make_pipeline(FunctionTransformer(np.nan_to_num), detector[-1]).fit([[1.0, 1.0]] * 9)
+    nearest = nearest_normal(filled, [[1.0, 1.0]], reference=[[np.nan, 1.0], [1.0, 1.5]])
+    assert nearest.tolist() == [[1.0, 1.5]]
 
 
 @pytest.mark.parametrize("strategy", ["split", "cross"])

@@ -199,9 +199,13 @@ def test_nothing_but_numbers_of_at_most_length_one_comes_out(X):
 
 def test_blocks_do_not_show_in_the_result(rng, monkeypatch):
     X = rng.normal(size=(50, 6))
+    some = sparse.csr_array(np.maximum(X, 0))
     whole = normalized(X, center="before", append="median")
+    of_sparse = normalized(some, center=None, append=1.0).toarray()
     monkeypatch.setattr(_base, "BLOCK_BYTES", 8 * 6 * 7)
     np.testing.assert_array_equal(normalized(X, center="before", append="median"), whole)
+    in_blocks = normalized(some, center=None, append=1.0).toarray()
+    np.testing.assert_array_equal(in_blocks, of_sparse)
 
 
 @pytest.mark.parametrize("transformer", VARIANTS, ids=str)

@@ -46,6 +46,22 @@ def test_each_estimator_gets_what_it_gets_alone(X, loops):
         assert model.n_features_in_ == 4
 
 
+def test_rows_of_two_widths_train_apart(X):
+    models, arrays = [hrn(), hrn()], [X, X[:, :2]]
+    HRNOneClassClassifier.fit_together(models, arrays, [None, None])
+    for model, array in zip(models, arrays, strict=True):
+        assert np.array_equal(model.score_samples(array), hrn().fit(array).score_samples(array))
+
+
+def test_the_same_rows_beside_other_anomalies_make_another_network(X):
+    normal, below = FOLDS[0], [np.arange(60, 75), np.arange(75, 90)]
+    models, alone = ([hrn(anomaly_weight=1.0) for _ in below] for _ in "12")
+    HRNOneClassClassifier.fit_together(models, [X, X], [normal, normal], below)
+    for model, expected, anomalies in zip(models, alone, below, strict=True):
+        HRNOneClassClassifier.fit_together([expected], [X], [normal], [anomalies])
+        np.testing.assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("n_estimators", [1, 2])
 def test_models_of_two_shapes_are_dealt_out_to_threads_and_stay_the_same(X, loops, n_estimators):
     models = [hrn(random_state=k, n_estimators=n_estimators) for k in range(5)]
@@ -119,6 +135,7 @@ def test_networks_take_their_own_steps_beside_others(X, done):
     assert [model.n_updates_ for model in together] == ([6, 4] if done[0] == 0 else [8, 8])
     for model, alone in zip(together, models, strict=True):
         np.testing.assert_allclose(model.coefs_[0], alone.fit(X).coefs_[0], rtol=1e-5, atol=1e-7)
+        assert model.n_iter_ == alone.n_iter_
 
 
 def test_either_all_are_fitted_or_none(X):

@@ -177,6 +177,8 @@ def test_a_width_of_scale_follows_the_rows():
     assert features.gamma_ == pytest.approx(1 / (4 * rows.var()))
     np.testing.assert_allclose(features.fit_transform(100 * rows), Z, atol=1e-4)
     assert LandmarkFeatures(gamma="scale").fit(np.ones((3, 2))).gamma_ == 0.5
+    few = LandmarkFeatures(5, gamma="scale").fit(rows)  # which follows all rows, too
+    assert few.gamma_ == pytest.approx(1 / (4 * rows.var()))
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])

@@ -1,6 +1,7 @@
 """A user's own torch module in place of the perceptron."""
 
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -66,6 +67,11 @@ def test_any_module_trains_and_scores(X, module):
     assert not hasattr(fitted, "coefs_")
     assert all(len(array) == 2 for array in fitted.module_state_.values())
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).score_samples(X), scores)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as that of torch on rows that must not be written
+        rows = X.astype(np.float64)
+        rows.flags.writeable = False
+        np.testing.assert_array_equal(fitted.score_samples(rows), scores)
 
 
 @pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])

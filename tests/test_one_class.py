@@ -209,6 +209,12 @@ def test_a_budget_of_updates_replaces_the_epochs(X):
     assert_equal_fits(hrn(max_updates=9).fit(X), hrn(max_iter=50, max_updates=9).fit(X))
 
 
+def test_a_fit_that_continues_within_an_epoch_has_a_line_of_its_own_in_the_history(X):
+    fitted = hrn(warm_start=True, batch_size=10, max_updates=2).fit(X)
+    first = fitted.history_["loss"][0, 0]
+    assert fitted.fit(X).n_iter_ == 2 and fitted.history_["loss"][0, 0] == first
+
+
 def test_a_plateau_ends_the_training_where_the_formula_says(X):
     # 178 rows in batches of 10: three epochs make a round of 54 updates.
     tol, size = 0.05, {"batch_size": 10, "max_iter": 60}
@@ -274,11 +280,14 @@ def test_without_a_warm_start_a_fit_begins_anew(X):
 
 def test_a_non_finite_loss_halves_the_step_and_says_so_once(X):
     with pytest.warns(NonFiniteLossWarning, match="repeated with half the step") as caught:
-        fitted = hrn(reg_exponent=2, learning_rate_init=1e4, max_iter=5).fit(X)
+        fitted = hrn(reg_exponent=2, learning_rate_init=1e3, max_iter=5).fit(X)
     assert sum(issubclass(w.category, NonFiniteLossWarning) for w in caught) == 1
     assert fitted.n_iter_ == 5
-    assert fitted.history_["learning_rate"][-1, 0] < 1e4
+    assert fitted.history_["learning_rate"][-1, 0] < 1e3
     assert np.isfinite(fitted.score_samples(X)).all()
+    # A fit that continues has the step with which this one ended.
+    again = fitted.set_params(warm_start=True, max_iter=1).fit(X).history_["learning_rate"][:, 0]
+    assert len(again) == 6 and again[5] == again[4]
 
 
 def test_a_loss_that_no_step_can_save_is_an_error_with_advice(X):
@@ -305,6 +314,7 @@ BAD_ROWS = {
     "NaN": (np.array([[1.0, np.nan], [1.0, 2.0]]), "NaN"),
     "infinity": (np.array([[1.0, np.inf], [1.0, 2.0]]), "infinite"),
     "beyond float32": (np.array([[1.0, 1e39], [1.0, 2.0]]), r"1e\+39, beyond the float32 range"),
+    "below float32": (np.array([[1.0, -1e39], [1.0, 2.0]]), r"1e\+39, beyond the float32 range"),
     "no rows": (np.empty((0, 3)), "0 sample"),
     "one row": (np.ones((1, 3)), "1 sample"),
     "no columns": (np.empty((5, 0)), "0 feature"),
@@ -721,6 +731,11 @@ def told_of_rows(X, scores, rows=None):
         warnings.simplefilter("always")
         doubt_lengths(X, rows, scores)
     return [w.category for w in said]
+
+
+def test_scores_that_are_all_equal_follow_no_length(rng):
+    X = rng.normal(size=(50, 3)) * np.linspace(1, 9, 50)[:, None]
+    assert told_of_rows(X, np.ones(50)) == []
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,13 @@ def test_every_step_of_ours_and_the_usual_ones_of_scikit_learn_agree(step, wine)
     assert_same(OneClassPipeline(steps).fit(scaled), X)
 
 
+def test_normal_scores_beyond_columns_below_zero_agree(wine):
+    train = StandardScaler().fit_transform(wine) - 20
+    train[:, 0] = train[:, 0].round()  # with fewer values than the others
+    steps = [("step", NormalScoreTransformer()), ("norm", InstanceL2Normalizer(append=1.0))]
+    assert_same(OneClassPipeline([*steps, ("hrn", quick())]).fit(train), train[:20] + 15)
+
+
 def test_rows_with_nothing_beside_the_leading_directions_agree(rng, monkeypatch):
     monkeypatch.setattr("sklearn_hrn.preprocessing._whitening.MAX_COLUMNS", 10)
     monkeypatch.setattr("sklearn_hrn.preprocessing._whitening.N_DIRECTIONS", 5)

@@ -383,6 +383,13 @@ def test_a_refit_that_fails_leaves_the_fit_before_it(wild):
     np.testing.assert_array_equal(pipeline.score_samples(X), scores)
 
 
+def test_a_fit_that_keeps_no_rows_has_none_of_an_earlier_one(rng):
+    pipeline = OneClassPipeline([("hrn", HRNOneClassClassifier(3, max_iter=1))])
+    X = rng.normal(size=(20, 2))
+    assert len(pipeline.fit(X).reference_rows_) == 20
+    assert not hasattr(pipeline.set_params(reference_rows=0).fit(X), "reference_rows_")
+
+
 def test_a_step_with_a_warm_start_continues_its_fit(wild):
     X, y = wild
     detector = IsolationForest(n_estimators=3, warm_start=True, random_state=0)

@@ -6,7 +6,7 @@ import torch
 
 from sklearn_hrn import ChannelNetwork, HRNOneClassClassifier
 from sklearn_hrn.core.batches import Rows
-from sklearn_hrn.core.preconditioning import N_AXES, Preconditioner, leading_axes
+from sklearn_hrn.core.preconditioning import N_AXES, N_ROWS, Preconditioner, leading_axes
 
 
 @pytest.fixture
@@ -52,6 +52,14 @@ def test_each_model_has_the_matrix_of_its_own_rows(stretched, rng, largest):
     P = [plain_P(X[half], largest) for half in halves]
     done = Preconditioner(rows, largest, torch.device("cpu")).of(np.array([0, 1]))(dW.clone())
     np.testing.assert_allclose(done.numpy(), dW.double().numpy() @ P, rtol=1e-3, atol=1e-3)
+
+
+def test_rows_of_all_parts_of_a_table_make_the_matrix(stretched, rng):
+    X = np.vstack([stretched, rng.normal(size=(250, 6))])
+    spaced = X[np.linspace(0, 499, N_ROWS).astype(int)]
+    of_table = Preconditioner(Rows.of_models([(X, None)]), 10.0, torch.device("cpu"))
+    for found, expected in zip(of_table.axes([0]), leading_axes(spaced, 10.0), strict=True):
+        torch.testing.assert_close(found[0], expected)
 
 
 def test_a_factor_of_one_is_plain_descent_bit_for_bit(stretched):

@@ -187,6 +187,7 @@ def test_it_has_what_every_detector_of_pyod_has(fitted, rows):
         assert getattr(fitted, name) is not None
     assert fitted.decision_scores_.shape == fitted.labels_.shape == (60,)
     assert fitted.labels_.sum() == 6  # a tenth
+    assert np.array_equal(fitted.decision_scores_, fitted.decision_function(rows[0]))
 
 
 def test_higher_is_more_anomalous_and_labels_are_zero_and_one(rows):

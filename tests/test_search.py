@@ -611,6 +611,8 @@ def test_a_search_by_anomalies_that_nothing_could_learn_from_is_refused(rows):
         assert HRNSearchCV(hrn(), grid, cv=pairs, scoring=mean_score).fit(*few).n_splits_ == 2
         HRNSearchCV(hrn(), grid, cv=2).fit(*rows)  # a number of folds leaves some there
     steps = [("scale", StandardScaler()), ("hrn", weighted)]
+    search = HRNSearchCV(OneClassPipeline(steps), {"hrn__reg_lambda": [0.1]}, cv=pairs)
+    assert np.isfinite(search.set_params(scoring=mean_score).fit(*few).best_score_)
     with pytest.raises(TypeError, match=r"give OneClassPipeline\(steps\)"):
         HRNSearchCV(Pipeline(steps), {"hrn__reg_lambda": [0.1]}, cv=2).fit(*rows)
     normal = rows[0][rows[1] == 1]

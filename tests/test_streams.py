@@ -165,9 +165,10 @@ def test_scores_of_every_chunk_are_drawn_anew(chunks, monkeypatch):
     assert len(set(draws)) == 3 and draws[:3] == draws[3:]
 
 
-def test_labelled_anomalies_are_left_out(chunks):
+@pytest.mark.parametrize("kind", ["pipeline", "classifier"])
+def test_labelled_anomalies_are_left_out(kind, chunks):
     y = np.where(np.arange(300) % 3 == 0, -1, 1)
-    with_them, without = (pipeline() for _ in "12")
+    with_them, without = (pipeline() if kind == "pipeline" else classifier() for _ in "12")
     for chunk in chunks[:2]:
         with_them.partial_fit(chunk, y)
         without.partial_fit(chunk[y == 1])
@@ -353,7 +354,15 @@ def test_the_threshold_follows_scores_from_before_a_chunk_and_what_its_halves_ga
     chunks, monkeypatch
 ):
     stream = classifier(max_iter=3).fit(chunks[0])
-    before, halves, followed = stream.score_samples(chunks[1]), [], []
+    before, halves, followed, found = stream.score_samples(chunks[1]), [], [], []
+    scores_by = HRNOneClassClassifier._scores_by
+
+    def spy(classifier, task, learned, parts):
+        assert np.array_equal(parts[0], task.rows)  # of its own half first
+        found.append(scores_by(classifier, task, learned, parts))
+        return found[-1]
+
+    monkeypatch.setattr(HRNOneClassClassifier, "_scores_by", spy)
     monkeypatch.setattr("sklearn_hrn._continued.training_gain", lambda some: halves.append(some))
     monkeypatch.setattr("sklearn_hrn._continued._follow", lambda *given: followed.append(given))
     stream.partial_fit(chunks[1])
@@ -361,6 +370,7 @@ def test_the_threshold_follows_scores_from_before_a_chunk_and_what_its_halves_ga
     assert np.array_equal(scores, before) and gain is None  # as the spy returns
     assert np.array_equal(after, stream.score_samples(chunks[1]))
     assert [[len(part) for part in half] for half in halves[0]] == [[150, 150]] * 2
+    assert all(half[k] is found[i][k] for i, half in enumerate(halves[0]) for k in (0, 1))
 
 
 @pytest.mark.parametrize(("statistics", "is_told"), [((1900, 50), False), ((2100, 50), True)])
@@ -570,6 +580,11 @@ def test_chunks_of_whole_numbers_and_of_others_are_joined(library):
     frame = pytest.importorskip(library).DataFrame
     whole = joined([frame({"a": [1, 2]}), frame({"a": [0.5]}), frame({"a": [3]})])
     assert whole["a"].to_list() == [1, 2, 0.5, 3]
+
+
+def test_chunks_of_sparse_rows_stay_in_their_order():
+    whole = joined([sparse.csr_array([[1.0, 0.0]]), sparse.csr_array([[2.0, 0.0], [0.0, 3.0]])])
+    assert whole.toarray().tolist() == [[1, 0], [2, 0], [0, 3]]
 
 
 def test_a_frame_comes_back_from_its_arrays_with_names_and_numbers_of_rows():

@@ -263,12 +263,14 @@ def test_a_column_of_text_that_has_become_gaps_alone_is_a_gap():
     np.testing.assert_array_equal(*gaps)
 
 
-@pytest.mark.parametrize("container", ["frame", "array", "list"])
+@pytest.mark.parametrize("container", ["frame", "array", "list", "bytes"])
 def test_text_that_reads_as_numbers_is_doubted(container):
     pandas = pytest.importorskip("pandas")
     values = [*(f"{x:.2f}" for x in np.linspace(0, 1, 30)), "?", "?"]
     X = pandas.DataFrame({"a": np.arange(32), "b": values})
-    X = {"frame": X, "array": X.to_numpy(), "list": X.to_numpy().tolist()}[container]
+    if container == "bytes":
+        X["b"] = [value.encode() for value in values]
+    X = {"frame": X, "list": X.to_numpy().tolist()}.get(container, X.to_numpy())
     name = "'b'" if container == "frame" else "1"
     with pytest.warns(NumbersAsTextWarning, match=f"column {name} are text.*to_numeric"):
         TableEncoder().fit(X)
