@@ -602,6 +602,9 @@ def test_fit_parameters_follow_the_rows_they_belong_to(X):
     weighted = clone(conformal).fit(X, y, sample_weight=weight)
     assert weighted.offset_ == clone(conformal).fit(X[50:], sample_weight=weight[50:]).offset_
     assert weighted.offset_ != clone(conformal).fit(X[50:]).offset_
+    at_once = clone(conformal)
+    at_once.fit_predict(X, y, sample_weight=weight)
+    assert at_once.offset_ == weighted.offset_
     with sklearn.config_context(enable_metadata_routing=True):
         detector = OneClassSVM().set_fit_request(sample_weight=True)
         routed = ConformalOutlierDetector(detector, random_state=0)

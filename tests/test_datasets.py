@@ -105,13 +105,17 @@ def test_jpeg_images_are_decoded(tmp_path):
     assert np.abs(data.X_train.mean(axis=1) - [0, 128, 255]).max() < 2  # JPEG loses a little
 
 
-def test_a_download_has_the_official_parts(monkeypatch):
+@pytest.mark.parametrize(
+    ("fetch", "asked"),
+    [(datasets.fetch_mnist, "mnist_784"), (datasets.fetch_fashion_mnist, "Fashion-MNIST")],
+)
+def test_a_download_has_the_official_parts(fetch, asked, monkeypatch):
     def openml(name, version, as_frame):
-        assert (name, version, as_frame) == ("mnist_784", 1, False)
+        assert (name, version, as_frame) == (asked, 1, False)
         return Bunch(data=np.arange(70_000.0)[:, None] % 256, target=np.full(70_000, "7"))
 
     monkeypatch.setattr(_images, "fetch_openml", openml)
-    data = datasets.fetch_mnist()
+    data = fetch()
     assert (len(data.X_train), len(data.X_test)) == (60_000, 10_000)
     assert data.X_test[0, 0] == 60_000 % 256
     assert set(data.y_train) == {7}
@@ -145,7 +149,9 @@ def test_a_downloaded_kddcup99_is_encoded_and_scaled_as_the_local_copy(monkeypat
     ]
     target = np.array([b"normal.", b"smurf.", b"neptune."], dtype=object)
     monkeypatch.setattr(
-        _tables, "fetch_raw_kddcup99", lambda percent10: Bunch(data=raw, target=target)
+        _tables,
+        "fetch_raw_kddcup99",
+        lambda percent10: Bunch(data=percent10 and raw, target=target),
     )
     data = datasets.fetch_kddcup99()
     assert list(data.target) == [-1, 1, 1]
@@ -365,6 +371,9 @@ def test_without_pandas_a_download_says_so(monkeypatch):
 def test_a_folder_that_does_not_exist_is_refused(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"data_home=.* is not a folder"):
         datasets.fetch_mnist(data_home=tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileNotFoundError, match=r"data_home=.* is not a folder"):
+        datasets.fetch_mnist(data_home=tmp_path / "file")
     monkeypatch.setenv(_local.VARIABLE, str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=r"SKLEARN_HRN_DATA=.* is not a folder"):
         datasets.fetch_mnist()

@@ -59,6 +59,14 @@ def test_scores_without_a_threshold_flag_nothing(ax):
     assert display.flagged_ == {} and not ax.lines
 
 
+def test_what_is_infinite_stands_at_an_end_or_nowhere_and_no_scores_are_refused(ax):
+    scores = {"rows": [-np.inf, 0.0, 1.0, np.inf]}
+    AnomalyScoreDisplay.from_predictions(scores, threshold=-np.inf, ax=ax)
+    assert len(ax.lines) == 0 and ax.patches[0].get_x() == pytest.approx(0.005)
+    with pytest.raises(ValueError, match="scores are empty"):
+        AnomalyScoreDisplay({})
+
+
 def test_thresholds_of_groups_are_not_drawn_as_one(ax, rng):
     X = rng.normal(size=(60, 2))
     detector = ConformalOutlierDetector(forest(X)).calibrate(X, groups=np.arange(60) % 2)
@@ -73,6 +81,12 @@ def test_a_training_curve_has_a_point_an_epoch(ax, rng):
     (mean,) = (line for line in ax.lines if line.get_label() == "loss")
     assert_allclose(mean.get_ydata(), pipeline[-1].history_["loss"].mean(axis=1))
     assert mean.get_xdata().tolist() == [1, 2, 3, 4]
+    # The mean is that of the networks that still train.
+    curves = [[1.0, 2.0], [3.0, np.nan]]
+    names = ("loss", "penalty", "gradient_norm")
+    display = TrainingCurveDisplay.from_predictions(dict.fromkeys(names, curves))
+    (mean,) = (line for line in display.ax_.lines if line.get_label() == "loss")
+    assert mean.get_ydata().tolist() == [1.5, 3.0]
 
 
 def test_a_detector_without_a_history_is_named(rng):

@@ -149,6 +149,19 @@ def test_a_seed_fixes_all_steps_and_its_absence_none(tumours, fitted):
     assert unseeded["hrn"].random_state is None
 
 
+@pytest.mark.parametrize("kind", ["paper", "image", "tabular", "embedding"])
+def test_what_a_recipe_is_given_reaches_its_steps_each_with_a_seed_of_its_own(kind):
+    def given(seed):
+        recipe = make_hrn_pipeline(kind, random_state=seed, device="cpu", memory="folder")
+        parameters = recipe.get_params().items()
+        return recipe, [v for name, v in parameters if name.endswith("random_state")]
+
+    (recipe, seeds), (_, others) = given(0), given(1)
+    assert None not in seeds and len({*seeds, *others}) == 2 * len(seeds)
+    assert (recipe["hrn"].device, recipe.memory) == ("cpu", "folder")
+    assert recipe.subsample == {"paper": None, "image": 5000}.get(kind, 10_000)
+
+
 def test_float32_stays_float32_to_the_last_step(tumours):
     X, y = tumours
     detector = quick("tabular").fit(X.astype(np.float32), y)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
@@ -75,6 +76,8 @@ def test_features_that_are_not_whitened_go_through_the_other_transformer():
     )
     assert len(fitted.get_feature_names_out()) == 3
     assert not hasattr(fitted.otherwise, "components_")  # a parameter, which no fit changes
+    of_few = clone(fitted).set_params(max_images=9).fit(sevens)  # of all rows none the less
+    np.testing.assert_array_equal(of_few.transform(sevens), fitted.transform(sevens))
     whitened = fitted.set_params(threshold=1).fit(sevens)
     assert whitened.otherwise_ is None
     assert whitened.transform(sevens).shape[1] == len(whitened.get_feature_names_out()) == 80
