@@ -32,10 +32,15 @@ from sklearn_hrn.model_selection._search import PAPER_GRID, HRNSearchCV, _group
 SAME_SCORE = 1e-3
 
 
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits(return_X_y=True)
+
+
 @pytest.fixture
-def rows():
+def rows(digits):
     """80 eights and 60 other digits, of length one, in mixed order."""
-    X, digit = load_digits(return_X_y=True)
+    X, digit = digits
     y = np.where(digit == 8, 1, -1)
     chosen = np.sort(np.r_[np.flatnonzero(y == 1)[:80], np.flatnonzero(y == -1)[:60]])
     X = X[chosen]
