@@ -13,6 +13,7 @@ from .images import means_over, of_today
 from .peers import UNSCALED
 from .published import MEANS
 from .records import lead
+from .table2 import PAPER_SPLIT
 from .table4 import COLUMNS
 
 EVERY_CLASS = set(range(10))
@@ -184,6 +185,15 @@ FIGURES = {
             ("Arrhythmia", "normal", "HRN as published", "normal_f1"),
             ("Arrhythmia", "published", "HRN as published", "anomaly_f1"),
             ("Arrhythmia", "tabular", "HRN tabular", "anomaly_f1"),
+        )
+    },
+    **{
+        name: partial(
+            mean_of, table="table2", dataset=PAPER_SPLIT, method=method, figure="normal_f1"
+        )
+        for name, method in (
+            ("paper split published", "HRN as published"),
+            ("paper split tabular", "HRN tabular"),
         )
     },
     "embedding cifar": lambda load: _features_ahead(
