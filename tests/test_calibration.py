@@ -394,6 +394,11 @@ def test_folds_of_copies_are_the_same_in_another_process(rng, monkeypatch):
         assert all(map(np.array_equal, fold, other))
 
 
+def test_copies_are_found_beside_a_row_that_is_frequent_by_nature(rng):
+    X, _ = repeated(rng, 60, 3)
+    assert copies_of(np.concatenate([X, np.zeros((100, 3))])) is not None
+
+
 def test_a_few_rows_that_are_there_twice_change_no_fold(rng):
     X = rng.normal(size=(200, 3))
     assert copies_of(X[np.r_[:200, :5]]) is None
