@@ -4,6 +4,7 @@ from copy import copy
 
 import numpy as np
 
+from ._copies import copies_of
 from ._drift import (
     CHUNKS_BETWEEN_SIGNALS,
     RESERVOIR_SIZE,
@@ -14,7 +15,7 @@ from ._drift import (
     marks,
     training_gain,
 )
-from ._folds import copies_of, make_folds
+from ._folds import make_folds
 from ._labels import normal_rows
 from .exceptions import DriftWarning, ResolutionWarning, warn
 

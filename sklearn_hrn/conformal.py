@@ -25,7 +25,8 @@ from ._calibration import (
     seed_where_unseeded,
     switched_off,
 )
-from ._folds import copies_of, draw_folds
+from ._copies import copies_of
+from ._folds import draw_folds
 from ._group_calibration import GroupCalibration, rate_of_each
 from ._joint_fit import fitted_by_folds
 from ._labels import check_groups, normal_rows, rows_by_group

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from ._base import VersionedMixin, learning_on_copy
 from ._calibration import false_alarm_threshold
-from ._folds import copies_of
+from ._copies import copies_of
 from ._joint_fit import fit_together
 from ._labels import as_labels, distinct_labels, is_missing
 from ._sklearn import Interval, _fit_context, has_callbacks, validate_params

@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from ._base import FEW_ROWS, VersionedMixin, check_fitted, derived, learning_on_copy
 from ._calibration import at_most_as_own, usual_threshold
 from ._continued import learn_chunk, learn_verdicts
-from ._folds import copies_of, make_folds
+from ._copies import copies_of
+from ._folds import make_folds
 from ._labels import normal_rows
 from ._lengths import doubt_lengths
 from ._sklearn import (

@@ -26,7 +26,8 @@ from ._calibration import (
     switched_off,
     usual_threshold,
 )
-from ._folds import copies_of, make_folds, out_of_fold_scores
+from ._copies import copies_of
+from ._folds import make_folds, out_of_fold_scores
 from ._joint_fit import at_most, finished, fit_last, prepare_folds, take
 from ._labels import judged_labels, normal_rows
 from ._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances

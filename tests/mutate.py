@@ -32,6 +32,7 @@ TESTS = {
     "core/preconditioning": ["test_preconditioning.py"],
     "_base": ["test_contract.py"],
     "_calibration": ["test_calibration.py", "test_conformal.py"],
+    "_copies": ["test_calibration.py"],
     "_folds": ["test_calibration.py", "test_conformal.py"],
     "_group_calibration": ["test_conformal.py"],
     "_likelihood_ratios": ["test_conformal.py"],

@@ -36,13 +36,14 @@ from sklearn_hrn import (
     ConformalOutlierDetector,
     HRNContinualClassifier,
     HRNOneClassClassifier,
-    _folds,
+    _copies,
     conformal_p_values,
     false_alarm_threshold,
     make_hrn_pipeline,
 )
 from sklearn_hrn._calibration import at_most_as_own, usual_threshold
-from sklearn_hrn._folds import copies_of, draw_folds, make_folds, out_of_fold_scores
+from sklearn_hrn._copies import copies_of
+from sklearn_hrn._folds import draw_folds, make_folds, out_of_fold_scores
 from sklearn_hrn._outlier_share import concentrated_rows, end_of_normal_rows, steps_to_distances
 from sklearn_hrn.exceptions import (
     CalibrationError,
@@ -387,8 +388,8 @@ def test_copies_are_found_among_rows_of_any_kind_and_other_equal_rows_are_not(rn
 def test_folds_of_copies_are_the_same_in_another_process(rng, monkeypatch):
     X, _ = repeated(rng, 60, 3)
     here = make_folds("cross", len(X), copies=copies_of(X))
-    hashes = _folds._hashes  # of bytes, for which Python draws a seed a process
-    monkeypatch.setattr(_folds, "_hashes", lambda values: -hashes(values))
+    hashes = _copies._hashes  # of bytes, for which Python draws a seed a process
+    monkeypatch.setattr(_copies, "_hashes", lambda values: -hashes(values))
     there = make_folds("cross", len(X), copies=copies_of(X))
     for fold, other in zip(here, there, strict=True):
         assert all(map(np.array_equal, fold, other))
