@@ -164,7 +164,7 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
     score_dtype : {"float64", "float32"}, default="float64"
         What scores are computed in; they are always returned in float64. In float32 bulk work takes
         little more than half the time, and the score of a row depends on the rows beside it in the
-        sixth digit. Not with `module`.
+        sixth digit.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None
@@ -635,14 +635,15 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
 
     def _score(self, X, subset=None):
         """Scores of checked rows, or of a subset of them."""
+        dtype = np.dtype(self.score_dtype)
         if self._fitted_module is None:
-            coefs, dtype = self.coefs_, np.dtype(self.score_dtype)
+            coefs = self.coefs_
             if len(X) <= FEW_ROWS:
                 coefs = derived(self, _converted, dtype, *coefs)
             return score_rows(coefs, X, self._slope, subset, dtype)
         from .core.modules import score_with_modules
 
-        return score_with_modules(self._fitted_module, self.module_state_, X, subset)
+        return score_with_modules(self._fitted_module, self.module_state_, X, subset, dtype)
 
 
 def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_round=None):

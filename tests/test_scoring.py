@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from oracles import network
 
-from sklearn_hrn import HRNOneClassClassifier
+from sklearn_hrn import ChannelNetwork, HRNOneClassClassifier
 from sklearn_hrn.core import scoring
 from sklearn_hrn.core.scoring import score_in_blocks, score_rows
 
@@ -62,17 +62,25 @@ def test_rows_are_not_changed(coefs, rng):
     np.testing.assert_array_equal(X, before)
 
 
-def test_float32_is_an_option_near_float64(rng):
+@pytest.mark.parametrize("module", [None, ChannelNetwork(branch_size=5, hidden_size=4, init=0.4)])
+def test_float32_is_an_option_near_float64(rng, module):
     X = rng.normal(0.3, 0.3, size=(200, 6))
     fits = [
-        HRNOneClassClassifier(max_iter=5, score_dtype=dtype, random_state=0).fit(X)
+        HRNOneClassClassifier(module=module, max_iter=5, score_dtype=dtype, random_state=0).fit(X)
         for dtype in ("float64", "float32")
     ]
     exact, fast = (fit.score_samples(X) for fit in fits)
     assert fast.dtype == np.float64
     assert 0 < np.abs(fast - exact).max() < 1e-5 * np.abs(exact).max()
-    np.testing.assert_array_equal(fits[0].coefs_[0], fits[1].coefs_[0])
+    np.testing.assert_array_equal(fast, fast.astype(np.float32))
+    weights = [fit.coefs_ if module is None else list(fit.module_state_.values()) for fit in fits]
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     assert fits[1].offset_ == pytest.approx(fits[0].offset_, rel=1e-5)
+
+
+def test_no_other_precision_is_an_option(rng):
+    X = rng.normal(size=(20, 6))
     with pytest.raises(ValueError, match="'score_dtype' parameter"):
         HRNOneClassClassifier(score_dtype="float16").fit(X)
 

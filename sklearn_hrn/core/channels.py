@@ -55,37 +55,46 @@ class ChannelModule(nn.Module):
         ----------
         gradient : tensor (B, n_pixels * n_channels)
         """
-        tiny = torch.finfo(gradient.dtype).tiny
-        return gradient.square().sum(1).clamp(min=tiny).sqrt()
+        squares = gradient.unflatten(1, (-1, self.n_channels)).square().sum(2)
+        return self.norm_of_pixels(squares, exponent)
 
-    def penalty_slopes(self, gradient, norm, reg_lambda, reg_exponent):
-        """The factors that make of a gradient (B, P, C) the derivative of its penalty by it."""
-        return h_penalty_slope(reg_lambda, reg_exponent)(norm)[:, None, None]
+    def norm_of_pixels(self, squares, exponent):
+        """The same of the squared gradients of pixels (B, P), summed over their channels."""
+        return squares.sum(1).clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
 
-
-class ChannelModuleByPixel(ChannelModule):
-    """The same network, penalised pixel by pixel as in the authors' code for CIFAR-10."""
-
-    def gradient_norm(self, gradient, exponent):
-        """The g with ``g^n = mean_p ||gradient of the channels of pixel p||_2^n``, a number a row.
+    def penalty_slopes(self, squares, norm, reg_lambda, reg_exponent):
+        """Of a gradient (C, B, P) the factors that make it the derivative of its penalty by it.
 
         Parameters
         ----------
-        gradient : tensor (B, n_pixels * n_channels)
-        exponent : tensor of one value
-            n.
+        squares : tensor (B, P)
+            Squared gradients of pixels.
+        norm : tensor (B,)
+
+        Returns
+        -------
+        slopes : tensor (B, 1) or (B, P)
         """
-        squares = gradient.unflatten(1, (-1, self.n_channels)).square().sum(2)
+        return h_penalty_slope(reg_lambda, reg_exponent)(norm)[:, None]
+
+
+class ChannelModuleByPixel(ChannelModule):
+    """The same network, penalised pixel by pixel as in the authors' code for CIFAR-10.
+
+    The norm of a row is the g with ``g^n = mean_p ||gradient of the channels of pixel p||_2^n``.
+    """
+
+    def norm_of_pixels(self, squares, exponent):
+        """As `ChannelModule.norm_of_pixels`; `exponent` is n, a tensor of one value."""
         squares = squares.clamp(min=torch.finfo(squares.dtype).tiny)
         # Relative to the largest, whose own power would leave the range of float32.
         largest = squares.detach().amax(1, keepdim=True)
         mean = (squares / largest).pow(exponent / 2).mean(1)
         return largest[:, 0].sqrt() * mean.pow(1 / exponent)
 
-    def penalty_slopes(self, gradient, norm, reg_lambda, reg_exponent):
+    def penalty_slopes(self, squares, norm, reg_lambda, reg_exponent):
         """As `ChannelModule.penalty_slopes`."""
-        pixels = gradient.square().sum(2, keepdim=True).sqrt()
-        return h_penalty_slope(reg_lambda, reg_exponent)(pixels) / gradient.shape[1]
+        return h_penalty_slope(reg_lambda, reg_exponent)(squares.sqrt()) / squares.shape[1]
 
 
 class ChannelForm:
@@ -102,6 +111,7 @@ class ChannelForm:
     def __init__(self, module, loss, n_normal=None):
         self.module, self.n_normal = module, n_normal
         self.loss_slope = DATA_TERMS[loss][1]
+        self.n_rows = None
 
     def bind(self, weights, reg_lambda, reg_exponent, anomaly_weight=None):
         """As `gradients.Autograd.bind`."""
@@ -109,42 +119,49 @@ class ChannelForm:
         self.penalty = reg_lambda[0], reg_exponent[0]
 
     def __call__(self, x, f, norm):
-        """As `gradients.AnyDepth.__call__`."""
+        """As `gradients.AnyDepth.__call__`; the derivatives are valid until the next call."""
+        if self.n_rows != x.shape[1]:
+            self._make_buffers(x.shape[1])
         W, joined, output = (weight[0] for weight in self.weights)  # (C, P, b), (C b, h), (h, 1)
-        x = x[0].unflatten(1, (-1, len(W)))  # (B, P, C)
-        n_rows = len(x)
-        Z_1 = _of_channels(x) @ W  # (C, B, b)
+        x = self.x.copy_(x[0].unflatten(1, (-1, len(W))).permute(2, 0, 1))  # (C, B, P)
+        Z_1 = torch.bmm(x, W, out=self.Z_1)  # (C, B, b)
         Z_2 = _joined(_times_slope(Z_1, Z_1, SLOPE, False)) @ joined
         torch.mm(_times_slope(Z_2, Z_2, SLOPE, False), output, out=f[0, :, None])
-        V_2 = _times_slope(output.T.expand(n_rows, -1), Z_2, SLOPE, False)
+        V_2 = _times_slope(output.T.expand(len(Z_2), -1), Z_2, SLOPE, False)
         back = (V_2 @ joined.T).unflatten(1, (len(W), -1)).transpose(0, 1)
         V_1 = _times_slope(back, Z_1, SLOPE, False)
-        G = (V_1 @ W.mT).permute(1, 2, 0)  # (B, P, C)
-        norm[0] = self.module.gradient_norm(G.flatten(1), self.penalty[1])
-        c, r = self._coefficients(f[0], G, norm[0])
-        R_0 = _of_channels(torch.addcmul(x, G, r))
-        R_1 = _times_slope(R_0 @ W, Z_1, SLOPE, False)
+        G = torch.bmm(V_1, W.mT, out=self.G)  # (C, B, P)
+        squares = G.square().sum(0)  # (B, P)
+        norm[0] = self.module.norm_of_pixels(squares, self.penalty[1])
+        c, r = self._coefficients(f[0], squares, norm[0])
+        R_0 = torch.addcmul(x, G, r, out=self.G)
+        R_1 = _times_slope(torch.bmm(R_0, W, out=self.R_1), Z_1, SLOPE, False)
         R_2 = _times_slope(_joined(R_1) @ joined, Z_2, SLOPE, False)
-        dW = R_0.mT @ (c * V_1), _joined(R_1).T @ (c * V_2), R_2.T @ c
-        return [derivative[None] for derivative in dW]
+        torch.bmm(R_0.mT, V_1.mul_(c), out=self.dW)
+        torch.mm(_joined(R_1).T, V_2.mul_(c), out=self.djoined)
+        return [self.dW[None], self.djoined[None], (R_2.T @ c)[None]]
 
-    def _coefficients(self, f, G, norm):
-        """c as a column (B, 1), and r (B, 1 or P, 1)."""
+    def _make_buffers(self, n_rows):
+        # Fresh memory of megabytes costs a step a fifth of its time.
+        W, joined, _ = (weight[0] for weight in self.weights)
+        n_channels, n_pixels, branch_size = W.shape
+        self.n_rows = n_rows
+        self.x, self.G = W.new_empty((2, n_channels, n_rows, n_pixels))
+        self.Z_1, self.R_1 = W.new_empty((2, n_channels, n_rows, branch_size))
+        self.dW, self.djoined = torch.empty_like(W), torch.empty_like(joined)
+
+    def _coefficients(self, f, squares, norm):
+        """c as a column (B, 1), and r (B, 1 or P)."""
         n_normal = len(f) if self.n_normal is None else self.n_normal
         sign = torch.ones_like(f)
         sign[n_normal:] = -1
         slope = self.loss_slope(sign * f)
-        r = self.module.penalty_slopes(G, norm, *self.penalty) / slope[:, None, None]
+        r = self.module.penalty_slopes(squares, norm, *self.penalty) / slope[:, None]
         c = slope / n_normal
         if n_normal < len(f):
             r[n_normal:] = 0
             c[n_normal:] *= -self.anomaly_weight[0] * n_normal / (len(f) - n_normal)
         return c[:, None], r
-
-
-def _of_channels(x):
-    """Rows (B, P, C) as (C, B, P)."""
-    return x.permute(2, 0, 1).contiguous()
 
 
 def _joined(branches):

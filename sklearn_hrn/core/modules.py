@@ -173,8 +173,8 @@ def module_states(modules, weights):
     return {**arrays, **dict(zip(trainable(modules[0]), weights, strict=True))}
 
 
-def score_with_modules(factory, states, X, subset=None):
-    """Mean output over the modules of `states`, in float64, (n_rows,)."""
+def score_with_modules(factory, states, X, subset=None, dtype=np.float64):
+    """Mean output over the modules of `states`, computed in `dtype`, as float64 (n_rows,)."""
 
     def outputs(block):
         with torch.no_grad():
@@ -183,7 +183,9 @@ def score_with_modules(factory, states, X, subset=None):
 
     with threads(None):
         modules = _all_restored(factory, states, X.shape[1])
-        return score_in_blocks(outputs, X, subset, ROWS_AT_ONCE) / len(modules)
+        if dtype == np.float32:
+            modules = [module.float() for module in modules]
+        return score_in_blocks(outputs, X, subset, ROWS_AT_ONCE, dtype) / len(modules)
 
 
 def input_gradients(factory, states, X):
