@@ -9,7 +9,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_hrn import PatchDictionary, RotationWhitening
+from sklearn_hrn import (
+    HRNOneClassClassifier,
+    OneClassPipeline,
+    PatchDictionary,
+    RotationWhitening,
+)
 
 AS_IT_IS = FunctionTransformer(feature_names_out="one-to-one")
 
@@ -194,3 +199,12 @@ def test_a_single_image_may_look_the_same_when_it_is_turned(few_patches):
     image = np.ones((1, 9))
     fitted = RotationWhitening(words, random_state=0).fit(image)
     assert fitted.is_whitened_ and np.isfinite(fitted.transform(image)).all()
+
+
+def test_rows_are_not_written_to_where_those_that_may_be_anomalies_are_looked_for(skies):
+    # The features of a transformer that changes nothing are the rows themselves.
+    given, hrn = skies.copy(), HRNOneClassClassifier(max_iter=1)
+    OneClassPipeline([("turn", RotationWhitening(AS_IT_IS)), ("hrn", hrn)], outlier_share=0.1).fit(
+        given
+    )
+    np.testing.assert_array_equal(given, skies)

@@ -238,12 +238,12 @@ class RotationWhitening(
 
     def _to_distances(self):
         """Steps to rows between which distances tell what is far: features of length one."""
-        return make_pipeline(self._unfitted(self.image_shape), Normalizer(copy=False))
+        return make_pipeline(self._unfitted(self.image_shape), Normalizer())
 
     def _unfitted(self, image_shape):
         """A clone of the transformer, with the shape of the images where it has none of its own."""
         transformer = clone(self.transformer)
-        if getattr(transformer, "image_shape", image_shape) is None:
+        if hasattr(transformer, "image_shape") and transformer.image_shape is None:
             transformer.set_params(image_shape=image_shape)
         return transformer
 
