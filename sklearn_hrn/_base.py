@@ -17,6 +17,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._arrow import decoded
 from ._labels import normal_rows
 from ._refusals import (
     first_that_is_no_number,
@@ -342,6 +343,7 @@ def check_numbers(estimator, X, *, reset, dtype, force_writeable=False, **option
     refuse_masked(X)
     refuse_axes(X)
     refuse_equal_names(X)
+    X = decoded(X)
     is_frame = is_sparse_frame(X)
     if (is_frame or sparse.issparse(X)) and not options.get("accept_sparse"):
         dense_one = "X.sparse.to_dense()" if is_frame else "X.toarray()"

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import column_or_1d
 
+from ._arrow import decoded
 from ._refusals import refuse_masked, scores_anomalies
 from ._sklearn import Interval, _num_samples
 from ._typing import Floats
@@ -273,7 +274,7 @@ def check_weights(weights, rows, name, rows_name):
     """Weights (n,) as float64, finite and not negative, one for each of some rows."""
     refuse_masked(weights, name)
     try:
-        weights = column_or_1d(weights, dtype=np.float64)
+        weights = column_or_1d(decoded(weights), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be numbers, one a row: {error}") from error
     if len(weights) != _num_samples(rows):
@@ -374,7 +375,7 @@ def check_scores(scores, name):
     """Scores (n,) as float64: at least one, and no NaN."""
     refuse_masked(scores, name)
     try:
-        scores = column_or_1d(scores, dtype=np.float64)
+        scores = column_or_1d(decoded(scores), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be numbers, one a row: {error}") from error
     if len(scores) == 0 or np.isnan(scores).any():

@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, is_outlier_detector
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
+from ._arrow import decoded
 from ._refusals import listed, refuse_lazy, refuse_masked, refuse_tensor
 from ._sklearn import _num_samples
 from ._typing import Integers
@@ -69,7 +70,7 @@ def as_labels(values, name="y"):
     refuse_masked(values, name)
     refuse_tensor(values, name)
     try:
-        labels = np.asarray(values)
+        labels = np.asarray(decoded(values))
     except ValueError as error:
         raise ValueError(f"{name} should be a 1d array, one value a row: {error}") from error
     if labels.dtype.kind == "c":

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import indexable
 
+from ._arrow import decoded
 from ._base import rows_of_list
 from ._labels import is_missing
 from ._sklearn import _num_samples, _safe_indexing
@@ -58,7 +59,7 @@ def as_columns(X):
     if library is None:
         return X
     if not hasattr(X, "columns"):
-        return X.to_numpy()
+        return decoded(X).to_numpy()
     if library != "pyarrow":
         return column_arrays(X)
     # As Arrow writes it: no array of NumPy tells all of its types.
@@ -76,7 +77,7 @@ def column_arrays(X):
     zones, arrays = [_zone(column) for column in columns], []
     for column, zone in zip(columns, zones, strict=True):
         column = column.dt.tz_convert(None) if zone and library == "pandas" else column
-        values = column.to_numpy()
+        values = decoded(column).to_numpy()
         if values.dtype.kind == "O":  # gaps as pandas writes them, which are objects of its own
             values = np.array([None if is_missing(v) else v for v in values], dtype=object)
         arrays.append(values)

@@ -44,6 +44,7 @@ TESTS = {
     "_joint_fit": ["test_joint_fit.py", "test_search.py"],
     "_lengths": ["test_one_class.py"],
     "_labels": ["test_contract.py"],
+    "_arrow": ["test_frames.py"],
     "_training": ["test_one_class.py", "test_joint_fit.py"],
     "_refusals": ["test_contract.py", "test_tables.py"],
     "_threads": ["test_joint_fit.py"],

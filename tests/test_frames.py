@@ -11,10 +11,13 @@ from sklearn_hrn import (
     ConformalOutlierDetector,
     HRNSearchCV,
     InlierKFold,
+    InstanceL2Normalizer,
     NormalScoreTransformer,
     TableEncoder,
+    conformal_p_values,
     make_hrn_pipeline,
 )
+from sklearn_hrn._reference import as_columns, as_frame_of
 from sklearn_hrn.recipes import RECIPES
 
 
@@ -129,3 +132,43 @@ def test_numbers_of_a_category_are_no_numbers_where_numbers_were():
     with pytest.raises(TypeError, match="column 'a' held numbers in fit, but now holds text"):
         fitted.transform(frame.iloc[:1].astype("category"))
     assert fitted.transform(frame.iloc[:1]) == [[1.0]]
+
+
+def _in_a_dictionary(pa, values):
+    """A column as Parquet gives categories, in two chunks."""
+    arrays = [pa.array(part).dictionary_encode() for part in (values[:40], values[40:])]
+    return pa.chunked_array(arrays)
+
+
+def test_gaps_of_a_dictionary_of_arrow_are_gaps(rng):
+    pa = pytest.importorskip("pyarrow")
+    words = [None if i % 5 == 1 else "abc"[i % 3] for i in range(60)]
+    numbers = [None if word is None else float(ord(word)) for word in words]
+    y = rng.normal(size=60)
+    plain = pa.table({"word": words, "y": y})
+    encoder = TableEncoder().fit(plain)
+    table = pa.table({"word": _in_a_dictionary(pa, words), "y": y})
+    np.testing.assert_array_equal(encoder.transform(table), encoder.transform(plain))
+    np.testing.assert_array_equal(
+        TableEncoder().fit(table).transform(plain), encoder.transform(plain)
+    )
+    # In all that takes numbers, labels or scores, they are refused as gaps are.
+    numbers = _in_a_dictionary(pa, numbers)
+    with pytest.raises(ValueError, match=r"missing values .* in column 'word'"):
+        InstanceL2Normalizer().fit(pa.table({"word": numbers, "y": y}))
+    with pytest.raises(ValueError, match="y holds missing values"):
+        InstanceL2Normalizer().fit(y[:, None], numbers)
+    with pytest.raises(ValueError, match="12 NaN among 60"):
+        conformal_p_values([1.0], numbers)
+    with pytest.raises(ValueError, match="calibration_weights must be finite"):
+        conformal_p_values([1.0], y, calibration_weights=numbers)
+
+
+def test_a_table_with_a_dictionary_of_arrow_is_kept_with_its_gaps(rng):
+    pa, pd = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
+    words = [None if i % 5 == 1 else "abc"[i % 3] for i in range(60)]
+    table = pa.table({"word": _in_a_dictionary(pa, words), "y": rng.normal(size=60)})
+    kept = as_frame_of("pandas", table)
+    assert [None if pd.isna(word) else word for word in kept["word"]] == words
+    column = as_columns(table["word"])
+    assert column.tolist() == words

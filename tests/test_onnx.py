@@ -268,6 +268,18 @@ def test_frames_of_any_library_have_an_input_a_column(library, wine):
     assert_same(detector.fit(table), table, to_onnx(detector, table), inputs)
 
 
+@pytest.mark.parametrize("gap", [False, True])
+def test_numbers_among_objects_are_numbers(gap, wine):
+    # As a database hands them over, or a column that once held text.
+    table = pytest.importorskip("pandas").DataFrame(wine[:, :3], columns=["acid", "ash", "year"])
+    table = table.astype({"ash": object})
+    if gap:
+        table.loc[::5, "ash"] = None
+    detector = make_pipeline(TableEncoder(), StandardScaler(), InstanceL2Normalizer(), quick())
+    inputs = {name: table[[name]].to_numpy(float) for name in table}
+    assert_same(detector.fit(table), table, to_onnx(detector, table), inputs)
+
+
 def test_a_frame_of_other_columns_than_in_fit_or_in_another_order_is_refused(wine):
     pd = pytest.importorskip("pandas")
     table = pd.DataFrame(wine[:, :2], columns=["acid", "ash"])

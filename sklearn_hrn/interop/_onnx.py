@@ -13,10 +13,8 @@ from .._typing import Estimator, Table
 from ..conformal import ConformalOutlierDetector
 from ..image import RotationWhitening
 from ..one_class import HRNOneClassClassifier
-from ..preprocessing import (
-    InstanceL2Normalizer,
-    RidgeWhitener,
-)
+from ..preprocessing import InstanceL2Normalizer, RidgeWhitener
+from ..preprocessing._columns import read_column
 from ._onnx_steps import NODES, OPSET, MeanOfScores, op
 
 # Scores that differ by this share of their spread are one: the last digits of both are rounded.
@@ -174,8 +172,12 @@ def _inputs(scorer, X):
 
     if X is None:
         return [("X", DoubleTensorType([None, scorer.n_features_in_]))]
-    kinds = [DoubleTensorType if dtype.kind in "biuf" else StringTensorType for dtype in X.dtypes]
-    return [(str(name), kind([None, 1])) for name, kind in zip(X.columns, kinds, strict=True)]
+    inputs = []
+    for j, name in enumerate(map(str, X.columns)):
+        column = X.iloc[:, j]
+        is_number = column.dtype.kind in "biuf" or read_column(column, name)[0] == "number"
+        inputs.append((name, (DoubleTensorType if is_number else StringTensorType)([None, 1])))
+    return inputs
 
 
 def _append_decision(graph, threshold, near):

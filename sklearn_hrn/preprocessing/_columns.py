@@ -7,6 +7,7 @@ from numbers import Real
 
 import numpy as np
 
+from .._arrow import decoded
 from .._labels import is_missing
 
 INFINITE = "holds infinity: put a gap (NaN) or a large number in its place."
@@ -36,7 +37,7 @@ def read_column(column, name, wanted=None, known=()):
     """
     dtype = dtype_name(column)
     is_category = is_category_type(dtype)
-    values = column if isinstance(column, np.ndarray) else column.to_numpy()
+    values = column if isinstance(column, np.ndarray) else decoded(column).to_numpy()
     if values.ndim != 1:
         raise TypeError(
             f"{name} ({dtype}) holds several values a row: make columns of its parts, or leave it "
