@@ -641,9 +641,12 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
             if len(X) <= FEW_ROWS:
                 coefs = derived(self, _converted, dtype, *coefs)
             return score_rows(coefs, X, self._slope, subset, dtype)
-        from .core.modules import score_with_modules
+        from .core.modules import restored, score_with_modules
 
-        return score_with_modules(self._fitted_module, self.module_state_, X, subset, dtype)
+        learned = dtype, self._fitted_module, self.module_state_, self.n_features_in_
+        few = len(X) <= FEW_ROWS
+        modules = derived(self, restored, *learned) if few else restored(*learned)
+        return score_with_modules(modules, X, subset, dtype)
 
 
 def _fit_together(estimators, arrays, rows, anomalies=None, quiet=None, after_round=None):

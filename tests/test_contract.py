@@ -61,6 +61,7 @@ import sklearn_hrn.datasets
 import sklearn_hrn.inspection
 import sklearn_hrn.interop
 from sklearn_hrn import (
+    ChannelNetwork,
     ConformalOutlierDetector,
     HRNContinualClassifier,
     HRNGroupedDetector,
@@ -327,25 +328,37 @@ def test_names_of_parameters_are_those_of_the_class_and_read_once():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.RowLengthWarning")
-@pytest.mark.parametrize("kind", [HRNOneClassClassifier, LandmarkFeatures, NormalScoreTransformer])
-def test_one_row_follows_what_has_been_fitted_since(kind):
-    answer = "score_samples" if kind is HRNOneClassClassifier else "transform"
-    one, other = (kind(random_state=0).fit(rows) for rows in (X, 2 * X + 1))
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        HRNOneClassClassifier(random_state=0),
+        HRNOneClassClassifier(module=ChannelNetwork(1, 3, 2, init=0.4), random_state=0),
+        LandmarkFeatures(random_state=0),
+        NormalScoreTransformer(),
+    ],
+)
+def test_one_row_follows_what_has_been_fitted_since(estimator):
+    answer = "score_samples" if hasattr(estimator, "score_samples") else "transform"
+    one, other = (clone(estimator).fit(rows) for rows in (X, 2 * X + 1))
     ask, row = getattr(one, answer), X[:1]
     # Products of one row and of many are rounded differently.
     np.testing.assert_allclose(ask(row), ask(X)[:1], rtol=1e-6, atol=1e-9)
     one.fit(2 * X + 1)
     np.testing.assert_array_equal(ask(row), getattr(other, answer)(row))
     names = ("coefs_", "gamma_", "landmarks_", "normalization_", "quantiles_", "scores_")
-    for name in (n for n in names if n in vars(one)):
+    for name in (n for n in (*names, "module_state_") if n in vars(one)):
         value = vars(one)[name]
-        setattr(one, name, [2 * v for v in value] if isinstance(value, list) else 2 * value)
+        if isinstance(value, dict):
+            setattr(one, name, {key: 2 * v for key, v in value.items()})
+        else:
+            setattr(one, name, [2 * v for v in value] if isinstance(value, list) else 2 * value)
         np.testing.assert_allclose(ask(row), ask(X)[:1], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_hrn.exceptions.RowLengthWarning")
-def test_one_row_is_scored_in_the_precision_asked_for():
-    fitted = HRNOneClassClassifier(random_state=0, max_iter=1).fit(X)
+@pytest.mark.parametrize("module", [None, ChannelNetwork(1, 3, 2, init=0.4)])
+def test_one_row_is_scored_in_the_precision_asked_for(module):
+    fitted = HRNOneClassClassifier(module=module, random_state=0, max_iter=1).fit(X)
     double = fitted.score_samples(X[:1])
     single = fitted.set_params(score_dtype="float32").score_samples(X[:1])
     assert single != double

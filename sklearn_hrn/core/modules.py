@@ -173,8 +173,14 @@ def module_states(modules, weights):
     return {**arrays, **dict(zip(trainable(modules[0]), weights, strict=True))}
 
 
-def score_with_modules(factory, states, X, subset=None, dtype=np.float64):
-    """Mean output over the modules of `states`, computed in `dtype`, as float64 (n_rows,)."""
+def restored(dtype, factory, states, n_features):
+    """The modules of `states`, ready to compute in `dtype`."""
+    modules = _all_restored(factory, states, n_features)
+    return modules if dtype == np.float64 else [module.float() for module in modules]
+
+
+def score_with_modules(modules, X, subset=None, dtype=np.float64):
+    """Mean output over modules that compute in `dtype`, as float64 (n_rows,)."""
 
     def outputs(block):
         with torch.no_grad():
@@ -182,9 +188,6 @@ def score_with_modules(factory, states, X, subset=None, dtype=np.float64):
             return sum(module(rows).reshape(-1) for module in modules).numpy()
 
     with threads(None):
-        modules = _all_restored(factory, states, X.shape[1])
-        if dtype == np.float32:
-            modules = [module.float() for module in modules]
         return score_in_blocks(outputs, X, subset, ROWS_AT_ONCE, dtype) / len(modules)
 
 
