@@ -16,6 +16,9 @@ SEPARATORS = {".csv": ",", "": ",", ".tsv": "\t"}
 # What pandas reads text through.
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 
+# A date of ISO 8601, maybe with the time of day and its zone.
+DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(?P<zone>Z|[+-]\d\d:?\d\d)?)?"
+
 
 def main(arguments=None):
     """Run a command.
@@ -172,7 +175,25 @@ def _table(path):
         )
     if separator:
         _check_header(path, table.columns.tolist(), separator)
+        for j in range(table.shape[1]):
+            table.isetitem(j, _as_dates(table.iloc[:, j]))
     return table
+
+
+def _as_dates(column):
+    """A column of dates of ISO 8601, which a text file cannot say, as such; others as they are."""
+    import pandas as pd
+
+    texts = column.dropna()
+    if not len(texts) or not all(isinstance(text, str) for text in texts):
+        return column
+    forms = [re.fullmatch(DATE, text) for text in texts]
+    if not all(forms) or len({form["zone"] is None for form in forms}) > 1:
+        return column
+    try:
+        return pd.to_datetime(column, format="ISO8601", utc=forms[0]["zone"] is not None)
+    except ValueError:  # no day of the calendar
+        return column
 
 
 def _check_header(path, names, separator):

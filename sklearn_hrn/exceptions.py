@@ -74,7 +74,7 @@ class FarRowsPassWarning(UserWarning):
 
 
 class NumbersAsTextWarning(UserWarning):
-    """Columns of text, taken for categories, read as numbers."""
+    """Columns of text, taken for categories, read as numbers or dates."""
 
 
 class DominantColumnWarning(UserWarning):

@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 from sklearn_hrn import make_hrn_pipeline
-from sklearn_hrn.__main__ import _check_header, main
+from sklearn_hrn.__main__ import _as_dates, _check_header, main
 from sklearn_hrn.interop import trusted_types
 
 pd = pytest.importorskip("pandas", reason="tables are read by pandas")
@@ -245,6 +245,37 @@ def test_a_first_line_or_column_that_is_no_name_is_doubted(wine, options, words)
 def test_names_of_several_columns_may_hold_what_separates_cells_elsewhere():
     _check_header("table.csv", ["weight|kg", "a; b"], ",")
     _check_header("table.csv", ["weight, kg"], ",")  # in quotes
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S.%fZ"])
+def test_text_of_dates_is_read_as_dates(form, tmp_path):
+    days = pd.date_range("2024-01-01", periods=60).strftime(form).tolist()
+    table = pd.DataFrame({"day": days, "x": np.arange(60) % 7})
+    table.loc[3, "day"] = None
+    table.to_csv(tmp_path / "days.csv", index=False)
+    main(["fit", f"{tmp_path}/days.csv", "--rate", "0.05", "-o", f"{tmp_path}/detector"])
+    detector = pickle.loads((tmp_path / "detector").read_bytes())
+    assert detector["columns"].kinds_ == ["date", "number"]
+    # A day far off is strange, and one that is missing is none.
+    fresh = pd.DataFrame({"day": [days[30], "2031" + days[30][4:], None], "x": 3})
+    for rows in (fresh, fresh[2:]):
+        rows.to_csv(tmp_path / "fresh.csv", index=False)
+        main(["score", f"{tmp_path}/detector", f"{tmp_path}/fresh.csv", "-o", f"{tmp_path}/s.csv"])
+        assert pd.read_csv(tmp_path / "s.csv")["label"].tolist() == [1, -1, 1][-len(rows) :]
+
+
+def test_moments_of_several_zones_are_read_in_utc():
+    moments = pd.Series(["2024-01-01 12:00+01:00", "2024-01-01T12:00Z", None])
+    read = _as_dates(moments)
+    assert read[:2].dt.tz_localize(None).dt.hour.tolist() == [11, 12] and read.isna()[2]
+
+
+@pytest.mark.parametrize("odd", ["2024-02-30", "soon", "2024-01-01T00:00Z", "7"])
+@pytest.mark.parametrize("at", [0, 5])
+def test_a_column_that_is_not_of_dates_alone_stays_text(odd, at):
+    days = pd.date_range("2024-01-01", periods=5).strftime("%Y-%m-%d").tolist()
+    days = pd.Series([*days[:at], odd, *days[at:]])
+    assert _as_dates(days) is days
 
 
 def test_scores_do_not_take_the_place_of_their_detector(tmp_path, capsys):

@@ -281,7 +281,40 @@ def test_text_that_reads_as_numbers_is_doubted(container):
     assert [w.category for w in said].count(NumbersAsTextWarning) == 1
 
 
-@pytest.mark.parametrize("kind", ["few", "words", "gaps in words", "categorical", "numbers"])
+@pytest.mark.parametrize(
+    ("what", "form"),
+    [
+        *(("numbers", form) for form in ("{:.0f},250", "{:.1f}%", "$1,{:03.0f}.50", "{:.2f} €")),
+        *(
+            ("numbers", form)
+            for form in ("-1 {:03.0f}", "{:.0f},5", "1.234.{:03.0f},5", "1'{:03.0f}")
+        ),
+        *(("dates", form) for form in ("2024-03-{:02.0f}", "{:02.0f}/03/2024", "{:02.0f}.3.24")),
+        *(("dates", form) for form in ("2024-03-{:02.0f}T12:00", "2024/3/{:.0f}", "12:{:02.0f}")),
+    ],
+)
+def test_text_that_reads_as_numbers_or_dates_in_other_forms_is_doubted(what, form):
+    values = [form.format(x) for x in range(1, 29)]
+    with pytest.warns(NumbersAsTextWarning, match=f"reads as {what}.*make {what} of them"):
+        TableEncoder().fit([[value] for value in values])
+
+
+@pytest.mark.parametrize("gap", [np.nan, None])
+@pytest.mark.parametrize("kind", ["date", "category", "number"])
+def test_a_column_of_nothing_but_gaps_may_follow_any_other(kind, gap):
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=20)
+    column = {"date": days, "category": list("ab" * 10), "number": np.arange(20)}[kind]
+    encoder = TableEncoder().fit(pandas.DataFrame({"a": column}))
+    expected = pandas.DataFrame({"a": column}).astype(object)[:3]
+    expected["a"] = None
+    rows = pandas.DataFrame({"a": [gap] * 3}, dtype=None if gap is None else float)
+    np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(expected))
+
+
+@pytest.mark.parametrize(
+    "kind", ["few", "words", "gaps in words", "categorical", "numbers", "codes"]
+)
 def test_categories_are_not_doubted(kind):
     pandas = pytest.importorskip("pandas")
     column = {
@@ -290,6 +323,7 @@ def test_categories_are_not_doubted(kind):
         "gaps in words": [*map(str, range(20)), *["nan", "inf"] * 4],
         "categorical": pandas.Categorical(list(map(str, range(40)))),
         "numbers": np.arange(40.0),
+        "codes": [f"{form}{i}" for i in range(9) for form in ("#", "10.0.0.", "v1-", "$x", "12:")],
     }[kind]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

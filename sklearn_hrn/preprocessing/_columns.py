@@ -46,6 +46,8 @@ def read_column(column, name, wanted=None, known=()):
     is_plain = values.dtype.kind in "biufmM"
     if not is_category and wanted != "category" and is_plain:
         kind, values = _from_array(values)
+        if kind == "number" and np.isnan(values).all():  # what a file makes of empty cells
+            kind = None
     else:
         kind, values = _from_objects(values, name, dtype, is_category or wanted == "category")
     if kind is None:

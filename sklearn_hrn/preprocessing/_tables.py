@@ -1,5 +1,6 @@
 """Data frames as they come: columns of any type as numbers."""
 
+import re
 from collections import Counter
 from typing import Any, Literal
 
@@ -33,8 +34,21 @@ RARE = 0.05
 # How far above the largest number a gap lies if training had none, in ranges of the column.
 RANGES = 10
 
-# Share of the texts of a column that are numbers from which on numbers were probably meant.
+# Share of the texts of a column that are numbers or dates from which on these were probably meant.
 MOSTLY = 0.8
+# How they are written: a number with its thousands set off, the sign of a currency or per cent; a
+# date by numbers alone, maybe with the time of day; a time of day.
+READS_AS = {
+    "numbers": r"[$€£¥]?\s?[-+]?[$€£¥]?\s?(\d{1,3}([,.'\s]\d{3})+|\d+)?([.,]\d+)?\s?[%‰$€£¥]?",
+    "dates": r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3(\d{4}|\d\d))([T ,].*)?"
+    r"|\d\d?:\d\d(:\d\d([.,]\d+)?)?",
+}
+# What makes of text what it reads as.
+REMEDIES = {
+    "numbers": "pandas.to_numeric(..., errors='coerce'), where separators of thousands and units "
+    "are taken out before",
+    "dates": "pandas.to_datetime",
+}
 
 WITH_ZONE = {True: "with a time zone", False: "without a time zone"}
 
@@ -62,8 +76,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     first gap among numbers lies ten ranges above the largest.
 
     Rows of numbers without gaps pass as they are, bit for bit, sparse ones, too. Text that reads as
-    numbers is text, but `NumbersAsTextWarning` names the column where most of it does, and there
-    are too many numbers for a column of their own each.
+    numbers or dates is text, but `NumbersAsTextWarning` names the column where most of it does, and
+    there are too many of them for a column of their own each.
 
     Attributes
     ----------
@@ -265,23 +279,23 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
             raise ValueError(f"{self._name(columns[0])} {INFINITE}")
 
     def _doubt_text(self, columns, read):
-        """Warn of columns of text that were probably meant to be numbers."""
-        doubtful = [
-            self._name(j)
-            for j, (column, values) in enumerate(zip(columns, read, strict=True))
-            if self.kinds_[j] == "category"
-            and not is_category_type(dtype_name(column))
-            and _are_mostly_numbers(values.tolist())
-        ]
-        if doubtful:
-            others = f" and {len(doubtful) - 1} more" if len(doubtful) > 1 else ""
-            warn(
-                f"most values of {doubtful[0]}{others} are text that reads as numbers, and are "
-                "taken for categories, of which the rare ones are all alike: make numbers of them "
-                "first, such as by pandas.to_numeric(..., errors='coerce'). If they are names, say "
-                "so by a categorical type, or leave them out.",
-                NumbersAsTextWarning,
-            )
+        """Warn of columns of text that were probably meant to be numbers or dates."""
+        doubtful = {what: [] for what in READS_AS}
+        for j, (column, values) in enumerate(zip(columns, read, strict=True)):
+            if self.kinds_[j] == "category" and not is_category_type(dtype_name(column)):
+                what = _text_reads_as(values.tolist())
+                if what is not None:
+                    doubtful[what].append(self._name(j))
+        for what, names in doubtful.items():
+            if names:
+                others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                warn(
+                    f"most values of {names[0]}{others} are text that reads as {what}, and are "
+                    "taken for categories, of which the rare ones are all alike: make "
+                    f"{what} of them first, such as by {REMEDIES[what]}. If they are names, say "
+                    "so by a categorical type, or leave them out.",
+                    NumbersAsTextWarning,
+                )
 
     def _takes_sparse(self):
         return True
@@ -377,15 +391,21 @@ def _has_gaps(X):
     return np.isnan(X.data if sparse.issparse(X) else X).any()
 
 
-def _are_mostly_numbers(values):
-    """Whether text reads as numbers, and as more different ones than have a column of their own."""
-    texts = [value for value in values if isinstance(value, str | bytes)]
-    numbers = [value for value in texts if _reads_as_number(value)]
-    return len(numbers) > MOSTLY * len(texts) and len(set(numbers)) > OWN_COLUMNS
+def _text_reads_as(values):
+    """What most text reads as, more different ones than have a column of their own; or None."""
+    counts = Counter(value for value in values if isinstance(value, str | bytes))
+    texts = [(t if isinstance(t, str) else t.decode("latin-1"), n) for t, n in counts.items()]
+    for what, form in READS_AS.items():
+        found = [n for text, n in texts if _is_read(text.strip(), what, form)]
+        if len(found) > OWN_COLUMNS and sum(found) > MOSTLY * counts.total():
+            return what
+    return None
 
 
-def _reads_as_number(text):
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
+def _is_read(text, what, form):
+    if what == "numbers":
+        try:
+            return bool(np.isfinite(float(text)))
+        except ValueError:
+            pass
+    return any(map(str.isdigit, text)) and re.fullmatch(form, text) is not None
