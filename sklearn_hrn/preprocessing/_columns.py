@@ -1,5 +1,7 @@
 """Columns of tables of any library: what kind they are of, and their values."""
 
+import re
+from collections import Counter
 from collections.abc import Hashable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -11,6 +13,16 @@ from .._arrow import decoded
 from .._labels import is_missing
 
 INFINITE = "holds infinity: put a gap (NaN) or a large number in its place."
+
+# Share of the texts of a column that are numbers or dates from which on these were probably meant.
+MOSTLY = 0.8
+# How they are written: a number with its thousands set off, the sign of a currency or per cent; a
+# date by numbers alone, maybe with the time of day; a time of day.
+READS_AS = {
+    "numbers": r"[$€£¥]?\s?[-+]?[$€£¥]?\s?(\d{1,3}([,.'\s]\d{3})+|\d+)?([.,]\d+)?\s?[%‰$€£¥]?",
+    "dates": r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3(\d{4}|\d\d))([T ,].*)?"
+    r"|\d\d?:\d\d(:\d\d([.,]\d+)?)?",
+}
 
 # Kind of a column -> what it holds, in messages.
 KINDS = {"number": "numbers", "date": "dates", "category": "text or categories"}
@@ -168,3 +180,23 @@ def _days(value):
         value = datetime(value.year, value.month, value.day)
     zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
     return (zoned - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)
+
+
+def text_reads_as(values, more_than):
+    """What most text among values reads as, if it is more than so many different ones; or None."""
+    counts = Counter(value for value in values if isinstance(value, str | bytes))
+    texts = [(t if isinstance(t, str) else t.decode("latin-1"), n) for t, n in counts.items()]
+    for what, form in READS_AS.items():
+        found = [n for text, n in texts if _is_read(text.strip(), what, form)]
+        if len(found) > more_than and sum(found) > MOSTLY * counts.total():
+            return what
+    return None
+
+
+def _is_read(text, what, form):
+    if what == "numbers":
+        try:
+            return bool(np.isfinite(float(text)))
+        except ValueError:
+            pass
+    return any(map(str.isdigit, text)) and re.fullmatch(form, text) is not None

@@ -1,6 +1,5 @@
 """Data frames as they come: columns of any type as numbers."""
 
-import re
 from collections import Counter
 from typing import Any, Literal
 
@@ -23,7 +22,15 @@ from .._refusals import refuse_axes, refuse_equal_names, refuse_lazy, refuse_mas
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
 from ..exceptions import NumbersAsTextWarning, warn
-from ._columns import INFINITE, dtype_name, is_category_type, read_column, zones
+from ._columns import (
+    INFINITE,
+    READS_AS,
+    dtype_name,
+    is_category_type,
+    read_column,
+    text_reads_as,
+    zones,
+)
 
 # The most frequent categories, which get a column of their own.
 OWN_COLUMNS = 10
@@ -34,15 +41,6 @@ RARE = 0.05
 # How far above the largest number a gap lies if training had none, in ranges of the column.
 RANGES = 10
 
-# Share of the texts of a column that are numbers or dates from which on these were probably meant.
-MOSTLY = 0.8
-# How they are written: a number with its thousands set off, the sign of a currency or per cent; a
-# date by numbers alone, maybe with the time of day; a time of day.
-READS_AS = {
-    "numbers": r"[$€£¥]?\s?[-+]?[$€£¥]?\s?(\d{1,3}([,.'\s]\d{3})+|\d+)?([.,]\d+)?\s?[%‰$€£¥]?",
-    "dates": r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3(\d{4}|\d\d))([T ,].*)?"
-    r"|\d\d?:\d\d(:\d\d([.,]\d+)?)?",
-}
 # What makes of text what it reads as.
 REMEDIES = {
     "numbers": "pandas.to_numeric(..., errors='coerce'), where separators of thousands and units "
@@ -283,7 +281,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         doubtful = {what: [] for what in READS_AS}
         for j, (column, values) in enumerate(zip(columns, read, strict=True)):
             if self.kinds_[j] == "category" and not is_category_type(dtype_name(column)):
-                what = _text_reads_as(values.tolist())
+                what = text_reads_as(values.tolist(), OWN_COLUMNS)
                 if what is not None:
                     doubtful[what].append(self._name(j))
         for what, names in doubtful.items():
@@ -389,23 +387,3 @@ def _columns(X):
 
 def _has_gaps(X):
     return np.isnan(X.data if sparse.issparse(X) else X).any()
-
-
-def _text_reads_as(values):
-    """What most text reads as, more different ones than have a column of their own; or None."""
-    counts = Counter(value for value in values if isinstance(value, str | bytes))
-    texts = [(t if isinstance(t, str) else t.decode("latin-1"), n) for t, n in counts.items()]
-    for what, form in READS_AS.items():
-        found = [n for text, n in texts if _is_read(text.strip(), what, form)]
-        if len(found) > OWN_COLUMNS and sum(found) > MOSTLY * counts.total():
-            return what
-    return None
-
-
-def _is_read(text, what, form):
-    if what == "numbers":
-        try:
-            return bool(np.isfinite(float(text)))
-        except ValueError:
-            pass
-    return any(map(str.isdigit, text)) and re.fullmatch(form, text) is not None
