@@ -151,6 +151,17 @@ def test_a_unit_whose_outgoing_weight_is_zero_still_learns(form):
     torch.testing.assert_close(fast[1], plain[1], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("cached", [1, 3 * 5 * N_STREAMS * N_PER_STREAM])
+def test_units_are_added_up_some_at_a_time_or_all_at_once(cached, monkeypatch):
+    sizes, shape = (5, 7, 1), (N_STREAMS, N_PER_STREAM, BATCH_SIZE)
+    given = problem(sizes, 12)
+    whole = evaluate(DirectForm(sizes, shape, 0.01, "nll", dtype=torch.float64), *given)[2]
+    monkeypatch.setattr("sklearn_hrn.core.gradients.CACHED", cached)
+    form = DirectForm(sizes, shape, 0.01, "nll", dtype=torch.float64)
+    assert [WdW.shape[1] for _, WdW in form.blocks] == ([1] * 7 if cached == 1 else [3, 3, 1])
+    torch.testing.assert_close(evaluate(form, *given)[2], whole, rtol=0, atol=0)
+
+
 def test_the_form_is_chosen_by_shape():
     def chosen(*layer_sizes):
         return type(closed_form(layer_sizes, (1, 1, 100), 0.01, "nll"))
