@@ -211,6 +211,7 @@ FIGURES = {
     "signs thousand": lambda load: STEPS(load, budget=1000, input="divide, centre"),
     "signs headline": lambda load: STEPS(load, budget=5000, input="divide, centre"),
     "signs centred": lambda load: STEPS(load, budget=5000, input="centre, divide"),
+    "signs whitened": lambda load: STEPS(load, budget=5000, input="whitened"),
     "signs svdd": lambda load: mean_of(
         load, "table6", "auc", method="PyOD DeepSVDD", budget=5000, input="centre, divide"
     ),

@@ -6,7 +6,7 @@ sign and walks towards the stop sign for a number of steps. Detectors train on t
 training part alone. An attacked image is compared with all test stop signs but its own original.
 
 What an attack adds lies in directions in which photographs hardly differ. The input "whitened" is
-the view of the embedding recipe that makes much of them, learned from the training signs alone.
+the view of the embedding recipe that is to make much of them, learned from training signs alone.
 ``--noise`` puts noise in the place of the attack, evenly in all directions and as long as the
 attack is after 5000 steps at the median, which tells whether it is its directions that are seen.
 """
