@@ -111,7 +111,7 @@ class ChannelForm:
     def __init__(self, module, loss, n_normal=None):
         self.module, self.n_normal = module, n_normal
         self.loss_slope = DATA_TERMS[loss][1]
-        self.n_rows = None
+        self.x = None
 
     def bind(self, weights, reg_lambda, reg_exponent, anomaly_weight=None):
         """As `gradients.Autograd.bind`."""
@@ -120,7 +120,7 @@ class ChannelForm:
 
     def __call__(self, x, f, norm):
         """As `gradients.AnyDepth.__call__`; the derivatives are valid until the next call."""
-        if self.n_rows != x.shape[1]:
+        if self.x is None:
             self._make_buffers(x.shape[1])
         W, joined, output = (weight[0] for weight in self.weights)  # (C, P, b), (C b, h), (h, 1)
         x = self.x.copy_(x[0].unflatten(1, (-1, len(W))).permute(2, 0, 1))  # (C, B, P)
@@ -145,7 +145,6 @@ class ChannelForm:
         # Fresh memory of megabytes costs a step a fifth of its time.
         W, joined, _ = (weight[0] for weight in self.weights)
         n_channels, n_pixels, branch_size = W.shape
-        self.n_rows = n_rows
         self.x, self.G = W.new_empty((2, n_channels, n_rows, n_pixels))
         self.Z_1, self.R_1 = W.new_empty((2, n_channels, n_rows, branch_size))
         self.dW, self.djoined = torch.empty_like(W), torch.empty_like(joined)
