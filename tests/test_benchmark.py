@@ -478,6 +478,18 @@ def test_peers_score_normal_rows_higher(name, rng):
     assert inside > outside
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(peers.DEEPOD) - set(peers.LABELLED)))
+def test_networks_of_deepod_score_normal_rows_higher(name, rng):
+    pytest.importorskip("deepod")
+    X = rng.normal(size=(100, 4)) @ rng.normal(size=(4, 6))
+    detector = peers.make_peer(name, 0).fit(X)
+    inside, outside = (
+        detector.score_samples(rows).mean() for rows in (X, 9 * rng.normal(size=X.shape))
+    )
+    assert inside > outside
+
+
 def test_methods_of_a_missing_package_are_left_out_and_unknown_ones_refused(monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
     assert peers.available(["IsolationForest", "PyOD ECOD", *peers.DEEPOD]) == ["IsolationForest"]
@@ -548,9 +560,10 @@ def test_what_a_class_costs_is_told_for_the_first_and_the_last():
     ]
 
 
-def test_a_robust_covariance_of_many_columns_is_refused(rng):
+@pytest.mark.parametrize("name", ["EllipticEnvelope", "DeepOD ICL"])
+def test_what_takes_hours_with_many_columns_is_refused(name, rng):
     with pytest.raises(ValueError, match="501 columns"):
-        peers.make_peer("EllipticEnvelope", 0).fit(rng.normal(size=(5, 501)))
+        peers.make_peer(name, 0).fit(rng.normal(size=(5, 501)))
 
 
 def test_noise_of_known_variance_is_found_by_dte_without_a_network(rng):

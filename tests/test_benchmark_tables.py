@@ -150,9 +150,9 @@ def test_labels_are_of_anomalies_that_are_not_tested_on(tmp_path, monkeypatch):
         np.testing.assert_array_equal(tested, seen[0][1])  # one test half for all counts
 
 
-@pytest.mark.parametrize("method", ["HRN tabular", "random forest", *peers.DEEPOD])
+@pytest.mark.parametrize("method", ["HRN tabular", "random forest", *peers.LABELLED])
 def test_labelled_anomalies_are_learned(method):
-    if method in peers.DEEPOD:
+    if method in peers.LABELLED:
         pytest.importorskip("deepod")
     rng = np.random.default_rng(0)
     X = np.r_[rng.normal(size=(60, 3)), rng.normal(2, 0.3, size=(20, 3))]
@@ -161,7 +161,7 @@ def test_labelled_anomalies_are_learned(method):
     assert scores[:50].mean() > scores[50:].mean() + 0.1
 
 
-@pytest.mark.parametrize("method", peers.DEEPOD)
+@pytest.mark.parametrize("method", peers.LABELLED)
 def test_networks_learn_from_labels_and_not_from_distance_alone(method):
     pytest.importorskip("deepod")
     rng = np.random.default_rng(0)

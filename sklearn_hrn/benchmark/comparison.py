@@ -1,9 +1,9 @@
 """Detectors of today beside ours on ADBench files: quality, time, and what each takes and keeps.
 
 The rows, splits and seeds are those of `adbench`. *Kept* is the size of the fitted detector as a
-pickle, which is what scoring needs. EllipticEnvelope is not tried beyond 500 columns, where it
-would take hours, and counts as guessing there, as what fails does. Peers see z-scores of the
-columns unless their name says otherwise; `OUR_FEATURES` are those of the tabular recipe.
+pickle, which is what scoring needs. EllipticEnvelope and ICL are not tried beyond 500 columns,
+where they would take hours, and count as guessing there, as what fails does. Peers see z-scores of
+the columns unless their name says otherwise; `OUR_FEATURES` are those of the tabular recipe.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ PEERS = (
     *("IsolationForest", "OneClassSVM", "LocalOutlierFactor", "EllipticEnvelope"),
     *("nearest neighbours", f"nearest neighbours{UNSCALED}", OUR_FEATURES),
     *("DTE without a network", "isotree", "PyOD ECOD", "PyOD COPOD", "PyOD LUNAR"),
-    *("PyOD DeepSVDD", "PyOD AutoEncoder"),
+    *("PyOD DeepSVDD", "PyOD AutoEncoder", "DeepOD ICL", "DeepOD NeuTraL", "DeepOD SLAD"),
 )
 
 

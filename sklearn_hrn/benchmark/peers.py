@@ -115,23 +115,38 @@ class ExtendedForest(OutlierMixin, BaseEstimator):
 
 
 class DeepODDetector(OutlierMixin, BaseEstimator):
-    """A network of DeepOD that learns from labelled anomalies, with its defaults.
+    """A network of DeepOD with its defaults.
 
     DeepOD asks for a torch of long ago and runs with that of today: ``pip install --no-deps
     deepod``.
 
     Parameters
     ----------
-    name : {"DeepSAD", "DevNet"}
+    name : {"ICL", "NeuTraL", "SLAD", "DeepSAD", "DevNet"}
+        The last two learn from labelled anomalies, too.
     random_state : int
+
+    References
+    ----------
+    Xu, H. (2023). DeepOD: Python deep outlier/anomaly detection.
+    Shenkar, T. and Wolf, L. (2022). Anomaly detection for tabular data with internal contrastive
+    learning. ICLR.
+    Qiu, C., Pfrommer, T., Kloft, M., Mandt, S., and Rudolph, M. (2021). Neural transformation
+    learning for deep anomaly detection beyond images. ICML.
+    Xu, H., Wang, Y., Wei, J., Jian, S., Li, Y., and Liu, N. (2023). Fascinating supervisory signals
+    and where to find them: deep anomaly detection with scale learning. ICML.
     """
+
+    MOST_COLUMNS = 500
 
     def __init__(self, name, random_state=0):
         self.name = name
         self.random_state = random_state
 
-    def fit(self, X, y):
+    def fit(self, X, y=None):
         """Train on X (n_samples, n_features), y of +1 and, for some rows, -1."""
+        if self.name == "ICL" and X.shape[1] > self.MOST_COLUMNS:
+            raise ValueError(f"{X.shape[1]} columns: the time grows with their second power.")
         from deepod.models import tabular
 
         given = {"device": "cpu", "verbose": 0, "random_state": self.random_state}
@@ -143,7 +158,7 @@ class DeepODDetector(OutlierMixin, BaseEstimator):
             network.training_forward = lambda batch, net, loss: forward(
                 batch, lambda X: net(X).squeeze(1), loss
             )
-        network.fit(X, (y == -1).astype(int))
+        network.fit(X, None if y is None else (y == -1).astype(int))
         return self
 
     def score_samples(self, X):
@@ -184,7 +199,8 @@ PYOD = {
 }
 PEERS |= {name: partial(_of_pyod, path) for name, path in PYOD.items()}
 # Those that are to be fitted with labels.
-DEEPOD = {f"DeepOD {name}": name for name in ("DeepSAD", "DevNet")}
+LABELLED = {f"DeepOD {name}": name for name in ("DeepSAD", "DevNet")}
+DEEPOD = {f"DeepOD {name}": name for name in ("ICL", "NeuTraL", "SLAD")} | LABELLED
 PEERS |= {name: partial(DeepODDetector, network) for name, network in DEEPOD.items()}
 
 # Training rows a method is given at most: beyond, its time or memory grows with the square.

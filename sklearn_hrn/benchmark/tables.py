@@ -37,7 +37,7 @@ from ..datasets._tables import adbench_paths
 from ..exceptions import ResolutionWarning
 from ..recipes import make_hrn_pipeline
 from . import data, protocol
-from .peers import DEEPOD, PEERS, available, make_peer
+from .peers import LABELLED, PEERS, available, make_peer
 from .protocol import recipe  # noqa: F401 - part of a table
 from .records import rst_table, spread, with_marks
 
@@ -105,7 +105,7 @@ def _methods(task, methods, case):
         return [*methods, *available(UNSUPERVISED)]
     if task == "labels":
         ours = [method for method in methods if method in protocol.OURS]
-        return [*ours, *(["random forest", *available(DEEPOD)] if case["n_labels"] else [])]
+        return [*ours, *(["random forest", *available(LABELLED)] if case["n_labels"] else [])]
     return methods
 
 
@@ -268,7 +268,7 @@ def _with_labels(method, seed, X, y, X_test):
         weight = ANOMALY_WEIGHT if (y == -1).any() else 0.0
         detector = protocol.OURS[method](seed).set_params(hrn__anomaly_weight=weight)
         return detector.fit(X, y).score_samples(X_test)
-    if method in DEEPOD:
+    if method in LABELLED:
         return make_peer(method, seed).fit(X, y).score_samples(X_test)
     forest = RandomForestClassifier(class_weight="balanced", random_state=seed)
     return forest.fit(X, y).predict_proba(X_test)[:, 1]
