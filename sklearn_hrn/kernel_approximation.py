@@ -1,5 +1,6 @@
 """Features whose products are Gaussian kernels: of random frequencies, and of landmarks."""
 
+from math import ceil
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.linalg.lapack import dpstrf, dtrtri
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_even_slices
 from sklearn.utils.extmath import row_norms
 
 from ._base import NormalRowsEstimator, dense, derived, row_blocks
@@ -25,6 +26,9 @@ SPARSE_SHARE = 0.1
 
 # Squared lengths up to which the differences of such are numbers; any kernel is 0 long before.
 LARGEST = 1e300
+
+# Columns of a triangle that are multiplied at once, without the zeros below them.
+STRIP = 125
 
 
 class FourierFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NormalRowsEstimator):
@@ -284,10 +288,15 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         """
         X = self._checked(X)
         weighted = derived(self, _weighted, self.landmarks_, self.gamma_)
-        out = np.empty((X.shape[0], self._n_features_out), dtype=np.float32)
-        for block in row_blocks(X.shape[0], self._n_features_out):
+        n = self._n_features_out
+        out = np.empty((X.shape[0], n), dtype=np.float32)
+        # One row reads the triangle no faster in strips than all of it at once.
+        strips = gen_even_slices(n, ceil(n / STRIP) if X.shape[0] > 1 else 1)
+        strips = [(slice(strip.stop), strip) for strip in strips]
+        for block in row_blocks(X.shape[0], n):
             kernel = _kernel(X[block].astype(np.float64), self.gamma_, *weighted)
-            out[block] = kernel @ self.normalization_
+            for above, strip in strips:  # below them are zeros
+                out[block, strip] = kernel[:, above] @ self.normalization_[above, strip]
         return out
 
     @property

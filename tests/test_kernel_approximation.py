@@ -99,6 +99,13 @@ def test_blocks_change_nothing(rows, make, monkeypatch):
     assert np.allclose(make().fit(rows).transform(rows), whole, atol=1e-5)
 
 
+def test_strips_of_landmarks_change_nothing(rows, monkeypatch):
+    fitted = LandmarkFeatures(gamma=0.5, random_state=0).fit(rows)
+    whole = fitted.transform(rows)
+    monkeypatch.setattr("sklearn_hrn.kernel_approximation.STRIP", 7)
+    assert np.allclose(fitted.transform(rows), whole, atol=1e-6)
+
+
 @pytest.mark.parametrize(("dtype", "expected"), [(np.float32, np.float32), (int, np.float64)])
 def test_types_of_whitened_rows(rows, dtype, expected):
     assert RidgeWhitener().fit_transform(rows.astype(dtype)).dtype == expected
