@@ -358,6 +358,11 @@ def test_the_figures_of_the_text_are_what_the_records_say():
     assert path.read_text(encoding="utf-8") == text, ANEW
 
 
+def test_no_difference_in_the_text_is_negative_as_the_words_beside_it_say_who_is_ahead():
+    text = (ROOT / "docs" / "results" / "figures.rst").read_text(encoding="utf-8")
+    assert not re.findall(r"^\.\. \|(.+)\| replace:: [-−]", text, re.MULTILINE)
+
+
 def test_the_text_on_reproduction_names_every_figure_and_writes_none_by_hand():
     words = set(re.findall(r"\|([^|\n]+)\|", re.sub(r"\s+", " ", REPRODUCTION)))
     assert words == set(figures.FIGURES)

@@ -196,8 +196,8 @@ FIGURES = {
             ("paper split tabular", "HRN tabular"),
         )
     },
-    "embedding cifar": lambda load: _features_ahead(
-        load, CIFAR, "HRN embedding", f"{KNN}, length one"
+    "embedding cifar": lambda load: (
+        -_features_ahead(load, CIFAR, "HRN embedding", f"{KNN}, length one")
     ),
     "embedding unseen": lambda load: (
         -_features_ahead(load, "CIFAR-10, unseen 2", "HRN embedding", f"{KNN}, length one")
