@@ -129,10 +129,32 @@ class StepsAsGiven(_Parameters):
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            For a name that neither the pipeline nor one of its steps has.
         """
-        for name, value in self._as_given().set_params(**params).get_params(deep=False).items():
+        given = self._as_given()
+        if "steps" not in params:
+            self._refuse_unknown(params, given)
+        for name, value in given.set_params(**params).get_params(deep=False).items():
             setattr(self, name, value)
         return self
+
+    def _refuse_unknown(self, params, given):
+        """Say where a parameter is that was looked for here, such as that of the last step."""
+        names, own = given.get_params(), given.get_params(deep=False)
+        for name in params:
+            if name.partition("__")[0] in names:
+                continue
+            steps = [known for known in names if known not in own and "__" not in known]
+            there = [known for known in names if known.endswith(f"__{name}")]
+            raise ValueError(
+                f"Invalid parameter {name!r} for {type(self).__name__}. Valid parameters are "
+                f"{sorted(own)} and, behind the name of a step and two underscores, those of the "
+                f"steps {steps}" + (f": {', '.join(map(repr, there))}." if there else ".")
+            )
 
     def set_output(
         self, *, transform: Literal["default", "pandas", "polars"] | None = None

@@ -442,8 +442,11 @@ def test_parameters_can_be_read_set_and_cloned(wild):
     assert copy.steps[0] == ("scale", "passthrough") and not hasattr(copy, "steps_")
     pipeline.fit(X, y)
     assert pipeline["detector"].nu == 0.2 and pipeline["scale"] == "passthrough"
-    with pytest.raises(ValueError, match="Invalid parameter 'gamma'"):
+    told = "Invalid parameter 'gamma' for OneClassPipeline.*'detector__gamma'"
+    with pytest.raises(ValueError, match=told):
         pipeline.set_params(gamma=1)
+    with pytest.raises(ValueError, match="'detektor__nu' for OneClassPipeline"):
+        pipeline.set_params(detektor__nu=0.2)
 
 
 def test_copies_of_a_fitted_pipeline_score_alike(wild):
