@@ -95,6 +95,10 @@ def make_hrn_pipeline(
     ValueError
         If `kind` is unknown, or not "image" although `image_shape` is given.
 
+    See Also
+    --------
+    OneClassPipeline : What it makes, with all parameters.
+
     Examples
     --------
     >>> from sklearn.datasets import load_wine

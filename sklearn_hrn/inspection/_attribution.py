@@ -150,6 +150,10 @@ def nearest_normal(detector: Estimator, X: Rows, *, reference: Rows | None = Non
     ValueError, TypeError, sklearn.exceptions.NotFittedError
         As `feature_attribution`.
 
+    See Also
+    --------
+    feature_attribution : What each column adds to the difference.
+
     Examples
     --------
     >>> import numpy as np

@@ -55,6 +55,10 @@ def to_onnx(detector: Estimator, X: Table | None = None) -> Any:
         If X has other columns than `fit` has seen, or in another order, or one with the name of an
         output.
 
+    See Also
+    --------
+    trusted_types : For a file of skops, which Python reads.
+
     Notes
     -----
     Scores are computed in double precision, and rounded to single where Python rounds them, so that

@@ -27,6 +27,10 @@ def trusted_types() -> list[str]:
         For the argument `trusted` of ``skops.io.load``. A torch module of your own is not among
         them: add its name where you trust it.
 
+    See Also
+    --------
+    to_onnx : A graph, which other languages read.
+
     Examples
     --------
     >>> from sklearn_hrn.interop import trusted_types

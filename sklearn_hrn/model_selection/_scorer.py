@@ -41,6 +41,10 @@ def shuffled_columns_score(estimator: Estimator, X: Rows, y: ArrayLike | None = 
     score : float
         0.5 for guessing, 1 at best. Equal for equal X: the shuffles are always the same ones.
 
+    See Also
+    --------
+    HRNSearchCV : Takes it by itself where no anomaly is marked.
+
     Examples
     --------
     >>> import numpy as np
