@@ -22,7 +22,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_hrn import (
     ConformalOutlierDetector,
@@ -49,8 +49,9 @@ print(table.iloc[:5, :5])
 #
 # The tabular recipe takes a table as it is. Here its own first step gives way to scikit-learn's
 # column tools, which serve all three detectors alike: gaps in numbers are filled with the median,
-# words become columns of zeros and ones. What follows is the recipe, step by step: every column
-# gets a normal distribution, landmarks say which training rows a row is near, HRN scores them. A
+# words become columns of zeros and ones. (LocalOutlierFactor compares distances, so that a scaler
+# comes next.) What follows is the recipe, step by step: every column is brought halfway to a normal
+# distribution, landmarks say which training rows a row is near, HRN scores them. A
 # :class:`~sklearn_hrn.OneClassPipeline` leaves the anomalies out of the fit of *every* step, so it
 # can be handed labelled rows as they are.
 
@@ -72,7 +73,9 @@ recipe = make_hrn_pipeline("tabular", random_state=0)
 detectors = {
     "HRN, tabular recipe": OneClassPipeline([("columns", columns()), *recipe.steps[1:]]),
     "IsolationForest": make_pipeline(columns(), IsolationForest(random_state=0)),
-    "LocalOutlierFactor": make_pipeline(columns(), LocalOutlierFactor(novelty=True)),
+    "LocalOutlierFactor": make_pipeline(
+        columns(), StandardScaler(), LocalOutlierFactor(novelty=True)
+    ),
 }
 
 

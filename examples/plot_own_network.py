@@ -6,7 +6,8 @@ A network of your own
 The loss of the paper needs no particular network: any torch module that maps a row to a number can
 take the place of the perceptron. Here it is a small convolutional one, which sees that neighbouring
 pixels belong together, and then the convolutional layers of a network that was trained on other
-digits before and stays as it is.
+digits before and stays as it is. Of pictures as small as these the perceptron tells as much as
+either: the example shows how it is done, and not that it pays here.
 
 The digits come with scikit-learn: nothing is downloaded.
 """

@@ -83,12 +83,12 @@ class NormalScoreTransformer(OneToOneFeatureMixin, TransformerMixin, NormalRowsE
     *What one value can do.* It has one rank, and is in one group. Replacing one of n values of a
     column, n at most `subsample`, by any finite one moves the score of any other row by at most
     13 000 / n with the default parameters. That would take a column made for the purpose: of a
-    normal column it is some 30 / n, of one with heavy tails up to 300 / n, and that far outside.
+    normal column it is some 30 / n, of one with heavy tails some 300 / n, and that far outside.
 
     A value other than the only one of a constant column has a score of 5.47, and a column in which
     few rows differ is stretched by two at most, not to variance one. A column of two values, such
     as one that says whether a word is there, says which, and not how far: its values lie one apart,
-    if each is that of a twentieth of the rows at least, so that the ten columns of a category with
+    if each is that of a good twentieth of the rows, so that the ten columns of a category with
     ten words weigh about as much as one column of numbers. The more rows hold a third value, up to
     a tenth, the more it is brought to variance one like all others.
 

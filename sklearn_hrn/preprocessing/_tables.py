@@ -60,18 +60,19 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     - *Numbers* and booleans stay as they are. *Dates* become days since 1970, as does the start of
       a period; durations become days, and times of day their share of one. Moments of a time zone
       count in UTC; those of a column have one or have none, in `fit` and ever after.
-    - *Categories* are text, categorical types, and mixtures. The ten most frequent ones get a
-      column of 0 and 1 each, and all together a column of *surprise*: zero for a category of at
-      least a twentieth of the training rows, and the logarithm of how many times rarer it is for
-      others. Identifiers, all of them different, become a column that is constant, and do not
-      drown the rest.
+    - *Categories* are text, categorical types, and mixtures. The ten most frequent ones of those
+      that occur twice get a column of 0 and 1 each, and all together a column of *surprise*: zero
+      for a category of at least a twentieth of the training rows, and the logarithm of how many
+      times rarer it is for others. Identifiers, all of them different, become a column that is
+      constant, and do not drown the rest.
     - *Gaps* among numbers and dates become the median where training had some, as they are then
       no news. Among categories they are one more.
 
     What never occurred in training is strange, and not zero. A new category has the surprise of
-    how rare new ones were, the logarithm of the rows over the categories that occur once; where all
-    occur at least twice, twice that of a single row. So has a first gap among categories, and a
-    first gap among numbers lies ten ranges above the largest.
+    how rare new ones were, the logarithm of the rows over the categories that occur once, and that
+    of one of these at least; where all occur twice or more, it is twice the logarithm of the rows
+    (and one more). The latter is that of a first gap among categories as well, and a first gap
+    among numbers lies ten ranges above the largest.
 
     Rows of numbers without gaps pass as they are, bit for bit, sparse ones, too. Text that reads as
     numbers or dates is text, but `NumbersAsTextWarning` names the column where most of it does, and
