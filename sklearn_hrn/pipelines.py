@@ -474,7 +474,8 @@ class OneClassPipeline(StepsAsGiven):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows that were flagged since the last feedback, and anomalies that were missed. With
-            `n_screened`, all that were flagged, which may be none.
+            `n_screened`, all that were flagged, which may be none. They are kept, also in pickles,
+            until the next `fit`.
         y : array-like of shape (n_samples,)
             +1 for false alarms, -1 for anomalies.
         n_screened : int, default=None

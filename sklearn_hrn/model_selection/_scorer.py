@@ -23,8 +23,8 @@ def shuffled_columns_score(estimator: Estimator, X: Rows, y: ArrayLike | None = 
     have the right values in the wrong company; the score is the area under the ROC curve of the
     normal rows against them.
 
-    It is meant for tables. On those measured it came closest to the best candidate of all rules,
-    about level with the default (``python -m sklearn_hrn.benchmark choice``). It is of no use for
+    It is meant for tables. On those measured it chooses about as well as the default, which no rule
+    without labels is ahead of (``python -m sklearn_hrn.benchmark choice``). It is of no use for
     pictures: a picture of shuffled pixels is told apart by anything.
 
     Parameters
