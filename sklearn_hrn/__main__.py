@@ -4,6 +4,7 @@ import argparse
 import pickle
 import re
 import sys
+import warnings
 from pathlib import Path
 
 from .datasets._local import writing
@@ -33,7 +34,8 @@ def main(arguments=None):
     fit = commands.add_parser("fit", help="learn what is normal from a table of normal rows")
     fit.add_argument("table", type=Path, help="a .csv, .tsv or .parquet file, a row a line")
     fit.add_argument("--kind", choices=sorted(RECIPES), default="tabular", help="the recipe")
-    fit.add_argument("--rate", type=float, default=0.01, help="normal rows to flag (0.01)")
+    rate = "contamination: share of fresh normal rows to flag (0.01)"
+    fit.add_argument("--rate", type=float, default=0.01, help=rate)
     fit.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     fit.add_argument("-o", "--output", type=Path, required=True, help="a file for the detector")
     fit.set_defaults(run=_fit)
@@ -230,4 +232,6 @@ def _skops():
 
 
 if __name__ == "__main__":
+    # There is no line of the user's for a warning to name.
+    warnings.formatwarning = lambda message, kind, *_: f"{kind.__name__}: {message}\n"
     main()

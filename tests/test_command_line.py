@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import pickle
+import subprocess
 import sys
 
 import numpy as np
@@ -43,6 +44,18 @@ def test_a_detector_is_fitted_written_and_scores_a_table(name, wine, capsys):
     assert normal["score"].median() > scores[cultivar == 2]["score"].median()
     main(["score", f"{folder}/{name}", f"{folder}/all.csv"])
     assert capsys.readouterr().out.splitlines()[0] == "score,label"
+
+
+def test_a_warning_is_a_line_that_names_no_file_of_python(wine):
+    folder, _ = wine
+    fit = ["fit", folder / "normal.csv", "--rate", "0.001", "-o", folder / "detector.pkl"]
+    run = subprocess.run(
+        [sys.executable, "-m", "sklearn_hrn", *fit], capture_output=True, text=True, check=True
+    )
+    assert (
+        run.stderr.startswith("ResolutionWarning: 59 normal rows") and "contamination" in run.stderr
+    )
+    assert "runpy" not in run.stderr and len(run.stderr.splitlines()) == 1
 
 
 def test_what_is_left_out_is_the_tabular_recipe_seed_0_one_per_cent_and_no_rows_kept(
