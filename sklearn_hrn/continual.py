@@ -383,6 +383,12 @@ class HRNContinualClassifier(ClassifierMixin, VersionedMixin, BaseEstimator):
         given = self.estimator
         if given is None:
             given = HRNOneClassClassifier(max_iter=MAX_ITER)
+        if label in self.heads_ and given.calibration is not None:
+            raise ValueError(
+                f"class {label!r} is known, and a head with calibration={given.calibration!r} "
+                "learns its class once: give rows of other classes alone, forget the class before, "
+                "or take an estimator with calibration=None."
+            )
         head = copy(self.heads_[label]) if label in self.heads_ else clone(given)
         own = {
             "contamination": self.false_alarm_rate,
