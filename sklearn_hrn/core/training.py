@@ -1,6 +1,6 @@
 """The training loop: stochastic gradient descent with momentum, M models at once.
 
-    v <- mu v + dL/dW          W <- W - eta v                    (paper: mu = 0.9, eta = 0.1)
+    v <- mu v + dL/dW          W <- W - eta v          (paper: eta = 0.1; its code: mu = 0.9)
 
 With labelled anomalies, ``omega`` times the mean of ``-log sigma(-f)`` over them is added to Eq. 3.
 If asked to, the derivative by the first weights is multiplied by the P of `preconditioning`.
