@@ -25,6 +25,7 @@ __all__ = [
     "NonFiniteLossWarning",
     "NumbersAsTextWarning",
     "ResolutionWarning",
+    "RowCounterWarning",
     "RowLengthWarning",
     "TrainingDivergedError",
     "VersionMismatchWarning",
@@ -75,6 +76,10 @@ class FarRowsPassWarning(UserWarning):
 
 class NumbersAsTextWarning(UserWarning):
     """Columns of text, taken for categories, read as numbers or dates."""
+
+
+class RowCounterWarning(UserWarning):
+    """A column goes one way from row to row, as numbers and times of rows do."""
 
 
 class DominantColumnWarning(UserWarning):

@@ -82,6 +82,7 @@ from sklearn_hrn.exceptions import (
     NonFiniteLossWarning,
     NumbersAsTextWarning,
     ResolutionWarning,
+    RowCounterWarning,
     TrainingDivergedError,
     VersionMismatchWarning,
 )
@@ -769,6 +770,10 @@ OTHER_WARNINGS = {
     "text that reads as numbers": (
         NumbersAsTextWarning,
         lambda: lambda X: sklearn_hrn.TableEncoder().fit(X.astype(str)),
+    ),
+    "a column that counts the rows": (
+        RowCounterWarning,
+        lambda: lambda X: sklearn_hrn.TableEncoder().fit(np.c_[np.arange(30), np.zeros(30)]),
     ),
     "far rows": (
         FarRowsPassWarning,

@@ -18,7 +18,7 @@ from sklearn_hrn import (
     make_hrn_pipeline,
     shuffled_columns_score,
 )
-from sklearn_hrn.exceptions import NumbersAsTextWarning
+from sklearn_hrn.exceptions import NumbersAsTextWarning, RowCounterWarning
 from sklearn_hrn.inspection import feature_attribution, nearest_normal
 
 ROWS = {
@@ -492,3 +492,45 @@ def test_lists_are_shuffled_explained_and_compared_as_the_numbers_and_words_they
     classifier = make_pipeline(TableEncoder(), StandardScaler(), LogisticRegression())
     ratios = [likelihood_ratios(X, X, classifier=classifier) for X in (rows, as_objects)]
     np.testing.assert_array_equal(*ratios)
+
+
+@pytest.mark.parametrize("container", ["frame", "array", "list", "mixed"])
+@pytest.mark.parametrize("counter", ["number", "falling", "time"])
+def test_a_column_that_counts_the_rows_is_told(container, counter, rng):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": rng.normal(size=40), "b": np.arange(40.0)})
+    if counter == "falling":
+        frame["b"] = -np.sqrt(frame["b"])
+    elif counter == "time":
+        frame["b"] = pandas.Timestamp("2026-12-01") + pandas.to_timedelta(frame["b"], "h")
+    if container == "mixed":
+        frame["c"] = ["x", "y"] * 20
+    is_frame = container in ("frame", "mixed")
+    X = frame if is_frame else frame.to_numpy()
+    X = X.tolist() if container == "list" else X
+    name = "'b'" if is_frame else "1"
+    with pytest.warns(RowCounterWarning, match=f"column {name} grows, or falls"):
+        TableEncoder().fit(X)
+    recipe = make_hrn_pipeline("tabular", random_state=0).set_params(hrn__max_updates=2)
+    with pytest.warns(RowCounterWarning) as said:
+        recipe.set_params(hrn__contamination=0.1).fit(X)
+    assert [w.category for w in said].count(RowCounterWarning) == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda up, noise: np.c_[noise, np.r_[up[1:], up[0]]],  # one step back, the last one
+        lambda up, noise: np.c_[noise, np.r_[up[1], up[1:]]],  # no step, the first one
+        lambda up, noise: np.c_[noise, up][:29],
+        lambda up, noise: up[:, None],
+        lambda up, noise: sparse.csr_matrix(np.c_[noise, up]),
+        lambda up, noise: np.c_[up % 2, up % 2].astype(bool),
+        lambda up, noise: np.c_[noise, np.where(up == 7, np.nan, up)],
+        lambda up, noise: [[x, f"word {chr(65 + i)}"] for i, x in enumerate(noise)],
+    ],
+)
+def test_no_other_column_is_said_to_count_the_rows(make, rng):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TableEncoder().fit(make(np.arange(40.0), rng.normal(size=40)))

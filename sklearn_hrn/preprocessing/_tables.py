@@ -21,7 +21,7 @@ from .._base import (
 from .._refusals import refuse_axes, refuse_equal_names, refuse_lazy, refuse_masked
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
-from ..exceptions import NumbersAsTextWarning, warn
+from ..exceptions import NumbersAsTextWarning, RowCounterWarning, warn
 from ._columns import (
     INFINITE,
     READS_AS,
@@ -40,6 +40,9 @@ RARE = 0.05
 
 # How far above the largest number a gap lies if training had none, in ranges of the column.
 RANGES = 10
+
+# Fewer rows than these may have been sorted by chance, or typed in that way.
+COUNTED = 30
 
 # What makes of text what it reads as.
 REMEDIES = {
@@ -76,7 +79,9 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
 
     Rows of numbers without gaps pass as they are, bit for bit, sparse ones, too. Text that reads as
     numbers or dates is text, but `NumbersAsTextWarning` names the column where most of it does, and
-    there are too many of them for a column of their own each.
+    there are too many of them for a column of their own each. `RowCounterWarning` names a column of
+    numbers or dates that goes one way from each training row to the next, as what counts the rows
+    does: all rows to come lie outside of it.
 
     Attributes
     ----------
@@ -296,6 +301,23 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                     NumbersAsTextWarning,
                 )
 
+    def _doubt_counters(self, X):
+        """Warn of columns that go one way from row to row, so that all later rows lie outside."""
+        first = _columns(X[:COUNTED])
+        among_first = [j for j, kind in enumerate(self.kinds_) if kind != "category"]
+        among_first = [j for j in among_first if _goes_one_way(first[j])]
+        columns = _columns(X) if among_first else ()
+        counters = [self._name(j) for j in among_first if _goes_one_way(columns[j])]
+        if counters:
+            others = f" and {len(counters) - 1} more" if len(counters) > 1 else ""
+            warn(
+                f"{counters[0]}{others} grows, or falls, from each row to the next, as the numbers "
+                "and times of rows do: rows to come lie beyond all training rows, and are strange "
+                "for that alone. Leave it out, or give what repeats, such as the hour of a "
+                "time. If you have sorted the rows by it, all is well: shuffle them.",
+                RowCounterWarning,
+            )
+
     def _takes_sparse(self):
         return True
 
@@ -317,6 +339,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
                 self._learn_categories(j, column.tolist())
             else:
                 self._learn_gaps(j, column)
+        if not sparse.issparse(X) and len(X) >= COUNTED and n_columns > 1:
+            self._doubt_counters(X)
         more = [len(own) for own in self.categories_]
         self.columns_out_ = 1 + np.array(more, dtype=int)
 
@@ -377,6 +401,10 @@ def _far_above(bottom, top):
 
 def _surprise(count, n_rows):
     return np.log(max(1.0, RARE * n_rows / count))
+
+
+def _goes_one_way(values):
+    return (values[1:] > values[:-1]).all() or (values[1:] < values[:-1]).all()
 
 
 def _columns(X):
