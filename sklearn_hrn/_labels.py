@@ -3,6 +3,7 @@
 import sys
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import datetime, timedelta
 from numbers import Number
 from typing import Any
 
@@ -84,6 +85,9 @@ def as_labels(values, name="y"):
         if is_finer and (plain == labels)[~np.isnat(labels)].all():
             labels = plain
         return labels.astype(object)
+    if labels.dtype.kind == "O":
+        plain = np.fromiter(map(without_pandas, labels.ravel()), object, labels.size)
+        labels = plain.reshape(labels.shape)
     if labels.dtype.kind == "O" and _are_numbers(labels.ravel()):
         for dtype in (None, float):
             with suppress(TypeError, ValueError, OverflowError):
@@ -319,6 +323,19 @@ def is_plus_or_minus_one(label):
 def is_missing(label):
     # `pandas.NA` has no truth value; it is known by name so that pandas need not be there.
     return label is None or type(label).__name__ in ("NAType", "NaTType") or label != label
+
+
+def without_pandas(value):
+    """A moment or duration of pandas as that of Python, where it has no nanoseconds.
+
+    All else stays as it is. Files of skops hold no values of pandas.
+    """
+    if type(value).__module__.partition(".")[0] == "pandas" and not is_missing(value):
+        if isinstance(value, datetime) and not value.nanosecond:
+            return value.to_pydatetime()
+        if isinstance(value, timedelta) and not value.nanoseconds:
+            return value.to_pytimedelta()
+    return value
 
 
 def check_groups(groups, X):

@@ -10,7 +10,7 @@ from sklearn.utils import indexable
 
 from ._arrow import decoded
 from ._base import rows_of_list
-from ._labels import is_missing
+from ._labels import is_missing, without_pandas
 from ._sklearn import _num_samples, _safe_indexing
 
 
@@ -74,17 +74,24 @@ def column_arrays(X):
     library = library_of(X)
     names = X.column_names if library == "pyarrow" else X.columns
     columns = [X.iloc[:, j] if library == "pandas" else X[name] for j, name in enumerate(names)]
+    kept = {"library": library, "names": list(map(without_pandas, names)), **_arrays(columns)}
+    if library == "pandas":
+        levels = [X.index.get_level_values(i).to_series() for i in range(X.index.nlevels)]
+        kept["index"] = {"names": list(X.index.names), **_arrays(levels)}
+        kept["are_words"] = [dtype == "category" for dtype in X.dtypes]
+    return kept
+
+
+def _arrays(columns):
     zones, arrays = [_zone(column) for column in columns], []
     for column, zone in zip(columns, zones, strict=True):
-        column = column.dt.tz_convert(None) if zone and library == "pandas" else column
+        column = column.dt.tz_convert(None) if zone and hasattr(column, "iloc") else column
         values = decoded(column).to_numpy()
-        if values.dtype.kind == "O":  # gaps as pandas writes them, which are objects of its own
-            values = np.array([None if is_missing(v) else v for v in values], dtype=object)
+        if values.dtype.kind == "O":  # without what pandas has of its own, which skops refuses
+            plain = (None if is_missing(value) else without_pandas(value) for value in values)
+            values = np.fromiter(plain, dtype=object, count=len(values))
         arrays.append(values)
-    kept = {"library": library, "names": list(names), "arrays": arrays, "zones": zones}
-    if library == "pandas":
-        kept |= {"index": X.index.to_numpy(), "are_words": [d == "category" for d in X.dtypes]}
-    return kept
+    return {"arrays": arrays, "zones": zones}
 
 
 def _zone(column):
@@ -125,9 +132,19 @@ def as_frame(kept):
     if kept["library"] != "pandas":
         make = library.table if kept["library"] == "pyarrow" else library.DataFrame
         return make(dict(zip(kept["names"], columns, strict=True)))
-    frame = library.DataFrame(dict(enumerate(columns)), index=kept["index"])
+    frame = library.DataFrame(dict(enumerate(columns)))
+    if kept["index"] is not None:
+        frame.index = _index(library, **kept["index"])
     frame = frame.astype({j: "category" for j, are in enumerate(kept["are_words"]) if are})
     return frame.set_axis(kept["names"], axis=1)
+
+
+def _index(pandas, names, arrays, zones):
+    """The index of a frame of pandas, of one level or several."""
+    levels = list(map(_of_library, repeat(pandas), arrays, zones))
+    if len(levels) == 1:
+        return pandas.Index(levels[0], name=names[0])
+    return pandas.MultiIndex.from_arrays(levels, names=names)
 
 
 def _of_library(library, values, zone):

@@ -133,6 +133,23 @@ def test_a_recipe_of_a_table_of_words_comes_back_with_the_rows_it_compares_with(
     assert type(near) is type(table) and np.isfinite(again.score_samples(near)).all()
 
 
+def test_moments_of_pandas_wherever_they_are_hold_up_no_file_of_skops(rng):
+    pandas = pytest.importorskip("pandas")
+    moments = pandas.date_range("2026-01-01", periods=40, tz="Europe/Berlin")
+    columns = {"a": rng.normal(size=40), "of_objects": moments.astype(object)}
+    columns["of_words"] = pandas.Categorical(moments[[0, 1] * 20])
+    columns["durations"] = (moments - moments[0]).astype(object)
+    table = pandas.DataFrame(columns, index=moments)
+    recipe = make_hrn_pipeline("tabular", random_state=0)
+    recipe = recipe.set_params(calibration=None, hrn__max_updates=5)
+    detector = HRNGroupedDetector(recipe).fit(table, groups=columns["of_words"])
+    again = through_skops(detector)
+    expected = detector.score_samples(table, groups=columns["of_words"])
+    assert np.array_equal(again.score_samples(table, groups=columns["of_words"]), expected)
+    by_moment = pandas.DataFrame(rng.normal(size=(40, 2)), columns=moments[:2])
+    assert through_skops(recipe.fit(by_moment)).reference_rows_.columns.equals(by_moment.columns)
+
+
 # Of skops, whose files make text of the keys of a dict: True and False, 1 and "1" would be one.
 MIXTURES = [[True, False], [1, "1"], [b"a", "b"], [datetime.date(2026, 1, 1), "b"]]
 

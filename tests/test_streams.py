@@ -591,3 +591,14 @@ def test_a_frame_comes_back_from_its_arrays_with_names_and_numbers_of_rows():
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]}, index=[7, 3])
     pandas.testing.assert_frame_equal(as_frame(as_columns(table)), table)
+    zoned = pandas.DatetimeIndex(["2026-01-01", "2026-01-03"], tz="Europe/Berlin", name="since")
+    for index in (zoned, pandas.MultiIndex.from_product([["x"], zoned], names=["pump", "since"])):
+        pandas.testing.assert_frame_equal(
+            as_frame(as_columns(table.set_axis(index))), table.set_axis(index)
+        )
+
+
+def test_words_that_are_tuples_stay_tuples():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": [(1, "x"), (2, "y")]})
+    assert as_frame(as_columns(table))["a"].tolist() == [(1, "x"), (2, "y")]

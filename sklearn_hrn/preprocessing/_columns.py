@@ -10,7 +10,7 @@ from numbers import Real
 import numpy as np
 
 from .._arrow import decoded
-from .._labels import is_missing
+from .._labels import is_missing, without_pandas
 
 INFINITE = "holds infinity: put a gap (NaN) or a large number in its place."
 
@@ -138,10 +138,10 @@ def _from_objects(values, name, dtype, is_category):
 
 
 def _of_python(value):
-    """A moment or duration of NumPy among objects as that of Python, all else as it is."""
+    """A moment or duration of NumPy or pandas among objects as Python's, all else as it is."""
     if isinstance(value, np.datetime64 | np.timedelta64):
         return value.astype(f"{value.dtype.kind}8[us]").item()
-    return value
+    return without_pandas(value)
 
 
 def _kind_of(of_type):
