@@ -111,7 +111,7 @@ def _follow(classifier, scores, after, gain):
     classifier._set_calibrated(reservoir)
 
 
-def learn_verdicts(classifier, kept, X, y):
+def learn_verdicts(classifier, kept, chunks, y):
     """A copy of a fitted classifier that has learned from verdicts.
 
     It goes on for a few updates, on rows kept of its training set, which it is not to forget, and
@@ -122,8 +122,9 @@ def learn_verdicts(classifier, kept, X, y):
     Parameters
     ----------
     classifier : HRNOneClassClassifier
-    kept : ndarray of shape (n_kept, n_features)
-    X : ndarray of shape (n_verdicts, n_features)
+    kept : array-like of shape (n_kept, n_features)
+    chunks : list of array-like of shape (n_samples, n_features)
+        Rows with a verdict, `n_verdicts` in all.
     y : ndarray of shape (n_verdicts,)
         +1 and -1.
 
@@ -135,7 +136,8 @@ def learn_verdicts(classifier, kept, X, y):
     """
     from ._training import Task, train
 
-    rows = classifier._validate_rows(np.concatenate([kept, X]).astype(kept.dtype), reset=False)
+    kept, *chunks = (classifier._validate_rows(X, reset=False) for X in (kept, *chunks))
+    rows = np.concatenate([kept, *chunks]).astype(kept.dtype, copy=False)
     own, shared = classifier._settings()
     own |= {"tol": 0.0, "max_updates": FEEDBACK_UPDATES}
     own["anomaly_weight"] = classifier.anomaly_weight or FEEDBACK_WEIGHT

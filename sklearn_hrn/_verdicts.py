@@ -102,8 +102,8 @@ def after_feedback(lessons, fronts, kept, X, y, n_screened, flags, place):
     labels, chunks = np.concatenate(lessons["labels"]), [as_frame(X) for X in lessons["rows"]]
     learned = []
     for last, front in zip(lessons["lasts"], fronts, strict=True):
-        Z = np.concatenate([front(copied(chunk)) for chunk in chunks])
-        learned.append(last._learn_verdicts(front(copied(kept)), Z, labels))
+        of_last = [front(copied(chunk)) for chunk in (kept, *chunks)]
+        learned.append(last._learn_verdicts(of_last[0], of_last[1:], labels))
     lasts, before, after = zip(*learned, strict=True)
     scores = _moved(lessons["scores"], np.mean(before, axis=0), np.mean(after, axis=0))
     return lessons, list(lasts), scores

@@ -549,8 +549,8 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         shared = {name: getattr(self, name) for name in HRNOneClassClassifier._get_param_names()}
         return {name: shared.pop(name) for name in PER_ESTIMATOR}, shared
 
-    def _learn_verdicts(self, kept, X, y):
-        return learn_verdicts(self, kept, X, y)
+    def _learn_verdicts(self, kept, chunks, y):
+        return learn_verdicts(self, kept, chunks, y)
 
     def _scores_by(self, task, learned, parts):
         """Scores of parts of the rows of a task, by the networks that learned from it."""

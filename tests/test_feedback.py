@@ -183,6 +183,23 @@ def test_verdicts_on_rows_of_a_data_frame_teach_the_same(started):
     assert_array_equal(in_frames.calibration_scores_, in_arrays.calibration_scores_)
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("is_alone", [True, False])
+@pytest.mark.filterwarnings("error:X does not have valid feature names")
+def test_a_network_that_sees_frames_learns_from_verdicts_on_them(started, library, is_alone):
+    frame = pytest.importorskip(library).DataFrame
+    pipeline, X, *_ = started
+    frames, answers = (lambda X: frame(dict(zip("abcd", X.T, strict=True)))), []
+    for output, make in (("default", np.asarray), (library, frames)):
+        detector = clone(pipeline["hrn"] if is_alone else pipeline)
+        if not is_alone:
+            detector.set_output(transform=output)
+        guarded = ConformalOutlierDetector(detector, false_alarm_rate=0.1, random_state=0)
+        guarded.fit(make(X)).feedback(make(X[:5] + 9), [1] * 5).feedback(make(X[:2] - 9), [-1] * 2)
+        answers.append(guarded.p_values(make(X)))
+    assert_array_equal(*answers)
+
+
 @pytest.mark.parametrize("last", ["nearest row", "network"])
 def test_verdicts_from_which_nothing_can_be_learned_are_refused(started, X, last):
     if last == "network":
@@ -234,11 +251,11 @@ def test_a_row_that_was_kept_is_scored_by_a_network_that_went_on_without_it(star
     pipeline, X, normal, _ = started
     kept, shown = (pipeline["lift"].transform(rows) for rows in (X[:40], normal[:5]))
     hrn, verdicts = pipeline["hrn"], np.ones(5)
-    _, before, after = hrn._learn_verdicts(kept, shown, verdicts)
+    _, before, after = hrn._learn_verdicts(kept, [shown], verdicts)
     assert_array_equal(before, hrn.score_samples(kept))
     changed = kept.copy()
     changed[0] = kept[1]
-    _, _, then = hrn._learn_verdicts(changed, shown, verdicts)
+    _, _, then = hrn._learn_verdicts(changed, [shown], verdicts)
     ((first, second),) = [half for half in make_folds(2, 40) if 0 in half[0]]
     assert_array_equal(then[first[first > 0]], after[first[first > 0]])
     assert (then[second] != after[second]).all()
@@ -343,8 +360,8 @@ class Told:
     def __init__(self, before, after):
         self.told, self.seen = (before, after), []
 
-    def _learn_verdicts(self, kept, X, y):
-        self.seen.append(X.ravel().tolist())
+    def _learn_verdicts(self, kept, chunks, y):
+        self.seen.append(np.concatenate(chunks).ravel().tolist())
         return (self, *self.told)
 
 
