@@ -212,12 +212,14 @@ def test_the_threshold_is_an_input_with_a_default(wine):
 def test_whatever_chose_the_detector_or_its_threshold_is_seen_through(wine):
     pipeline = OneClassPipeline([("norm", InstanceL2Normalizer()), ("hrn", quick())])
     search = HRNSearchCV(pipeline, {"hrn__reg_lambda": [0.1, 0.3]}, cv=2).fit(wine)
+    calibrating = clone(search).set_params(estimator__calibration=2).fit(wine)
     fitted = clone(pipeline).fit(wine)
     conformal = ConformalOutlierDetector(pipeline, false_alarm_rate=0.2, random_state=0)
     calibrated = ConformalOutlierDetector(FrozenEstimator(fitted), false_alarm_rate=0.1).fit(wine)
     mean = clone(conformal).set_params(strategy="cross").fit(wine)
     assert len(mean.estimators_) > 1
-    for detector in (search, conformal.fit(wine), mean, calibrated, FrozenEstimator(fitted)):
+    searches = search, calibrating
+    for detector in (*searches, conformal.fit(wine), mean, calibrated, FrozenEstimator(fitted)):
         assert_same(detector, wine)
 
 

@@ -269,6 +269,14 @@ def test_the_refit_is_a_fit_of_the_best_candidate_on_the_normal_rows(rows):
     )
 
 
+def test_the_threshold_is_that_of_the_calibration_of_the_refit(rows):
+    X, y = rows
+    calibrated = OneClassPipeline([("hrn", hrn())], calibration=2)
+    search = HRNSearchCV(calibrated, {"hrn__reg_lambda": [0.1]}, cv=2).fit(X, y)
+    decision = search.decision_function(X)
+    np.testing.assert_array_equal(decision, search.score_samples(X) - search.offset_)
+
+
 def test_lengths_of_one_path_are_trained_once_and_end_where_a_fit_alone_ends(rows, monkeypatch):
     X, _ = rows
     n_rows = []

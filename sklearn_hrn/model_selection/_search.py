@@ -304,7 +304,8 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
     @property
     def offset_(self) -> float:
         """Threshold of the best estimator."""
-        return last_step(self.best_estimator_).offset_
+        best = self.best_estimator_
+        return (best if hasattr(best, "offset_") else last_step(best)).offset_
 
     def _get_scorers(self):
         if self.scoring is not None:
