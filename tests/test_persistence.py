@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from sklearn.base import is_classifier
 from sklearn.datasets import load_digits
+from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 from test_sklearn_contract import instance, public_estimators
 
 from sklearn_hrn import (
@@ -24,6 +25,7 @@ from sklearn_hrn import (
     HRNContinualClassifier,
     HRNGroupedDetector,
     HRNOneClassClassifier,
+    HRNSearchCV,
     InstanceL2Normalizer,
     OneClassPipeline,
     TableEncoder,
@@ -212,6 +214,18 @@ def test_a_network_of_ours_in_place_of_the_perceptron_comes_back(through, rng):
     network = ChannelNetwork(branch_size=3, hidden_size=2)
     detector = HRNOneClassClassifier(module=network, max_iter=2, random_state=0).fit(X)
     assert np.array_equal(through(detector).score_samples(X), detector.score_samples(X))
+
+
+@pytest.mark.parametrize("scoring", [None, "average_precision", ["roc_auc", "f1"]])
+def test_what_a_search_has_chosen_by_comes_back(scoring, rng):
+    X, y = rng.normal(1, 0.5, size=(60, 3)), np.where(np.arange(60) % 6, 1, -1)
+    hrn = HRNOneClassClassifier(max_iter=1, random_state=0)
+    folds, refit = PredefinedSplit(np.arange(50) % 2), "f1" if isinstance(scoring, list) else True
+    detector = OneClassPipeline([("hrn", hrn)], calibration=folds)
+    cv = StratifiedKFold(2)
+    search = HRNSearchCV(detector, {"hrn__max_iter": [1]}, scoring=scoring, cv=cv, refit=refit)
+    search.fit(X, y)
+    assert np.array_equal(through_skops(search).predict(X), search.predict(X))
 
 
 def test_skops_refuses_a_torch_module_with_weights_by_name(rng):

@@ -18,8 +18,9 @@ def trusted_types() -> list[str]:
 
     ``skops.io.load`` makes no object of a type that it neither knows nor is told to trust. These
     are the public estimators and functions of sklearn_hrn, and what a detector keeps of the rows it
-    was fitted on: SciPy's sparse rows, and Python's dates, times, decimals and UUIDs. None of them
-    runs code of a file.
+    was fitted on: SciPy's sparse rows, and Python's dates, times, decimals and UUIDs. So are
+    scikit-learn's splitters and scorers, by which a threshold was placed or a search has chosen.
+    None of them runs code of a file.
 
     Returns
     -------
@@ -37,8 +38,15 @@ def trusted_types() -> list[str]:
     >>> "sklearn_hrn.one_class.HRNOneClassClassifier" in trusted_types()
     True
     """
+    import sklearn.metrics
+    import sklearn.model_selection
+
     import sklearn_hrn
 
     public = [getattr(sklearn_hrn, name) for name in sklearn_hrn.__all__]
     kinds = [item for item in public if inspect.isclass(item) or inspect.isfunction(item)]
+    kinds += [item for _, item in inspect.getmembers(sklearn.metrics, inspect.isfunction)]
+    kinds.append(type(sklearn.metrics.get_scorer("roc_auc")))
+    of_choice = inspect.getmembers(sklearn.model_selection, inspect.isclass)
+    kinds += [item for _, item in of_choice if hasattr(item, "split")]
     return [f"{item.__module__}.{item.__qualname__}" for item in [*kinds, *OF_ROWS]]
