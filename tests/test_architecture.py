@@ -118,7 +118,15 @@ ARROWS = {
     "grouped": {"_base", "_joint_fit", "_labels", "_refusals", "_sklearn", "exceptions"},
     "inspection": {
         *("_base", "_calibration", "_reference", "_refusals", "_sklearn", "conformal", "core"),
-        *("_steps", "_validation", "grouped", "image", "kernel_approximation", "networks"),
+        *(
+            "_labels",
+            "_steps",
+            "_validation",
+            "grouped",
+            "image",
+            "kernel_approximation",
+            "networks",
+        ),
         *("one_class", "preprocessing"),
     },
     "recipes": {

@@ -519,6 +519,19 @@ def test_words_and_gaps_have_a_distance(rng):
     assert nearest.tolist() == [[1.0, 1.5]]
 
 
+def test_gaps_of_pandas_are_explained_by_the_scores_of_several_detectors(rng):
+    table = mixed_table(rng, 60).convert_dtypes()
+    table.loc[::5, ["kind", "weight"]] = pd.NA
+    guarded = ConformalOutlierDetector(
+        recipe("tabular"), strategy="cross", n_models=2, false_alarm_rate=0.2, random_state=0
+    ).fit(table)
+    some = table[:3].assign(grade="of a new kind")
+    near = nearest_normal(guarded, some)
+    assert near["kind"].isna()[0] and near["weight"].isna()[0]
+    rise = guarded.score_samples(some) - guarded.score_samples(near)
+    assert_allclose(feature_attribution(guarded, some).sum(axis=1), rise, atol=1e-8)
+
+
 @pytest.mark.parametrize("strategy", ["split", "cross"])
 @pytest.mark.parametrize("groups", [None, np.repeat(["a", "b"], 30)])
 def test_a_conformal_detector_compares_with_the_rows_that_it_has_kept(strategy, groups, rng):

@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import dense, row_blocks, rows_of_list
+from .._labels import is_missing
 from .._reference import as_frame, as_frame_of, as_pandas, library_of
 from .._refusals import scores_anomalies
 from .._sklearn import _safe_indexing
@@ -236,7 +237,12 @@ class _Explained:
         leading, _ = self._leading
         for step in leading:
             X = step.transform(X)
-        return np.asarray(dense(X))
+        rows = np.asarray(dense(X))
+        if rows.dtype.kind != "O":
+            return rows
+        # All gaps alike: that of pandas cannot be compared, and NaN is not itself.
+        plain = (None if is_missing(value) else value for value in rows.ravel())
+        return np.fromiter(plain, object, rows.size).reshape(rows.shape)
 
     def by_slopes(self):
         """Integrated gradients, piece by piece of the path."""
