@@ -89,7 +89,8 @@ def _score(options):
     import pandas as pd
 
     kind = None if options.output is None else _kind_of_table(options.output)
-    detector, X = _detector(options.detector), _table(options.table)
+    detector = _detector(options.detector)
+    X = _table(options.table, _words(detector))
     scores = detector.score_samples(X)
     answers = {"score": scores, "label": (scores >= detector.offset_) * 2 - 1}
     if hasattr(detector, "p_values"):
@@ -155,14 +156,32 @@ def _kind_of_table(path, is_read=False):
     )
 
 
-def _table(path):
+def _words(detector):
+    """The columns in which a detector knows text alone, which may read as numbers in some rows."""
+    for _, step in getattr(detector, "steps", ()):
+        if hasattr(step, "kinds_") and hasattr(step, "feature_names_in_"):
+            known = zip(step.feature_names_in_, step.kinds_, step.surprise_, strict=True)
+            return [
+                name
+                for name, kind, words in known
+                if kind == "category" and all(isinstance(word, str) for word in words)
+            ]
+    return []
+
+
+def _table(path, words=()):
+    """A table of a file; the cells of some columns are words, whatever they look like."""
     try:
         import pandas as pd
     except ImportError as error:
         raise ImportError("Reading a table needs pandas: pip install pandas.") from error
     separator = SEPARATORS.get(_kind_of_table(path, is_read=True))
     try:
-        table = pd.read_csv(path, sep=separator) if separator else pd.read_parquet(path)
+        if separator:  # types are those of whole columns, not of a part of them at a time
+            types = dict.fromkeys(words, str)
+            table = pd.read_csv(path, sep=separator, dtype=types, low_memory=False)
+        else:
+            table = pd.read_parquet(path)
     except Exception as error:  # of whatever kind the bytes of a broken or foreign file raise
         if isinstance(error, ImportError | MemoryError) or getattr(error, "filename", None):
             raise
@@ -177,8 +196,9 @@ def _table(path):
         )
     if separator:
         _check_header(path, table.columns.tolist(), separator)
-        for j in range(table.shape[1]):
-            table.isetitem(j, _as_dates(table.iloc[:, j]))
+        for j, name in enumerate(table.columns):
+            if name not in words:
+                table.isetitem(j, _as_dates(table.iloc[:, j]))
     return table
 
 

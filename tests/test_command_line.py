@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import pickle
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 from sklearn_hrn import make_hrn_pipeline
-from sklearn_hrn.__main__ import _as_dates, _check_header, main
+from sklearn_hrn.__main__ import _as_dates, _check_header, _table, main
 from sklearn_hrn.interop import trusted_types
 
 pd = pytest.importorskip("pandas", reason="tables are read by pandas")
@@ -194,6 +195,29 @@ def test_a_column_of_another_kind_is_named(fitted, capsys):
     table.assign(alcohol="much").to_csv(fitted / "words.csv", index=False)
     told = refused(["score", f"{fitted}/two.pkl", f"{fitted}/words.csv"], capsys)
     assert "'alcohol' held numbers in fit" in told
+
+
+def test_words_that_read_as_numbers_or_dates_in_a_few_rows_are_words(tmp_path, capsys):
+    column = ["12", "A7", "2024-01-01"] * 20
+    table = pd.DataFrame({"size": np.arange(60) % 7, "code": column})
+    table.to_csv(tmp_path / "all.csv", index=False)
+    main(["fit", f"{tmp_path}/all.csv", "--rate", "0.1", "-o", f"{tmp_path}/detector.pkl"])
+    capsys.readouterr()
+
+    def scores(rows):
+        rows.to_csv(tmp_path / "rows.csv", index=False)
+        main(["score", f"{tmp_path}/detector.pkl", f"{tmp_path}/rows.csv"])
+        return pd.read_csv(io.StringIO(capsys.readouterr().out))["score"].to_numpy()
+
+    together = scores(table)
+    for k in range(3):
+        np.testing.assert_allclose(scores(table[k::3]), together[k::3])
+
+
+def test_a_column_of_a_long_table_is_of_one_type(tmp_path):
+    n_rows = 2**19  # more than pandas takes at a time
+    (tmp_path / "long.csv").write_text("code\n" + "12\n" * n_rows + "A7\n")
+    assert isinstance(_table(tmp_path / "long.csv")["code"][0], str)
 
 
 @pytest.mark.parametrize("output", ["detector.pkl", "all.csv", "absent/scores.csv", ""])
