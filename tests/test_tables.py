@@ -312,6 +312,20 @@ def test_a_column_of_nothing_but_gaps_may_follow_any_other(kind, gap):
     np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(expected))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "object", "string", "datetime64[ns, UTC]"])
+@pytest.mark.parametrize("value", ["words", "day", "moment"])
+def test_anything_may_follow_a_column_of_nothing_but_gaps_and_is_strange(dtype, value):
+    pandas = pytest.importorskip("pandas")
+    values = {"words": "failed", "day": datetime.date(2026, 1, 1)}
+    values["moment"] = pandas.Timestamp("2026-01-01", tz="Europe/Berlin")
+    empty = pandas.DataFrame({"a": pandas.Series([None] * 20, dtype=dtype)})
+    encoder = TableEncoder().fit(empty)
+    assert not encoder.transform(empty).any()
+    later = pandas.DataFrame({"a": [values[value], None, values[value]]})
+    never = 2 * np.log(21)
+    np.testing.assert_allclose(encoder.transform(later)[:, 0], [never, 0, never])
+
+
 @pytest.mark.parametrize(
     "kind", ["few", "words", "gaps in words", "categorical", "numbers", "codes"]
 )

@@ -18,6 +18,7 @@ from .._base import (
     rows_of_list,
     validate_as_numpy,
 )
+from .._labels import is_missing
 from .._refusals import refuse_axes, refuse_equal_names, refuse_lazy, refuse_masked
 from .._sklearn import _check_feature_names_in
 from .._typing import Floats, Integers, Rows
@@ -75,7 +76,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     how rare new ones were, the logarithm of the rows over the categories that occur once, and that
     of one of these at least; where all occur twice or more, it is twice the logarithm of the rows
     (and one more). The latter is that of a first gap among categories as well, and a first gap
-    among numbers lies ten ranges above the largest.
+    among numbers lies ten ranges above the largest. A column of nothing but gaps takes whatever
+    comes later, of which words and dates have the surprise of a new category.
 
     Rows of numbers without gaps pass as they are, bit for bit, sparse ones, too. Text that reads as
     numbers or dates is text, but `NumbersAsTextWarning` names the column where most of it does, and
@@ -100,7 +102,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
     gap_surprise_ : ndarray of shape (`n_features_in_`,)
         That of a gap, for columns of categories.
     unseen_ : ndarray of shape (`n_features_in_`,)
-        Surprise of a category that `fit` has not seen.
+        Surprise of a category that `fit` has not seen; 0 for columns of numbers and dates, but for
+        those that held nothing but gaps.
     columns_out_ : ndarray of shape (`n_features_in_`,), int
         How many columns each one becomes.
     n_features_in_ : int
@@ -245,7 +248,12 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
             columns = [X[name] for name in names]
         wanted = [None] * len(columns) if reset else self.kinds_
         known = [()] * len(columns) if reset else self.surprise_
-        read = [read_column(c, self._name(j), wanted[j], known[j]) for j, c in enumerate(columns)]
+        read = [
+            self._read_empty(j, column)
+            if wanted[j] == "number" and self.unseen_[j]
+            else read_column(column, self._name(j), wanted[j], known[j])
+            for j, column in enumerate(columns)
+        ]
         self._check_zones(columns, [kind for kind, _ in read], reset)
         if reset:
             self.kinds_ = [kind for kind, _ in read]
@@ -255,6 +263,13 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
         for j, (_, values) in enumerate(read):
             records[f"{j}"] = values
         return records
+
+    def _read_empty(self, j, column):
+        """What follows a column that held gaps alone, of which nobody knows what it is to hold."""
+        kind, values = read_column(column, self._name(j))
+        if kind != "number":
+            values = np.where([is_missing(value) for value in values], np.nan, self.unseen_[j])
+        return "number", values
 
     def _check_zones(self, columns, kinds, reset):
         """Refuse moments of which some have a time zone: without one they may be hours off."""
@@ -346,7 +361,7 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
 
     def _learn_categories(self, j, values):
         counts = Counter(values)
-        never = 2 * np.log(len(values) + 1)
+        never = _never(len(values))
         surprise = {value: _surprise(count, len(values)) for value, count in counts.items()}
         # What share of rows new ones are among, as Good and Turing estimate it.
         n_once = sum(count == 1 for count in counts.values())
@@ -365,6 +380,8 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
             self.fill_[j] = _far_above(float(known.min()), float(known.max()))
         elif len(known):
             self.fill_[j] = np.median(known)
+        else:
+            self.unseen_[j] = _never(len(values))
 
     def _learn_sparse(self, X):
         X = X.astype(np.float64).tocsc()
@@ -397,6 +414,11 @@ def _far_above(bottom, top):
         width = top - bottom
         above = top + RANGES * np.where(width > 0, width, np.maximum(1.0, np.abs(top)))
     return np.minimum(above, np.finfo(float).max)
+
+
+def _never(n_rows):
+    """The surprise of what has not occurred once."""
+    return 2 * np.log(n_rows + 1)
 
 
 def _surprise(count, n_rows):
