@@ -325,7 +325,9 @@ class _Run:
     def _paths(self):
         """The path of each network (M,), and the longest network of each path (P,)."""
         every = np.arange(len(self.of_task))
-        if self.start is not None:
+        # Buffers that training moves are those of one module, which is where the longest ends.
+        has_buffers = any(True for module in self.plan.modules or () for _ in module.buffers())
+        if self.start is not None or has_buffers:
             return every, every
         plan, rows, numbers = self.plan, self.rows, {}
         path = np.empty_like(every)

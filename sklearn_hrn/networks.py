@@ -184,7 +184,21 @@ class TorchFeatures(
             )
         if self.image_shape_ is not None:
             doubt_image_shape(self.image_shape_)
-        self._n_features_out = self._outputs(X[:1]).shape[1]
+        try:
+            self._n_features_out = self._outputs(X[:1]).shape[1]
+        except RuntimeError as error:
+            raise ValueError(
+                f"module cannot process a float32 batch of these rows: {error}. Weights of another "
+                "type become float32 by module.float(); image_shape makes images of rows."
+            ) from error
+        beside = [self._outputs(X[[other, -1]])[1] for other in (0, -1)]
+        atol = 1e-3 * np.abs(np.nan_to_num(beside)).max(initial=0)
+        if not np.allclose(*beside, rtol=1e-3, atol=atol, equal_nan=True):
+            raise ValueError(
+                "module's output for a row is not of the row alone: it draws random numbers, or "
+                "depends on the other rows of its batch, as of a recurrent layer or an attention "
+                "without batch_first=True."
+            )
 
     def transform(self, X: Rows) -> NDArray[np.float32]:
         """The module's output.
@@ -203,13 +217,25 @@ class TorchFeatures(
     def _outputs(self, X):
         import torch
 
+        from .core.modules import in_full_precision
+
         check_range(self, X)
         device = resolve_device(self.device)
         module = deepcopy(self.module).to(device).eval()
         out = []
-        with torch.no_grad():
+        with torch.no_grad(), in_full_precision():
             for block in gen_batches(len(X), self.batch_size):
-                out.append(module(self._inputs(X[block], device)).flatten(1).cpu().numpy())
+                inputs = self._inputs(X[block], device)
+                found = module(inputs)
+                is_tensor = isinstance(found, torch.Tensor)
+                if not is_tensor or found.ndim < 2 or len(found) != len(inputs):
+                    what = tuple(found.shape) if is_tensor else type(found).__name__
+                    raise ValueError(
+                        f"module maps a batch of shape {tuple(inputs.shape)} to {what}; it must "
+                        "return an array a row, a tensor of shape (batch, ...). Of a model that "
+                        "returns several things, give a module that returns one of them."
+                    )
+                out.append(found.flatten(1).float().cpu().numpy())
         return np.concatenate(out)
 
     def _inputs(self, X, device):

@@ -119,7 +119,8 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         Of the hidden units; the leaky slope is 0.01, as in the authors' code.
     module : callable, default=None
         A function ``module(n_features) -> torch.nn.Module`` whose module maps (batch, n_features)
-        to (batch,) or (batch, 1), in place of the perceptron; its gradients come from autograd.
+        to (batch,) or (batch, 1), each row on its own, in float32 as in float64, in place of the
+        perceptron; its gradients come from autograd, which has to know their derivatives as well.
         It must be picklable (a function of a module, not a lambda) for the estimator to be.
         `ChannelNetwork` is that of the paper for colour images. A method
         ``gradient_norm(gradient, exponent) -> (batch,)`` of the torch module, if there is one,

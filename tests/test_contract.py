@@ -194,6 +194,7 @@ SETTINGS = {
     "torch puts tensors elsewhere": lambda: torch.device("meta"),
     "torch keeps no gradients": torch.no_grad,
     "torch only infers": torch.inference_mode,
+    "torch multiplies with few digits": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "NumPy raises": lambda: np.errstate(all="raise"),
     "nothing is checked": lambda: config_context(
         assume_finite=True, skip_parameter_validation=True

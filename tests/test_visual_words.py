@@ -209,6 +209,44 @@ def test_what_is_no_module_is_refused(rng):
         TorchFeatures(torch.nn.ReLU(), image_shape=(3, 3)).fit(rng.random((5, 4)))
 
 
+class Through(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+ODD_OUTPUTS = {
+    "several things": (lambda x: (x, x), "to tuple; it must return an array a row"),
+    "one number a row": (lambda x: x.sum(1), r"to \(1,\); it must return an array a row"),
+    "centred on the batch": (lambda x: x - x.mean(0), "depends on the other rows"),
+    "earlier rows": (lambda x: x.cumsum(0), "depends on the other rows"),
+    "random": (lambda x: x + torch.rand(1), "draws random numbers"),
+}
+
+
+@pytest.mark.parametrize("case", ODD_OUTPUTS)
+def test_outputs_that_are_no_features_of_a_row_are_refused_by_name(case, rng):
+    function, message = ODD_OUTPUTS[case]
+    with pytest.raises(ValueError, match=message):
+        TorchFeatures(Through(function)).fit(rng.random((5, 4)))
+
+
+def test_weights_of_half_precision_are_refused_and_outputs_of_it_are_not(rng):
+    X = rng.random((5, 4))
+    with pytest.raises(ValueError, match=r"module\.float\(\)"):
+        TorchFeatures(torch.nn.Linear(4, 2).bfloat16()).fit(X)
+    Z = TorchFeatures(Through(torch.Tensor.bfloat16)).fit_transform(X)
+    assert Z.dtype == np.float32
+    np.testing.assert_allclose(Z, X, rtol=1e-2)
+    layer = torch.nn.Linear(4, 2)
+    expected = TorchFeatures(layer).fit_transform(X)
+    with torch.autocast("cpu"):
+        np.testing.assert_array_equal(TorchFeatures(layer).fit_transform(X), expected)
+
+
 @pytest.mark.parametrize("offset", [170.0, 1700.0, 65_000.0])
 def test_no_offset_of_all_pixels_takes_digits(rng, offset):
     images = rng.normal(size=(40, 144))

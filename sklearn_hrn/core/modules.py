@@ -5,7 +5,7 @@ The input gradient of a row must depend on that row alone, and on nothing random
 """
 
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 
 import numpy as np
@@ -30,7 +30,17 @@ _GENERATOR = threading.RLock()
 @contextmanager
 def with_gradients():
     """Derivatives are taken inside the block, also where the caller has switched them off."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), in_full_precision():
+        yield
+
+
+@contextmanager
+def in_full_precision():
+    """Products inside the block are of the type of their factors, also in an autocast."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 
@@ -86,6 +96,8 @@ def make_modules(factory, n_features, seeds, states=None):
     modules = [make_module(factory, n_features, int(seed)) for seed in seeds]
     if len(set(map(id, modules))) < len(modules):
         raise TypeError(_SAME_MODULE)
+    with seeded(0), with_gradients(), torch.device("cpu"):
+        _check_function(modules[0], n_features)
     for m, module in enumerate(modules if states is not None else []):
         module.load_state_dict(_of_model(states, m))
     return tuple(modules)
@@ -187,7 +199,7 @@ def score_with_modules(modules, X, subset=None, dtype=np.float64):
             rows = torch.from_numpy(block.copy())  # which X may not be: a module may write
             return sum(module(rows).reshape(-1) for module in modules).numpy()
 
-    with threads(None):
+    with threads(None), in_full_precision():
         return score_in_blocks(outputs, X, subset, ROWS_AT_ONCE, dtype) / len(modules)
 
 
@@ -244,8 +256,14 @@ def _check_kind(module):
         )
 
 
+def _probe(n_features):
+    """Two rows that are not alike, of small positive numbers: a module may take logarithms."""
+    x = torch.arange(1, 2 * n_features + 1, dtype=torch.float32) / (2 * n_features)
+    return torch.stack([x[:n_features], x[n_features:].flip(0)])
+
+
 def _check_output(module, n_features):
-    x = torch.linspace(-1, 1, 2 * n_features, dtype=torch.float32).view(2, -1).requires_grad_()
+    x = _probe(n_features).requires_grad_()
     try:
         output = module(x)
     except Exception as error:
@@ -263,23 +281,63 @@ def _check_output(module, n_features):
             "module's output does not depend differentiably on its input, so ||grad_x f(x)|| does "
             "not exist. Do not detach the input or convert it to another type."
         )
-    if _is_random(module, x):
+
+
+def _check_function(module, n_features):
+    """Refuse a module of rows that are not by themselves, or one that cannot train or score."""
+    x = _probe(n_features)
+
+    def output(rows, seed=0):
+        torch.default_generator.manual_seed(seed)
+        with torch.no_grad():
+            return deepcopy(module)(rows).reshape(-1)  # a copy, as some modules count calls
+
+    try:
+        expected = output(x)
+    except Exception as error:
+        raise ValueError(
+            f"a copy of the module cannot process rows: {error} Of torch.nn.utils.weight_norm and "
+            "spectral_norm, take those of torch.nn.utils.parametrizations."
+        ) from error
+    if not all(_is_same(output(x, seed), expected) for seed in range(1, 4)):
         raise ValueError(
             "module's output differs from call to call on the same rows: it draws random numbers, "
             "as torch.nn.functional.dropout does. The penalised gradient would not be that of the "
             "network that scores: remove it."
         )
+    beside_itself = [output(row.expand_as(x))[i] for i, row in enumerate(x)]
+    if not _is_same(torch.stack(beside_itself), expected):
+        raise ValueError(
+            "module's output for a row depends on the other rows of its batch, so that neither the "
+            "penalised gradient nor the score would be that of the row. A recurrent layer or an "
+            "attention needs batch_first=True, or it takes rows for steps in time; statistics over "
+            "the first axis are those of the batch: take them over the others."
+        )
+    try:
+        rows = x.clone().requires_grad_()
+        outputs = deepcopy(module)(rows)
+        (gradient,) = torch.autograd.grad(outputs.sum(), rows, create_graph=True)
+        (outputs.sum() + gradient.square().sum()).backward()
+    except RuntimeError as error:
+        raise ValueError(
+            f"module cannot be differentiated twice, as its penalty needs: {error}. Of "
+            "attention, only the plain form can: compute it in forward within `with "
+            "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)`."
+        ) from error
+    try:
+        with torch.no_grad():
+            deepcopy(module).double().eval()(x.double())
+    except Exception as error:
+        raise ValueError(
+            "module cannot process float64 rows, in which it scores once its weights are float64, "
+            f"too: {error}. Make what is made in forward of the type of the rows, as by "
+            "torch.zeros(..., dtype=x.dtype), and convert to no fixed type, as by x.float()."
+        ) from error
+
+
+def _is_same(a, b):
+    return torch.allclose(a, b, rtol=1e-4, atol=0, equal_nan=True)
 
 
 def _gradient(output, x):
     return torch.autograd.grad(output.sum(), x, allow_unused=True)[0]
-
-
-def _is_random(module, x):
-    """Whether the output depends on the generator; copies answer, as some modules count calls."""
-    outputs = []
-    for seed in range(4):
-        torch.default_generator.manual_seed(seed)
-        with torch.no_grad():
-            outputs.append(deepcopy(module)(x))
-    return any(not torch.equal(outputs[0], other) for other in outputs[1:])

@@ -282,6 +282,8 @@ class Trainer:
         descent = [(W, v, _beside(step, W)) for W, v in zip(weights, velocities, strict=True)]
         network = worker.network(group, batch_size, self.n_anomalies[leader])
         network.bind(weights, terms.reg_lambda, terms.exponent, terms.anomaly_weight)
+        module = None if plan.modules is None else plan.modules[leader]
+        begun_with = _buffers(module)
         preconditioned = self.preconditioner.of(models)
         n_rows = batch_size + self.n_anomalies[leader]
         shape = (last - first + 1, len(models), padded(n_rows) if plan.modules is None else n_rows)
@@ -302,11 +304,14 @@ class Trainer:
                     v.lerp_(dW, 1 - plan.momentum)
                     W.addcmul_(v, minus_eta)
             # What the last step has left behind, or its damage would show a round too late.
+            ended_with = _buffers(module)
             derivatives(first_batch, -1)
             means = terms.means(f[:, :, :n_rows], norm[:, :, :n_rows], batch_size)
         limit = np.maximum(means[0, 0], EXPLOSION * DATA_TERMS[plan.loss][2])
         # Not "greater": NaN has not stayed below either.
         kept = np.isfinite(means[:, :-1]).all((0, 1)) & (means[0, -1] <= limit)
+        if begun_with:  # some modules move their buffers with every call
+            module.load_state_dict(ended_with if kept.all() else begun_with, strict=False)
         with self.lock:
             self._keep(models, kept, weights, velocities)
             self._record(models[kept], means[:, :-1, kept], first)
@@ -477,6 +482,11 @@ class _Terms:
         else:
             penalty = self.decay[:, 0] * torch.stack(self.squared_weights)
         return torch.stack([data + penalty, penalty, mean(norm)]).cpu().numpy()
+
+
+def _buffers(module):
+    """Copies of the buffers of a module, by name; none of None."""
+    return {} if module is None else {name: b.clone() for name, b in module.named_buffers()}
 
 
 def _beside(column, tensor):
