@@ -347,20 +347,30 @@ def decisions(scores, offset):
     return np.subtract(scores, offset, out=np.zeros(len(scores)), where=~on_threshold)
 
 
+# What a calibration, and a share of rows to leave out, are where there are none.
+SWITCHED_OFF = {"calibration": None, "outlier_share": 0.0}
+
+
 def switched_off(estimator, *names):
     """Switch off `calibration` or `outlier_share` of an unfitted estimator of ours and its parts.
 
     For fits that are scored by other rows anyway: of a search, or of a part of the rows.
     """
-    off = {"calibration": None, "outlier_share": 0.0}
-    params = estimator.get_params()
+    for name in switched_on(estimator, *names):
+        estimator.set_params(**{name: SWITCHED_OFF[name.rpartition("__")[2]]})
+    return estimator
+
+
+def switched_on(estimator, *names):
+    """The parameters of an estimator of ours and its parts that `switched_off` switches off."""
+    found, params = [], estimator.get_params()
     for name, value in params.items():
         owner, _, last = name.rpartition("__")
         owner = params[owner] if owner else estimator
         is_ours = type(owner).__module__.startswith("sklearn_hrn.")
-        if last in names and is_ours and value != off[last]:
-            estimator.set_params(**{name: off[last]})
-    return estimator
+        if last in names and is_ours and value != SWITCHED_OFF[last]:
+            found.append(name)
+    return found
 
 
 def seed_where_unseeded(estimator, rng):

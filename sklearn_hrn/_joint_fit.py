@@ -282,7 +282,7 @@ def _fitting(estimator, X):
 
 def fitted_by_folds(detector, X, folds, fit_params):
     """A detector fitted on the rows of each fold, with parameters of its fit if there are any."""
-    if fit_params:
+    if fit_params or getattr(detector, "outlier_share", 0):  # which a fit alone knows how to use
         return [
             clone(detector).fit(
                 _safe_indexing(X, rows), **_check_method_params(X, fit_params, rows)

@@ -97,7 +97,8 @@ ARROWS = {
         *("exceptions", "one_class"),
     },
     "model_selection": {
-        *("_base", "_joint_fit", "_labels", "_refusals", "_sklearn", "_steps", "_validation"),
+        *("_base", "_calibration", "_joint_fit", "_labels", "_refusals", "_sklearn", "_steps"),
+        "_validation",
         *("exceptions", "one_class", "pipelines"),
     },
     "interop": {

@@ -26,7 +26,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from sklearn_hrn import HRNOneClassClassifier, TableEncoder, to_inlier_labels
+from sklearn_hrn import HRNOneClassClassifier, OneClassPipeline, TableEncoder, to_inlier_labels
 from sklearn_hrn._group_calibration import GroupCalibration, discoveries
 from sklearn_hrn.conformal import (
     ConformalOutlierDetector,
@@ -1253,6 +1253,13 @@ def test_a_calibration_of_ours_is_switched_off_for_the_models_alone(X, fit_param
     fitted = conformal.fit(X, **fit_params).estimator_[-1]
     assert fitted.calibration is None and not hasattr(fitted, "calibration_scores_")
     assert hrn.calibration == 2
+
+
+@pytest.mark.parametrize("strategy", ["split", "cross"])
+def test_an_outlier_share_of_ours_is_left_out_of_the_rows_of_every_model(X, strategy):
+    pipeline = OneClassPipeline([("svm", OneClassSVM())], outlier_share=0.25)
+    conformal = ConformalOutlierDetector(pipeline, strategy=strategy, random_state=0).fit(X)
+    assert all(len(model.left_out_) > len(X) // 10 for model in conformal.estimators_)
 
 
 @pytest.mark.parametrize("method", ["bh", "by", "lond"])

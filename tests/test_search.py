@@ -553,12 +553,37 @@ def test_values_given_by_row_reach_the_scorers_with_the_rows_that_are_scored(row
             ValueError,
             "needs refit to name",
         ),
+        (
+            {"param_grid": {"calibration": [None, 2]}},
+            ValueError,
+            "differ in calibration, but HRNSearchCV tries them without it.*GridSearchCV",
+        ),
+        (
+            {
+                "estimator": OneClassPipeline([("hrn", hrn(max_iter=1))]),
+                "param_grid": {"outlier_share": [0.0, 0.1]},
+            },
+            ValueError,
+            "differ in outlier_share",
+        ),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_by_name(rows, arguments, error, message):
     arguments = {"estimator": hrn(max_iter=1), "param_grid": {"tol": [0]}, **arguments}
     with pytest.raises(error, match=message):
         HRNSearchCV(**arguments).fit(*rows)
+
+
+@pytest.mark.parametrize("scoring", ["balanced_accuracy", ["roc_auc", "f1"]])
+def test_a_scorer_of_thresholds_that_a_calibration_would_move_is_doubted(rows, scoring):
+    options = {"scoring": scoring, "refit": False, "cv": 2}
+    with pytest.warns(UserWarning, match="judges what predict answers, but .* without calibration"):
+        HRNSearchCV(hrn(max_iter=1, calibration=2), {"reg_lambda": [0.1]}, **options).fit(*rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        HRNSearchCV(hrn(max_iter=1), {"reg_lambda": [0.1]}, **options).fit(*rows)
+        options["scoring"] = ["roc_auc", "average_precision"]
+        HRNSearchCV(hrn(max_iter=1, calibration=2), {"tol": [0]}, **options).fit(*rows)
 
 
 def test_a_named_scorer_without_labels_is_refused(rows):

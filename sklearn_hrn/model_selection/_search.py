@@ -18,6 +18,7 @@ from sklearn.utils import gen_batches, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._base import VersionedMixin, learning_on_copy
+from .._calibration import SWITCHED_OFF, switched_on
 from .._joint_fit import take
 from .._labels import as_labels, inlier_mask, judged_labels, normal_rows
 from .._refusals import refuse_lazy
@@ -141,9 +142,10 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
 
     Notes
     -----
-    Scores are those of `GridSearchCV` up to float32 rounding. Folds in which the earlier steps of a
-    pipeline map the rows in common to the same values (instance normalisation does) train together;
-    the others train fold by fold. scikit-learn's callbacks are not called.
+    Scores are those of `GridSearchCV` up to float32 rounding, of candidates without the
+    `calibration` and the `outlier_share` that the refit has again. Folds in which the earlier steps
+    of a pipeline map the rows in common to the same values (instance normalisation does) train
+    together; the others train fold by fold. scikit-learn's callbacks are not called.
 
     Examples
     --------
@@ -274,6 +276,7 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
                     f"totalling {len(candidates) * len(folds)} fits"
                 )
             estimators = [_candidate(self.estimator, params, seed) for params in candidates]
+            self._check_switches(estimators, candidates, scorers)
             if normal is not None and any(_model(e).anomaly_weight for e in estimators):
                 self._check_anomalies(estimators, folds)
             outcomes.extend(self._outcomes(estimators, candidates, X, y, folds, how))
@@ -429,6 +432,26 @@ class HRNSearchCV(VersionedMixin, GridSearchCV):
             raise TypeError(
                 "anomaly_weight needs a pipeline whose earlier steps see no anomaly: give "
                 "OneClassPipeline(steps) in place of Pipeline(steps)."
+            )
+
+    def _check_switches(self, estimators, candidates, scorers):
+        """Refuse to compare what candidates are tried without, and doubt scorers that need it."""
+        on = {name for estimator in estimators for name in switched_on(estimator, *SWITCHED_OFF)}
+        for name in sorted(on):
+            if len({repr(params.get(name)) for params in candidates}) > 1:
+                raise ValueError(
+                    f"candidates differ in {name}, but HRNSearchCV tries them without it, so that "
+                    "all would score alike: GridSearchCV(estimator, param_grid, "
+                    "cv=InlierKFold(5), scoring=...) tries them with it."
+                )
+        asked = getattr(scorers, "_scorers", {"score": scorers}).values()
+        by_threshold = any(getattr(scorer, "_response_method", "") == "predict" for scorer in asked)
+        if by_threshold and any(name.endswith("calibration") for name in on):
+            warn(
+                f"scoring={self.scoring!r} judges what predict answers, but candidates are tried "
+                "without calibration, by thresholds of the rows that trained them: GridSearchCV "
+                "tries them with it; roc_auc and average_precision need no threshold.",
+                UserWarning,
             )
 
     def _outcomes(self, estimators, candidates, X, y, folds, how):
