@@ -161,7 +161,8 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
         `contamination` of fresh normal rows is flagged. Steps before the classifier have seen all
         rows; calibrate the pipeline where there are any.
     warm_start : bool, default=False
-        Continue from the last fit: 40 epochs and then 60 are, bit for bit, 100 on the same rows.
+        Continue from the last fit: 40 epochs and then 60 are, bit for bit, 100 on the same rows, if
+        no step is halved (see the notes).
     score_dtype : {"float64", "float32"}, default="float64"
         What scores are computed in; they are always returned in float64. In float32 bulk work takes
         little more than half the time, and the score of a row depends on the rows beside it in the
@@ -223,8 +224,10 @@ class HRNOneClassClassifier(CallbackSupportMixin, OutlierMixin, VersionedMixin, 
     -----
     A loss that becomes infinite or NaN, or more than 100 times that of an untrained network, takes
     the network back to the start of the round (see `tol`), which it repeats with half the step
-    (`NonFiniteLossWarning`); after 30 halvings `TrainingDivergedError` is raised. A failed refit
-    leaves the previous fit as it was.
+    (`NonFiniteLossWarning`); after 30 halvings `TrainingDivergedError` is raised. A round begins
+    also where a fit with a warm start goes on, and where networks that differ in length alone and
+    are fitted together have a shorter one that ends: only where a step is halved, this makes them
+    others than those of one fit alone. A failed refit leaves the previous fit as it was.
 
     There is no ``sample_weight``: in mini-batches a weight of two is not the same as two rows.
     Repeat rows, or draw them, instead.
