@@ -1126,6 +1126,14 @@ def test_a_folder_without_files_and_a_missing_result_are_told(tmp_path, monkeypa
         command.main(["docs", "--folder", str(tmp_path)])
 
 
+@pytest.mark.parametrize("options", [["--render"], []])
+def test_a_file_of_another_table_is_refused_by_name_before_the_work(tmp_path, options):
+    path = tmp_path / "streams.jsonl"
+    path.write_text('{"settings": {"what": "drift"}, "figures": {}}\n', encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"runs of another table than table2, .* 'method'"):
+        run_command("table2", *options, "--output", path)
+
+
 def test_records_that_cannot_be_kept_are_refused_before_the_work(tmp_path):
     path = tmp_path / "runs.jsonl"
     path.symlink_to(tmp_path / "nowhere" / "runs.jsonl")  # what not even an administrator can write

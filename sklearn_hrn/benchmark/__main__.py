@@ -116,11 +116,17 @@ def main(arguments=None):
 def _run(args):
     table = module_of(args.table)
     path = args.output or f"results/{args.table}.jsonl"
-    if args.render:
+    try:
         done = load(args.table, path)
-        if not done:
-            sys.exit(f"{path} holds no runs: leave out --render to do them.")
-    else:
+        text = rendered(args.table, done) if args.render and done else None
+    except KeyError as error:
+        sys.exit(
+            f"{path} holds runs of another table than {args.table}, without the setting {error}: "
+            "give another file as --output."
+        )
+    if args.render and not done:
+        sys.exit(f"{path} holds no runs: leave out --render to do them.")
+    if not args.render:
         others = borrowed(args.table, path)
         try:
             settings = table.settings(args)
@@ -137,7 +143,8 @@ def _run(args):
             verbose=not args.quiet,
         )
         done = records.last_of_each([*others, *done])
-    print(rendered(args.table, done), end="")
+        text = rendered(args.table, done)
+    print(text, end="")
     if getattr(args, "plot", None):
         table.plot(done, args.plot)
 
