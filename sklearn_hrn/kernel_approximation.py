@@ -1,6 +1,5 @@
 """Features whose products are Gaussian kernels: of random frequencies, and of landmarks."""
 
-from math import ceil
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -9,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.linalg.lapack import dpstrf, dtrtri
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state, gen_even_slices
+from sklearn.utils import check_random_state
 from sklearn.utils.extmath import row_norms
 
 from ._base import NormalRowsEstimator, dense, derived, row_blocks
@@ -291,12 +290,12 @@ class LandmarkFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Normal
         n = self._n_features_out
         out = np.empty((X.shape[0], n), dtype=np.float32)
         # One row reads the triangle no faster in strips than all of it at once.
-        strips = gen_even_slices(n, ceil(n / STRIP) if X.shape[0] > 1 else 1)
-        strips = [(slice(strip.stop), strip) for strip in strips]
+        width = STRIP if X.shape[0] > 1 else n
         for block in row_blocks(X.shape[0], n):
             kernel = _kernel(X[block].astype(np.float64), self.gamma_, *weighted)
-            for above, strip in strips:  # below them are zeros
-                out[block, strip] = kernel[:, above] @ self.normalization_[above, strip]
+            for start in range(0, n, width):
+                end = start + width  # below it are zeros
+                out[block, start:end] = kernel[:, :end] @ self.normalization_[:end, start:end]
         return out
 
     @property

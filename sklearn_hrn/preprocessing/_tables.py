@@ -318,11 +318,11 @@ class TableEncoder(TransformerMixin, NormalRowsEstimator):
 
     def _doubt_counters(self, X):
         """Warn of columns that go one way from row to row, so that all later rows lie outside."""
-        first = _columns(X[:COUNTED])
-        among_first = [j for j, kind in enumerate(self.kinds_) if kind != "category"]
-        among_first = [j for j in among_first if _goes_one_way(first[j])]
-        columns = _columns(X) if among_first else ()
-        counters = [self._name(j) for j in among_first if _goes_one_way(columns[j])]
+        counters = [
+            self._name(j)
+            for j, values in enumerate(_columns(X))
+            if self.kinds_[j] != "category" and _goes_one_way(values)
+        ]
         if counters:
             others = f" and {len(counters) - 1} more" if len(counters) > 1 else ""
             warn(
